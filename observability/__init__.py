@@ -1,0 +1,1 @@
+"""What is measured of the clinic, and the programs that keep and show it."""

@@ -1,0 +1,1 @@
+"""The veterinary clinic: owners, their pets, and the appointments of those pets."""

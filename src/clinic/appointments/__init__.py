@@ -1,0 +1,1 @@
+"""Appointments of pets, and the agenda of all of them."""

@@ -1,0 +1,59 @@
+"""Logs as one JSON object a line, without the text of exceptions."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from traceback import format_tb
+from types import TracebackType
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.msgspec import MsgspecFormatter
+
+
+class JSONFormatter(MsgspecFormatter):
+    """Writes time, level, logger, message and whatever a record carries beside them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],
+            rename_fields={
+                "asctime": "time",
+                "levelname": "level",
+                "name": "logger",
+                "exc_info": "exception",
+            },
+        )
+
+    def formatException(  # noqa: N802 logging's name
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        return frames(ei[1]) if ei[1] else ""
+
+
+def frames(error: BaseException) -> str:
+    """Tell where an exception and its causes were raised, but not their messages.
+
+    A message may quote what a caller sent; the frames are the program's own lines.
+    """
+    return "".join(
+        f"{''.join(format_tb(cause.__traceback__))}{type(cause).__module__}.{type(cause).__qualname__}\n"
+        for cause in causes(error)
+    )
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, then what caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def log_as_json(level: str = "INFO") -> None:
+    """Send every log record to standard output as JSON."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JSONFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,0 +1,1 @@
+"""Owners: the people who bring their pets."""

@@ -1,0 +1,1 @@
+"""Pets, each of one owner."""

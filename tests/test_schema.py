@@ -1,0 +1,66 @@
+from typing import Any
+
+import pytest
+from httpx import AsyncClient
+
+pytestmark = pytest.mark.anyio
+
+OPERATIONS = {
+    "bookAppointment",
+    "cancelAppointment",
+    "changeAppointment",
+    "changeOwner",
+    "changePet",
+    "deleteOwner",
+    "deletePet",
+    "listAppointments",
+    "listOwners",
+    "listPets",
+    "live",
+    "readAgenda",
+    "readAppointment",
+    "readOwner",
+    "readPet",
+    "ready",
+    "registerOwner",
+    "registerPet",
+}
+
+
+@pytest.fixture
+async def schema(client: AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/schema/openapi.json")
+    schema: dict[str, Any] = answer.json()
+    return schema
+
+
+def operations(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for path in schema["paths"].values() for operation in path.values()]
+
+
+async def test_the_schema_is_openapi_3_1_in_json_and_yaml(client: AsyncClient) -> None:
+    for path in ("/schema", "/schema/openapi.json"):
+        assert (await client.get(path)).json()["openapi"].startswith("3.1.")
+    assert "openapi: 3.1" in (await client.get("/schema/openapi.yaml")).text
+
+
+async def test_operations_keep_their_names(schema: dict[str, Any]) -> None:
+    assert {operation["operationId"] for operation in operations(schema)} == OPERATIONS
+
+
+async def test_every_refusal_is_documented_as_a_problem(schema: dict[str, Any]) -> None:
+    for operation in operations(schema):
+        statuses = set(operation["responses"])
+        if operation["tags"] != ["Health"]:
+            assert statuses >= {"400", "401", "403", "500", "503"}, operation["operationId"]
+        for status in statuses:
+            if status >= "4":
+                content = operation["responses"][status]["content"]
+                assert list(content) == ["application/problem+json"]
+
+
+async def test_every_field_that_is_sent_or_answered_has_an_example(schema: dict[str, Any]) -> None:
+    for name, model in schema["components"]["schemas"].items():
+        if name.endswith(("In", "Patch", "Out")):
+            for field, described in model["properties"].items():
+                assert "examples" in described or "$ref" in described, f"{name}.{field}"
