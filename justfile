@@ -1,0 +1,84 @@
+set dotenv-load
+
+[private]
+default:
+    @just --list --unsorted
+
+# Bring everything up, put a short load on it, print what it did; the bundle stays up
+[group('run')]
+demo: up smoke
+
+# Start PostgreSQL, Prometheus, the trace store and the API in the background
+[group('run')]
+up:
+    @uv run --quiet python -m observability.native up
+
+# Stop all of it; the data stays
+[group('run')]
+down:
+    @uv run --quiet python -m observability.native down
+
+# What runs, since when and where
+[group('run')]
+status:
+    @uv run --quiet python -m observability.native status
+
+# What the parts log (just logs api -f)
+[group('run')]
+logs *args:
+    @uv run --quiet python -m observability.native logs {{ args }}
+
+# A few requests for 20 s, then the run's table
+[group('load')]
+smoke: (run "smoke")
+
+# A working day in 7 min: 2 to 30 iterations a second and back
+[group('load')]
+load: (run "load")
+
+# As many users as it takes: 20, 60, then 100 in 13 min
+[group('load')]
+stress: (run "stress")
+
+[private]
+run profile:
+    @uv run --quiet python -m observability.runs run {{ profile }}
+
+# The table of a run again (default: the newest)
+[group('load')]
+report *run:
+    @uv run --quiet python -m observability.runs report {{ run }}
+
+# The waterfall of a trace
+[group('load')]
+trace id:
+    @uv run --quiet python -m observability.runs trace {{ id }}
+
+# Everything that must hold before a change lands: lint, types, tests
+[group('check')]
+check: lint test
+
+# Style and types
+[group('check')]
+lint:
+    uv run ruff check
+    uv run ruff format --check
+    uv run mypy
+    just --fmt --check
+
+# The tests, real programs and all (just test -m "not bundle": the quick ones)
+[group('check')]
+test *args:
+    uv run pytest {{ args }}
+
+# Mend style where that can be done by machine
+[group('check')]
+format:
+    uv run ruff check --fix
+    uv run ruff format
+    just --fmt
+
+# Resolve the newest versions and pin every one in pyproject.toml
+[group('check')]
+lock:
+    uv run python -m tests.lock
