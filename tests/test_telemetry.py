@@ -15,7 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from clinic.app import create_app
 from clinic.logs import JSONFormatter
 from clinic.settings import Settings
-from clinic.telemetry import Telemetry, add_trace, run_of
+from clinic.telemetry import Telemetry
+from clinic.telemetry.calls import add_trace, run_of
 from tests.conftest import an_email, caller
 
 pytestmark = pytest.mark.anyio
