@@ -36,7 +36,7 @@ smoke: (run "smoke")
 [group('load')]
 load: (run "load")
 
-# As many users as it takes: 20, 60, then 100 in 13 min
+# As many users as it takes: 20, 60, then 100 in 5 min
 [group('load')]
 stress: (run "stress")
 

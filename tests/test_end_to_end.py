@@ -1,0 +1,209 @@
+"""The main job on real parts: bring the bundle up, put a load on it, read the run back.
+
+Whatever k6 counted, the server, the trace store, Prometheus and PostgreSQL must have too.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from observability.bundle import PORTS, PROJECT, Bundle
+from observability.runs import numbers
+from observability.runs.numbers import Numbers
+from observability.runs.prometheus import Prometheus
+from observability.runs.traces import RunTraces, store_at
+from tests.test_bundle import free_ports
+
+pytestmark = pytest.mark.bundle
+
+WRITES = {
+    "POST /owners": "owner",
+    "POST /owners/{owner_id}/pets": "pet",
+    "POST /pets/{pet_id}/appointments": "appointment",
+}
+
+
+@dataclass
+class Run:
+    """A run that has ended: what k6 said of it, and where the rest is to be found."""
+
+    bundle: Bundle
+    id: str
+    status: int
+    said: str
+    summary: dict[str, Any]
+    environment: dict[str, str]
+
+    def command(self, *words: str) -> str:
+        """Ask for something of the run, as a user would."""
+        answer = subprocess.run(
+            [sys.executable, "-m", "observability.runs", *words],
+            env=self.environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return answer.stdout
+
+    def numbers(self) -> Numbers:
+        with Prometheus(self.bundle.prometheus_url) as prometheus:
+            period = numbers.period_of(prometheus, self.id)
+            return numbers.read_numbers(prometheus, self.id, period)
+
+
+def without_tempo(path: str) -> str:
+    folders = path.split(os.pathsep)
+    return os.pathsep.join(f for f in folders if not (Path(f) / "tempo").exists())
+
+
+@pytest.fixture(scope="module", params=["jaeger", "tempo"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Bring a bundle up on free ports and put the smoke profile on it."""
+    path = os.environ["PATH"]
+    if request.param == "jaeger":
+        path = without_tempo(path)
+    elif shutil.which("tempo") is None:
+        pytest.skip("Tempo is not on PATH")
+    with tempfile.TemporaryDirectory(prefix="clinic-") as folder:
+        ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
+        summary = Path(folder) / "summary.json"
+        environment = {
+            **os.environ,
+            **ports,
+            "PATH": path,
+            "CLINIC_STATE_DIR": folder,
+            "K6_SUMMARY_EXPORT": str(summary),
+            "COLUMNS": "120",
+        }
+        native = [sys.executable, "-m", "observability.native"]
+        up = subprocess.run([*native, "up"], env=environment, cwd=PROJECT, check=False)
+        assert up.returncode == 0
+        try:
+            smoke = subprocess.run(
+                [sys.executable, "-m", "observability.runs", "run", "smoke"],
+                env=environment,
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            found = re.search(r"^Run (\S+) against", smoke.stdout, re.MULTILINE)
+            assert found, smoke.stdout + smoke.stderr
+            bundle = Bundle(Path(folder), **{k.lower(): int(v) for k, v in ports.items()})
+            yield Run(
+                bundle,
+                found[1],
+                smoke.returncode,
+                smoke.stdout,
+                json.loads(summary.read_text())["metrics"],
+                environment,
+            )
+        finally:
+            down = subprocess.run([*native, "down"], env=environment, cwd=PROJECT, check=False)
+            assert down.returncode == 0
+
+
+def counted_by_k6(run: Run) -> int:
+    """Count the requests of the load, without k6's own question whether the clinic is ready."""
+    return int(run.summary["http_reqs"]["count"]) - 1
+
+
+def test_the_run_passes_its_thresholds(run: Run) -> None:
+    assert run.status == 0, run.said
+    assert run.id.endswith("-smoke")
+    assert counted_by_k6(run) > 300
+
+
+def test_prometheus_agrees_with_k6s_own_summary(run: Run) -> None:
+    of_run = run.numbers()
+
+    assert of_run.ledger.sent == of_run.ledger.traced == counted_by_k6(run)
+    assert [row.requests for row in of_run.rows] == [counted_by_k6(run) // 6] * 6
+    assert of_run.total.failed_share == run.summary["http_req_failed"]["value"] == 0
+    for row in of_run.rows:
+        k6 = run.summary[f"http_req_duration{{name:{row.operation}}}"]
+        assert row.client_p95 is not None
+        # Of sixty durations the 57th and the 58th lie far apart, and a bucket is 5 % wide: both
+        # ways of taking a percentile stay between its neighbours.
+        assert k6["p(90)"] * 0.95 <= row.client_p95 * 1000 <= k6["p(99)"] * 1.05
+        assert row.server_p95 is not None
+        assert row.database_p95 is not None
+        # The buckets of the two sides differ by a few percent.
+        assert row.database_p95 <= row.server_p95 * 1.1 <= row.client_p95 * 1.2
+
+
+def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
+    of_run = run.numbers()
+    with store_at(run.bundle.traces_url) as store:
+        requests, left_out = store.over(RunTraces(run.id, of_run.period), 0, 5000)
+        spans = store.trace(requests[0].trace_id)
+
+    assert not left_out
+    assert len({request.trace_id for request in requests}) == counted_by_k6(run)
+    assert Counter(request.operation for request in requests) == {
+        row.operation: row.requests for row in of_run.rows
+    }
+    assert sorted(span.kind for span in spans) == ["client", "server"]
+    assert {span.attributes["k6.test_run_id"] for span in spans} == {run.id}
+
+
+@pytest.mark.anyio
+async def test_every_201_has_its_row(run: Run) -> None:
+    engine = create_async_engine(run.bundle.database_url)
+    async with engine.connect() as connection:
+        rows = {
+            operation: await connection.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608
+            for operation, table in WRITES.items()
+        }
+    await engine.dispose()
+
+    of_run = run.numbers()
+    assert rows == {row.operation: row.requests for row in of_run.rows if row.operation in WRITES}
+
+
+def test_the_run_can_be_read_again_and_a_trace_be_drawn(run: Run) -> None:
+    table = run.said[run.said.index(f"Run {run.id}  ") :]
+    again = run.command("report")
+    trace_id = re.search(r"^\s*([0-9a-f]{32}) ", again, re.MULTILINE)
+    assert trace_id
+
+    waterfall = run.command("trace", trace_id[1])
+
+    assert again.split("Slowest")[0].strip() == table.split("Slowest")[0].strip()
+    for operation in WRITES:
+        assert operation in again
+    assert run.id in waterfall
+    assert "db.query.text" in waterfall
+
+
+def test_the_services_own_metrics_arrive(run: Run) -> None:
+    with Prometheus(run.bundle.prometheus_url) as prometheus:
+        names = prometheus.label_values("__name__", '{job="clinic"}')
+        labels = prometheus.label_values(
+            "user_agent_synthetic_type", "http_server_request_duration_seconds"
+        )
+
+    assert set(names) >= {
+        "clinic_event_loop_lag_seconds",
+        "cpython_gc_collections_total",
+        "db_client_connection_count",
+        "http_server_request_duration_seconds",
+        "otel_sdk_exporter_span_exported_total",
+        "otel_sdk_processor_span_queue_size",
+        "process_memory_usage_bytes",
+    }
+    assert labels == ["test"]
