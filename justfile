@@ -6,7 +6,7 @@ default:
 
 # Bring everything up, put a short load on it, print what it did; the bundle stays up
 [group('run')]
-demo: up smoke
+demo: up smoke status
 
 # Start PostgreSQL, Prometheus, the trace store and the API in the background
 [group('run')]

@@ -1,5 +1,6 @@
 """Pins every resolved version in pyproject.toml: `just lock` writes, a test compares."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -37,14 +38,14 @@ def main() -> None:
     before = pinned()
     pin([])
     try:
-        subprocess.run(["uv", "lock", "--upgrade", "--quiet"], cwd=PROJECT, check=True)
+        subprocess.run([os.environ.get("UV", "uv"), "lock", "--upgrade", "--quiet"], cwd=PROJECT, check=True)
         after = resolved()
     except BaseException:
         pin(before)
         raise
     pin(after)
     for version in sorted(set(after) - set(before)):
-        print(f"pinned {version}")
+        print(f"pinned {version}")  # noqa: T201 what `just lock` changed
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from clinic.settings import Settings
-from tests.conftest import HOST, an_email, free_port
+from observability.bundle import HOST
+from tests.conftest import an_email, free_port
 
 
 class Receiver(ThreadingHTTPServer):

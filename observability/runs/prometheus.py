@@ -1,0 +1,87 @@
+"""Ask Prometheus for the numbers of a run."""
+
+import math
+from typing import Any, Self
+
+import click
+import httpx
+
+
+class PrometheusError(click.ClickException):
+    """Prometheus cannot answer; the message says what to do."""
+
+
+class Prometheus:
+    """The query API of one Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=15.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def check(self) -> None:
+        """Raise unless Prometheus is up and ready for queries."""
+        answer = self._answer("/-/ready")
+        if answer.status_code != httpx.codes.OK:
+            raise PrometheusError(
+                f"Prometheus at {self.url} is not ready yet (status {answer.status_code}): "
+                "try again in some seconds."
+            )
+
+    def by_label(self, query: str, label: str, at: float) -> dict[str, float]:
+        """Give an expression's values at a time, by one label; what is not a number is left out."""
+        return {
+            series["metric"].get(label, ""): value
+            for series in self._get("/api/v1/query", query=query, time=_time(at))["result"]
+            if not math.isnan(value := float(series["value"][1]))
+        }
+
+    def number(self, query: str, at: float) -> float | None:
+        """Give the one value of an expression at a time, or nothing."""
+        values = self.by_label(query, "", at)
+        return next(iter(values.values()), None)
+
+    def sample_times(self, query: str, at: float) -> list[list[float]]:
+        """Give the times of the samples that a range selector covers, series by series."""
+        found = self._get("/api/v1/query", query=query, time=_time(at))["result"]
+        return [[float(time) for time, _ in series["values"]] for series in found]
+
+    def label_values(self, label: str, metric: str) -> list[str]:
+        """List the values that a label has on a metric."""
+        values = self._get(f"/api/v1/label/{label}/values", **{"match[]": metric})
+        return [str(value) for value in values]
+
+    def _get(self, path: str, **parameters: str) -> Any:
+        answer = self._answer(path, **parameters)
+        try:
+            body = answer.json()
+        except ValueError:
+            body = {}
+        if not isinstance(body, dict) or body.get("status") != "success":
+            reason = body.get("error") if isinstance(body, dict) else None
+            raise PrometheusError(
+                f"Prometheus at {self.url} refused a query (status {answer.status_code}): "
+                f"{reason or 'its answer is not of the Prometheus API'}"
+            )
+        return body["data"]
+
+    def _answer(self, path: str, **parameters: str) -> httpx.Response:
+        try:
+            return self._http.get(path, params=parameters)
+        except httpx.TimeoutException:
+            raise PrometheusError(
+                f"Prometheus at {self.url} did not answer within 15 s: see `just status`."
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL):
+            raise PrometheusError(
+                f"Prometheus does not answer at {self.url}: is the bundle up? `just up`"
+            ) from None
+
+
+def _time(at: float) -> str:
+    return f"{at:.3f}"

@@ -1,0 +1,345 @@
+"""Known series in, known numbers out: every expression through the real promtool."""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from observability import queries
+from observability.native.tools import find
+from observability.queries import Side
+
+pytestmark = pytest.mark.bundle
+
+RUN = "20261123-053249-load"
+OTHER = "20261123-053250-stress"
+# Samples are 5 s apart; a run of some samples is asked for well after its end.
+AT = "20m"
+WINDOW = "30m"
+
+# Of 100 seconds-long observations the 95th is half-way, by ratio, between 1 and 2.
+NINETY_BELOW_1 = "{{schema:0 count:90 sum:67.5 buckets:[90] offset:0}}"
+TEN_FROM_1_TO_2 = "{{schema:0 count:10 sum:15 buckets:[10] offset:1}}"
+P95_OF_BOTH = 2**0.5
+
+Check = Callable[[Mapping[str, str], str, Mapping[str, float]], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    return find("promtool")
+
+
+@pytest.fixture
+def check(promtool: Path, tmp_path: Path) -> Check:
+    """Run a unit test of an expression: series by name, the samples expected by their labels."""
+
+    def run_check(
+        series: Mapping[str, str], expression: str, expected: Mapping[str, float]
+    ) -> subprocess.CompletedProcess[str]:
+        unit = {
+            "evaluation_interval": "5s",
+            "fuzzy_compare": True,
+            "tests": [
+                {
+                    "interval": "5s",
+                    "input_series": [
+                        {"series": name, "values": values} for name, values in series.items()
+                    ],
+                    "promql_expr_test": [
+                        {
+                            "expr": f"round({expression}, 0.000001)",
+                            "eval_time": AT,
+                            "exp_samples": [
+                                {"labels": labels, "value": round(value, 6)}
+                                for labels, value in expected.items()
+                            ],
+                        }
+                    ],
+                }
+            ],
+        }
+        file = tmp_path / "unit.yml"
+        file.write_text(yaml.safe_dump(unit, sort_keys=False))
+        return subprocess.run(
+            [promtool, "test", "rules", file], capture_output=True, text=True, check=False
+        )
+
+    return run_check
+
+
+@pytest.fixture
+def gives(check: Check) -> Callable[[Mapping[str, str], str, Mapping[str, float]], None]:
+    def gives(series: Mapping[str, str], expression: str, expected: Mapping[str, float]) -> None:
+        outcome = check(series, expression, expected)
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+    return gives
+
+
+Gives = Callable[[Mapping[str, str], str, Mapping[str, float]], None]
+
+
+def requests(name: str, run: str = RUN, *, failed: bool = False, status: int = 200) -> str:
+    ok = "false" if failed else "true"
+    return (
+        f'k6_http_reqs_total{{testid="{run}",name="{name}",scenario="load",'
+        f'status="{status}",expected_response="{ok}"}}'
+    )
+
+
+def client_seconds(name: str, run: str = RUN, scenario: str = "load") -> str:
+    labels = f'testid="{run}",name="{name}",scenario="{scenario}"'
+    return f"k6_http_req_duration_seconds{{{labels}}}"
+
+
+TEMPO = "traces_spanmetrics_latency"
+JAEGER = "traces_spanmetrics_duration_seconds"
+
+
+def span_metric(metric: str, operation: str, run: str = RUN, **labels: str | Side) -> str:
+    named = {
+        "clinic_operation": operation,
+        "k6_test_run_id": run,
+        "k6_scenario": "load",
+        "span_kind": Side.SERVER,
+        "http_response_status_code": "200",
+    } | labels
+    inside = ",".join(f'{label}="{value}"' for label, value in named.items() if value)
+    return f"{metric}{{{inside}}}"
+
+
+def test_promtool_refuses_a_wrong_number(check: Check) -> None:
+    """Without this the other tests could pass for nothing."""
+    series = {requests("GET /owners"): "10 20 stale"}
+
+    outcome = check(series, queries.all_requests(RUN, WINDOW), {"{}": 21})
+
+    assert outcome.returncode != 0
+    assert "got" in outcome.stdout + outcome.stderr
+
+
+# 1,020 requests in 203 series, 15 of them failed: all in one series, because status is a label.
+SERIES = 203
+REQUESTS_EACH = [5] * 197 + [4] * 5
+FAILED_RUN = {
+    **{requests(f"GET /{i}"): f"{count} stale" for i, count in enumerate(REQUESTS_EACH)},
+    requests("GET /owners", failed=True, status=503): "15 stale",
+}
+
+
+def test_the_failed_share_is_that_of_requests(gives: Gives) -> None:
+    gives(FAILED_RUN, queries.all_failed_share(RUN, WINDOW), {"{}": 15 / 1020})
+
+    assert round(15 / 1020 * 100, 2) == 1.47
+
+
+def test_the_common_dashboards_show_a_third_of_it(gives: Gives) -> None:
+    """Each series of k6's rate is 0 or 1, so that their mean counts series, not requests."""
+    rates = {
+        name.replace("k6_http_reqs_total", "k6_http_req_failed_rate"): str(int("false" in name))
+        for name in FAILED_RUN
+    }
+    mean = f"avg(last_over_time(k6_http_req_failed_rate[{WINDOW}]))"
+
+    gives(rates, mean, {"{}": 1 / SERIES})
+
+    assert round(1 / SERIES * 100, 2) == 0.49
+
+
+def test_an_operation_without_failures_has_a_share_of_zero(gives: Gives) -> None:
+    series = {
+        requests("GET /owners"): "40 99 stale",
+        requests("POST /owners"): "40 150 stale",
+        requests("POST /owners", failed=True, status=409): "_ 50 stale",
+    }
+
+    gives(
+        series,
+        queries.failed_share(RUN, WINDOW),
+        {'{name="GET /owners"}': 0, '{name="POST /owners"}': 0.25},
+    )
+
+
+def test_a_run_without_failures_has_a_share_of_zero(gives: Gives) -> None:
+    gives({requests("GET /owners"): "9"}, queries.all_failed_share(RUN, WINDOW), {"{}": 0})
+
+
+# The first push brings 101 requests of 417.
+PUSHES_OF_417 = "101 151 201 251 301 351 401 417 stale"
+
+
+def test_a_total_counts_the_first_push(gives: Gives) -> None:
+    series = {requests("GET /owners"): PUSHES_OF_417}
+
+    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 417})
+    gives(series, queries.all_requests(RUN, WINDOW), {"{}": 417})
+
+
+def test_increase_would_lose_the_first_push(gives: Gives) -> None:
+    """Over exactly the run's samples, so that nothing is extrapolated."""
+    series = {requests("GET /owners"): PUSHES_OF_417}
+
+    gives(series, "round(sum(increase(k6_http_reqs_total[35001ms] @ 35)))", {"{}": 316})
+
+
+def test_a_counter_pushed_once_counts(gives: Gives) -> None:
+    series = {requests("GET /owners"): "20 stale"}
+
+    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 20})
+    gives(series, f"sum(increase(k6_http_reqs_total[{WINDOW}]))", {})
+
+
+def test_two_runs_that_overlap_stay_apart(gives: Gives) -> None:
+    series = {
+        requests("GET /owners"): "10 20 30 stale",
+        requests("GET /owners", OTHER): "_ 500 900 1300 stale",
+        requests("GET /owners", OTHER, failed=True, status=503): "_ 7 stale",
+        client_seconds("GET /owners"): f"{NINETY_BELOW_1} {NINETY_BELOW_1}",
+        client_seconds("GET /owners", OTHER): f"_ {TEN_FROM_1_TO_2}",
+        span_metric(queries.SPAN_CALLS, "GET /owners"): "30",
+        span_metric(queries.SPAN_CALLS, "GET /owners", OTHER): "_ 1307",
+    }
+
+    gives(series, queries.all_requests(RUN, WINDOW), {"{}": 30})
+    gives(series, queries.all_requests(OTHER, WINDOW), {"{}": 1307})
+    gives(series, queries.failed_share(RUN, WINDOW), {'{name="GET /owners"}': 0})
+    gives(series, queries.all_spans(Side.SERVER, RUN, WINDOW), {"{}": 30})
+    # All of the run's lie between a half and 1: the 95th is at that share of the way, by ratio.
+    gives(series, queries.all_client_quantile(0.95, RUN, WINDOW), {"{}": 0.5 * 2**0.95})
+    gives(series, queries.all_client_quantile(0.95, OTHER, WINDOW), {"{}": 2**0.95})
+
+
+def test_a_percentile_is_of_all_scenarios_at_once(gives: Gives) -> None:
+    series = {
+        client_seconds("GET /owners", scenario="browse"): f"{NINETY_BELOW_1} stale",
+        client_seconds("GET /owners", scenario="book"): f"{TEN_FROM_1_TO_2} stale",
+    }
+    by_name = queries.client_quantile(0.95, RUN, WINDOW)
+    of_all = queries.all_client_quantile(0.95, RUN, WINDOW)
+
+    gives(series, by_name, {'{name="GET /owners"}': P95_OF_BOTH})
+    gives(series, of_all, {"{}": P95_OF_BOTH})
+
+
+def test_the_mean_of_percentiles_is_no_percentile(check: Check) -> None:
+    series = {
+        client_seconds("GET /owners", scenario="browse"): NINETY_BELOW_1,
+        client_seconds("GET /owners", scenario="book"): TEN_FROM_1_TO_2,
+    }
+    each = f"last_over_time(k6_http_req_duration_seconds[{WINDOW}])"
+
+    outcome = check(series, f"avg(histogram_quantile(0.95, {each}))", {"{}": P95_OF_BOTH})
+
+    assert outcome.returncode != 0
+
+
+@pytest.mark.parametrize("metric", [TEMPO, JAEGER])
+def test_either_stores_spans_give_the_same_percentile(gives: Gives, metric: str) -> None:
+    """A generator's series go on at their last value after a run; Tempo's also has classic ones."""
+    series = {
+        span_metric(metric, "POST /owners"): f"{NINETY_BELOW_1}x3",
+        span_metric(metric, "POST /owners", k6_scenario="book"): f"{TEN_FROM_1_TO_2}x3",
+        span_metric(metric, "POST /owners", span_kind=Side.DATABASE): f"{NINETY_BELOW_1}x3",
+        span_metric(metric, "POST /owners", OTHER): f"{TEN_FROM_1_TO_2}x3",
+        span_metric(f"{metric}_count", "POST /owners"): "1000x3",
+        span_metric(f"{metric}_bucket", "POST /owners", le="0.1"): "1000x3",
+    }
+    operation = '{clinic_operation="POST /owners"}'
+
+    server = queries.span_quantile(0.95, Side.SERVER, RUN, WINDOW)
+    database = queries.span_quantile(0.95, Side.DATABASE, RUN, WINDOW)
+    gives(series, server, {operation: P95_OF_BOTH})
+    gives(series, database, {operation: 0.5 * 2**0.95})
+    gives(series, queries.all_span_quantile(0.95, Side.SERVER, RUN, WINDOW), {"{}": P95_OF_BOTH})
+
+
+def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
+    calls = queries.SPAN_CALLS
+    series = {
+        span_metric(calls, "POST /owners"): "3 60x3",
+        span_metric(calls, "POST /owners", http_response_status_code="503"): "4x4",
+        span_metric(calls, "GET /owners"): "61x4",
+        span_metric(calls, "GET /owners", span_kind=Side.DATABASE): "59x4",
+        span_metric(calls, "GET /owners", OTHER): "1000x4",
+    }
+
+    gives(
+        series,
+        queries.spans(Side.SERVER, RUN, WINDOW),
+        {'{clinic_operation="POST /owners"}': 64, '{clinic_operation="GET /owners"}': 61},
+    )
+    gives(series, queries.all_spans(Side.SERVER, RUN, WINDOW), {"{}": 125})
+    gives(series, queries.all_spans(Side.DATABASE, RUN, WINDOW), {"{}": 59})
+
+
+def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
+    calls = queries.SPAN_CALLS
+    series = {
+        span_metric(calls, "POST /owners", http_response_status_code="201"): "60",
+        span_metric(calls, "POST /owners", http_response_status_code="409"): "2",
+        span_metric(calls, "GET /owners", http_response_status_code="503"): "3",
+        span_metric(calls, "POST /owners", http_response_status_code="503"): "4",
+        span_metric(calls, "POST /owners", OTHER, http_response_status_code="500"): "9",
+    }
+
+    gives(
+        series,
+        queries.failed_statuses(RUN, WINDOW),
+        {'{http_response_status_code="409"}': 2, '{http_response_status_code="503"}': 7},
+    )
+
+
+def test_the_readiness_check_before_the_load_is_no_request_of_it(gives: Gives) -> None:
+    ready = f'k6_http_reqs_total{{testid="{RUN}",name="GET /readyz",expected_response="true"}}'
+    series = {ready: "1 stale", requests("GET /owners"): "5 stale"}
+
+    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 5})
+
+
+def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
+    series = {
+        requests("GET /owners"): "50 stale",
+        requests("GET /owners", failed=True, status=0): "3 stale",
+        requests("POST /owners", failed=True, status=500): "2 stale",
+    }
+
+    gives(series, queries.unanswered_requests(RUN, WINDOW), {"{}": 3})
+
+
+def test_dropped_iterations_are_summed(gives: Gives) -> None:
+    name = "k6_dropped_iterations_total"
+    series = {
+        f'{name}{{testid="{RUN}",scenario="a"}}': "3 8 stale",
+        f'{name}{{testid="{RUN}",scenario="b"}}': "2 stale",
+        f'{name}{{testid="{OTHER}",scenario="b"}}': "90 stale",
+    }
+
+    gives(series, queries.dropped_iterations(RUN, WINDOW), {"{}": 10})
+
+
+def test_client_and_server_meet_under_one_label(gives: Gives) -> None:
+    series = {
+        requests("GET /owners"): "5 stale",
+        span_metric(queries.SPAN_CALLS, "GET /owners"): "5",
+    }
+    client = queries.by_operation(queries.requests(RUN, WINDOW), "name")
+    server = queries.by_operation(queries.spans(Side.SERVER, RUN, WINDOW), "clinic_operation")
+
+    gives(series, f"{client} - on (operation) {server}", {'{operation="GET /owners"}': 0})
+
+
+def test_a_dashboards_variables_stand_where_the_values_would(gives: Gives) -> None:
+    expression = queries.all_requests("$testid", "$__range")
+
+    assert 'testid="$testid"' in expression
+    filled = expression.replace("$testid", RUN).replace("$__range", WINDOW)
+    gives({requests("GET /owners"): "5 stale"}, filled, {"{}": 5})
+
+
+def test_an_id_cannot_leave_its_quotes(gives: Gives) -> None:
+    hostile = 'x"} or vector(7) or {testid="\\'
+
+    gives({requests("GET /owners"): "5"}, queries.all_requests(hostile, WINDOW), {})

@@ -1,0 +1,415 @@
+"""A run read back from a real Prometheus that was fed known series."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from observability.native.tools import find
+from observability.runs import load
+from observability.runs.numbers import (
+    FLOW,
+    UnknownRunError,
+    newest_run,
+    period_of,
+    read_ledger,
+    read_numbers,
+    wait_for_spans,
+)
+from observability.runs.prometheus import Prometheus, PrometheusError
+from tests.programs import NOWHERE, PROJECT, ask, attributes, command, free_port, running
+from tests.stand_in import StandIn
+
+bundle = pytest.mark.bundle
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    folder = tmp_path_factory.mktemp("prometheus")
+    config = folder / "prometheus.yml"
+    config.write_text("storage: { tsdb: { out_of_order_time_window: 30m } }\n")
+    url = f"http://127.0.0.1:{free_port()}"
+    command: list[str | Path] = [
+        find("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--web.enable-remote-write-receiver",
+        "--web.enable-otlp-receiver",
+    ]
+    with running(command, folder / "log", f"{url}/-/ready"), Prometheus(url) as client:
+        yield client
+
+
+@dataclass
+class Feed:
+    """Series of a run that ended some seconds ago, as k6 and a trace store would send them."""
+
+    run: str
+    ended: float
+    seconds: float = 20.0
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        before = self.ended - self.seconds
+        self.requests("GET /readyz", 1, before_the_load=True)
+        # k6's first push comes some seconds after the start, and keeps the last sample alone.
+        for at in (before + 4, before + 9, self.ended):
+            self._gauge("k6_vus", 5, {"testid": self.run}, at)
+
+    def requests(
+        self,
+        name: str,
+        count: int,
+        status: int = 200,
+        *,
+        before_the_load: bool = False,
+    ) -> None:
+        labels = {
+            "testid": self.run,
+            "name": name,
+            "status": str(status),
+            "expected_response": "true" if status in range(200, 400) else "false",
+        }
+        if not before_the_load:
+            labels["scenario"] = "load"
+        at = self.ended - self.seconds if before_the_load else self.ended
+        self._counter("k6_http_reqs", count, labels, at)
+
+    def client_seconds(self, name: str, buckets: Mapping[int, int]) -> None:
+        labels = {"testid": self.run, "name": name, "scenario": "load"}
+        self._histogram("k6_http_req_duration", buckets, labels)
+
+    def spans(self, name: str, count: int, status: int = 200, kind: str = "SERVER") -> None:
+        labels = self._of_spans(name, kind) | {"http.response.status_code": str(status)}
+        self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
+
+    def span_seconds(self, name: str, buckets: Mapping[int, int], kind: str = "SERVER") -> None:
+        labels = self._of_spans(name, kind)
+        self._histogram("traces.spanmetrics.duration", buckets, labels)
+
+    def send(self, prometheus: Prometheus) -> None:
+        body = {"resourceMetrics": [{"resource": {}, "scopeMetrics": [{"metrics": self.metrics}]}]}
+        answer = httpx.post(f"{prometheus.url}/api/v1/otlp/v1/metrics", json=body)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        self.metrics.clear()
+
+    def _of_spans(self, name: str, kind: str) -> dict[str, str]:
+        return {
+            "clinic.operation": name,
+            "k6.test_run_id": self.run,
+            "k6.scenario": "load",
+            "span.kind": f"SPAN_KIND_{kind}",
+        }
+
+    def _gauge(self, name: str, value: float, labels: Mapping[str, str], at: float) -> None:
+        self.metrics.append(
+            {"name": name, "gauge": {"dataPoints": [self._point(labels, at, asDouble=value)]}}
+        )
+
+    def _counter(self, name: str, value: int, labels: Mapping[str, str], at: float) -> None:
+        points = [self._point(labels, at, asDouble=value)]
+        total = {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": points}
+        self.metrics.append({"name": name, "sum": total})
+
+    def _histogram(self, name: str, buckets: Mapping[int, int], labels: Mapping[str, str]) -> None:
+        """Put counts into buckets: number -6 is from a 64th of a second to a 32nd."""
+        first, last = min(buckets), max(buckets)
+        counts = [buckets.get(number, 0) for number in range(first, last + 1)]
+        positive = {"offset": first, "bucketCounts": counts}
+        total = {"count": sum(counts), "sum": 1.0, "scale": 0, "positive": positive}
+        points = [self._point(labels, self.ended, **total)]
+        data = {"aggregationTemporality": 2, "dataPoints": points}
+        self.metrics.append({"name": name, "unit": "s", "exponentialHistogram": data})
+
+    @staticmethod
+    def _point(labels: Mapping[str, str], at: float, **value: object) -> dict[str, Any]:
+        return {"attributes": attributes(labels), "timeUnixNano": f"{at * 1e9:.0f}", **value}
+
+
+def run_id(profile: str = "load") -> str:
+    """Make an id that no other test has."""
+    return f"20261123-{secrets.randbelow(10**6):06d}-{profile}-{secrets.token_hex(4)}"
+
+
+# Of 100 the 95th is half-way, by ratio, between a 64th of a second and a 32nd: 22.1 ms.
+P95_22_MS = {-7: 90, -6: 10}
+# All within a 64th to a 32nd, the 95th at that share of the way: 30.2 ms.
+P95_30_MS = {-6: 100}
+
+
+def feed_a_run(prometheus: Prometheus, run: str, ended: float) -> Feed:
+    feed = Feed(run, ended)
+    feed.requests("GET /zoo", 40)
+    feed.requests("GET /owners", 1134)
+    feed.requests("POST /owners", 97, 201)
+    feed.requests("POST /owners", 3, 503)
+    feed.client_seconds("POST /owners", P95_30_MS)
+    feed.client_seconds("GET /owners", P95_22_MS)
+    feed.span_seconds("POST /owners", P95_22_MS)
+    feed.span_seconds("POST /owners", {-7: 100}, kind="CLIENT")
+    feed.spans("POST /owners", 97, 201)
+    feed.spans("POST /owners", 3, 503)
+    feed.spans("POST /owners", 99, kind="CLIENT")
+    feed.spans("GET /owners", 1134)
+    feed.spans("GET /zoo", 37)
+    feed.send(prometheus)
+    return feed
+
+
+@bundle
+def test_a_runs_numbers_are_those_that_were_fed(prometheus: Prometheus) -> None:
+    run = run_id()
+    ended = time.time() - 100
+    feed_a_run(prometheus, run, ended)
+
+    period = period_of(prometheus, run)
+    numbers = read_numbers(prometheus, run, period)
+
+    assert period.seconds == pytest.approx(20, abs=0.01)
+    assert [row.operation for row in numbers.rows] == ["POST /owners", "GET /owners", "GET /zoo"]
+    posts, gets, zoo = numbers.rows
+    assert (posts.requests, gets.requests, zoo.requests) == (100, 1134, 40)
+    assert posts.rate == pytest.approx(5, abs=0.01)
+    assert posts.client_p95 == pytest.approx(2**-6 * 2**0.95)
+    assert posts.server_p95 == pytest.approx(2**-6 * 2**0.5)
+    assert posts.database_p95 == pytest.approx(2**-7 * 2**0.95)
+    assert posts.failed_share == pytest.approx(0.03)
+    assert gets.failed_share == 0
+    assert (gets.server_p95, zoo.client_p95) == (None, None)
+    assert numbers.total.requests == 1274
+    assert numbers.total.failed_share == pytest.approx(3 / 1274)
+    assert (numbers.ledger.sent, numbers.ledger.traced, numbers.ledger.missing) == (1274, 1271, 3)
+    assert numbers.failed_statuses == [503]
+
+
+@bundle
+def test_the_table_shows_them_in_the_order_of_the_flow(prometheus: Prometheus) -> None:
+    run = run_id()
+    feed_a_run(prometheus, run, time.time() - 100)
+
+    report = ask(prometheus.url, NOWHERE, "report", run)
+
+    assert report.returncode == 0
+    rows = [line.split() for line in report.stdout.splitlines()]
+    assert ["POST", "/owners", "100", "5.0", "30.2", "22.1", "15.1", "3.00"] in rows
+    assert ["GET", "/owners", "1,134", "56.7", "22.1", "-", "-", "0.00"] in rows
+    assert ["All", "1,274", "63.7", "29.3", "22.1", "15.1", "0.24"] in rows
+    assert "Ledger: 1,274 requests sent, 1,271 traced." in report.stdout
+    assert "3 of 1,274 requests have no stored span." in report.stdout
+    assert f"The trace store does not answer at {NOWHERE}: is the bundle up?" in report.stderr
+
+
+@bundle
+def test_a_request_without_an_answer_need_have_no_span(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time() - 100)
+    feed.requests("GET /owners", 10)
+    feed.requests("GET /owners", 2, 0)
+    feed.spans("GET /owners", 10)
+    feed.send(prometheus)
+
+    ledger = read_ledger(prometheus, feed.run, period_of(prometheus, feed.run))
+
+    assert (ledger.sent, ledger.unanswered, ledger.traced, ledger.missing) == (12, 2, 10, 0)
+
+
+@bundle
+def test_an_unknown_run_is_answered_with_the_nearest(prometheus: Prometheus) -> None:
+    run = run_id()
+    feed_a_run(prometheus, run, time.time() - 100)
+
+    report = ask(prometheus.url, NOWHERE, "report", run[:-1])
+
+    assert report.returncode == 1
+    assert f"Prometheus holds no run called '{run[:-1]}'. The nearest: {run}" in report.stderr
+    assert "Traceback" not in report.stderr
+
+
+@bundle
+def test_the_newest_run_is_the_one_with_the_latest_time_in_its_id(prometheus: Prometheus) -> None:
+    for run in ("20991231-235958-load", "zzz-by-hand", "20991231-235959-smoke"):
+        feed = Feed(run, time.time() - 100)
+        feed.requests("GET /owners", 1)
+        feed.send(prometheus)
+
+    assert newest_run(prometheus) == "20991231-235959-smoke"
+
+
+@bundle
+def test_a_run_is_waited_for_until_its_last_span(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time())
+    feed.requests("GET /owners", 50)
+    feed.spans("GET /owners", 30)
+    feed.send(prometheus)
+    period = period_of(prometheus, feed.run)
+    seen: list[int] = []
+
+    def late() -> None:
+        time.sleep(1.5)
+        feed.ended += 5
+        feed.spans("GET /owners", 50)
+        feed.send(prometheus)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    began = time.monotonic()
+    wait_for_spans(prometheus, feed.run, period, lambda ledger: seen.append(ledger.traced))
+    took = time.monotonic() - began
+    thread.join()
+
+    assert 1 < took < 10
+    assert seen[0] == 30
+    assert read_ledger(prometheus, feed.run, period).missing == 0
+
+
+@bundle
+def test_waiting_has_a_limit_and_a_run_of_old_is_not_waited_for(prometheus: Prometheus) -> None:
+    began = time.monotonic()
+    for ago, limit in ((0, 2.0), (300, 30.0)):
+        feed = Feed(run_id(), time.time() - ago)
+        feed.requests("GET /owners", 50)
+        feed.send(prometheus)
+        period = period_of(prometheus, feed.run)
+        wait_for_spans(prometheus, feed.run, period, lambda _: None, limit)
+
+    assert 1.5 < time.monotonic() - began < 8
+
+
+def test_prometheus_away_is_one_sentence() -> None:
+    report = ask(NOWHERE, NOWHERE, "report")
+
+    assert report.returncode == 1
+    assert report.stderr.strip() == (
+        f"Error: Prometheus does not answer at {NOWHERE}: is the bundle up? `just up`"
+    )
+
+
+def test_what_is_no_prometheus_is_said() -> None:
+    with (
+        StandIn() as other,
+        Prometheus(other.url) as client,
+        pytest.raises(PrometheusError, match="not of the Prometheus API"),
+    ):
+        client.number("up", 0)
+
+
+@bundle
+def test_an_empty_prometheus_is_said(prometheus: Prometheus) -> None:
+    with pytest.raises(UnknownRunError, match="no run called 'none"):
+        period_of(prometheus, "none" + secrets.token_hex(8))
+
+
+# Starting a run
+
+
+def test_an_unready_clinic_gets_no_load() -> None:
+    with StandIn(ready=503) as clinic:
+        answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
+
+    assert answer.returncode == 1
+    assert "is not ready (GET /readyz gave 503, expected 200)" in answer.stderr
+    assert not clinic.load
+
+
+def test_settings_that_would_replace_the_profile_are_refused() -> None:
+    with StandIn() as clinic:
+        answer = ask(NOWHERE, NOWHERE, "run", "load", BASE_URL=clinic.url, K6_VUS="7")
+
+    assert answer.returncode == 1
+    assert "K6_VUS in the environment would replace the profile's scenario" in answer.stderr
+    assert not clinic.asked
+
+
+@bundle
+def test_no_load_is_sent_while_prometheus_is_away() -> None:
+    with StandIn() as clinic:
+        answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
+
+    assert answer.returncode == 1
+    assert "Prometheus does not answer" in answer.stderr
+    assert not clinic.load
+
+
+def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Press Ctrl-C on a run after some seconds, and again while it waits for spans."""
+    process = subprocess.Popen(
+        words,
+        env=environment,
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in its foreground
+    assert process.stdout is not None
+    said = ""
+    while "k6 ended with" not in said and (line := process.stdout.readline()):
+        said += line
+    time.sleep(2)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    return process.returncode, said + rest
+
+
+@bundle
+def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus) -> None:
+    with StandIn() as clinic:
+        words, environment = command(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
+        status, said = interrupted(words, environment)
+        sent = len(clinic.load)
+
+    assert status == load.INTERRUPTED
+    assert "http_req_duration" in said
+    assert "k6 ended with status 105: the run was interrupted." in said
+    assert f"Ledger: {sent} requests sent, 0 traced." in said
+    assert all(f"\n {name} " in said for name in FLOW)
+    assert "Traceback" not in said
+
+
+@bundle
+def test_a_run_without_prometheus_is_k6s_summary_alone() -> None:
+    with StandIn() as clinic:
+        words, environment = command(
+            NOWHERE, NOWHERE, "run", "smoke", "--without-prometheus", BASE_URL=clinic.url
+        )
+        status, said = interrupted(words, environment)
+
+    assert status == load.INTERRUPTED
+    assert "http_req_duration" in said
+    assert "Ledger" not in said
+    assert "Prometheus" not in said
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "every threshold held"),
+        (99, "a threshold was crossed"),
+        (-9, "SIGKILL"),
+        (42, "status 42"),
+    ],
+)
+def test_k6s_status_is_said_in_words(status: int, words: str) -> None:
+    assert words in load.say_status(status)
+
+
+def test_k6_is_told_where_its_numbers_go() -> None:
+    settings = load.environment("r", "smoke", "http://clinic", "http://prometheus/api/v1/write")
+
+    assert settings["K6_OUT"] == "experimental-prometheus-rw"
+    assert "status" in settings["K6_SYSTEM_TAGS"].split(",")
+    assert "K6_OUT" not in load.environment("r", "smoke", "http://clinic", None)
+    assert json.dumps(settings)
