@@ -71,6 +71,11 @@ lint:
 test *args:
     uv run pytest {{ args }}
 
+# What telemetry costs a request, as a ratio
+[group('check')]
+bench:
+    uv run python -m tests.telemetry_cost
+
 # Mend style where that can be done by machine
 [group('check')]
 format:
