@@ -10,21 +10,25 @@ demo: up smoke status
 
 # Start PostgreSQL, Prometheus, the trace store and the API in the background
 [group('run')]
+[no-exit-message]
 up:
     @uv run --quiet python -m observability.native up
 
 # Stop all of it; the data stays
 [group('run')]
+[no-exit-message]
 down:
     @uv run --quiet python -m observability.native down
 
 # What runs, since when and where
 [group('run')]
+[no-exit-message]
 status:
     @uv run --quiet python -m observability.native status
 
 # What the parts log (just logs api -f)
 [group('run')]
+[no-exit-message]
 logs *args:
     @uv run --quiet python -m observability.native logs {{ args }}
 
@@ -41,16 +45,19 @@ load: (run "load")
 stress: (run "stress")
 
 [private]
+[no-exit-message]
 run profile:
     @uv run --quiet python -m observability.runs run {{ profile }}
 
 # The table of a run again (default: the newest)
 [group('load')]
+[no-exit-message]
 report *run:
     @uv run --quiet python -m observability.runs report {{ run }}
 
 # The waterfall of a trace
 [group('load')]
+[no-exit-message]
 trace id:
     @uv run --quiet python -m observability.runs trace {{ id }}
 
