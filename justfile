@@ -44,8 +44,8 @@ load: (run "load")
 [group('load')]
 stress: (run "stress")
 
-[private]
 [no-exit-message]
+[private]
 run profile:
     @uv run --quiet python -m observability.runs run {{ profile }}
 
