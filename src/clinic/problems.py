@@ -114,7 +114,9 @@ CONSTRAINTS = {
 def answer_problem(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Answer whatever a request raised."""
     refusal, headers = understand(error), {}
-    if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("%s It raised %s.", refusal.detail, type(error).__qualname__)
+    elif refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", refusal.detail, exc_info=error)
     if isinstance(error, HTTPException) and error.headers:
         headers = dict(error.headers)
