@@ -195,7 +195,8 @@ def body_fault(message: str) -> Fault:
     if match := FIELD.fullmatch(what):
         keys.append(match["field"])
         what = "This field is required" if match["lack"] else "There is no such field"
-    return Fault(expected(what), pointer="#" + "".join(f"/{key}" for key in keys))
+    tokens = (key.replace("~", "~0").replace("/", "~1") for key in keys)
+    return Fault(expected(what), pointer="#" + "".join(f"/{token}" for token in tokens))
 
 
 def expected(message: str) -> str:
