@@ -18,6 +18,7 @@ from opentelemetry.metrics import Meter, NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span
 
+from clinic.fields import MAX_ID
 from clinic.logs import frames
 from clinic.telemetry.calls import CALL, Call, Labels, run_of
 
@@ -120,7 +121,12 @@ class TracedApp:
             )
         except HTTPException:
             return None, {}
-        return route, {f"clinic.{name.removesuffix('_id')}.id": key for name, key in ids.items()}
+        # OTLP has no number that is larger.
+        return route, {
+            f"clinic.{name.removesuffix('_id')}.id": key
+            for name, key in ids.items()
+            if abs(key) <= MAX_ID
+        }
 
 
 def describe(call: Call) -> dict[str, str | int]:
