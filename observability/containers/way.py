@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import suppress
+from importlib.metadata import version as installed
 from typing import Any
 
 import click
@@ -93,7 +94,9 @@ class Containers:
     def start(self) -> None:
         """Start the services in the order of compose.yaml, telling of each that is ready."""
         started = time.monotonic()
-        before = {part["ID"] for part in self.engine.containers() if is_up(part)}
+        before = {
+            part["ID"] for part in self.engine.containers() if is_up(part) or has_ended_well(part)
+        }
         told: set[str] = set()
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(  # noqa: S603 - docker, from PATH
@@ -228,7 +231,7 @@ def has_ended_well(part: dict[str, Any]) -> bool:
 def version(part: dict[str, Any]) -> str:
     """Read a part's version off its image."""
     tag = re.search(r":v?(\d[\w.]*)", part["Image"])
-    return tag[1] if tag else ""
+    return tag[1] if tag else installed("vet-clinic")
 
 
 def state_of(part: dict[str, Any]) -> str:
