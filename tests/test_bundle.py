@@ -126,7 +126,7 @@ def test_the_bundle_comes_up_once_and_goes_down_whole(native: Native) -> None:
     assert native.run("status").returncode == 0
     assert bundle.password_file.stat().st_mode & 0o777 == 0o600
     assert "\nprometheus | " in native.run("logs").stdout
-    assert "there are logs of api, " in native.run("logs", "nothing").stderr
+    assert "there are logs of alertmanager, api, " in native.run("logs", "nothing").stderr
 
     before = pids(native)
     again = native.run("up")

@@ -596,3 +596,15 @@ def test_a_target_that_a_container_cannot_reach_is_refused(tmp_path: Path) -> No
 
     with pytest.raises(BundleError, match="CLINIC_BUNDLE=native"):
         k6.command(Bundle(tmp_path), settings)
+
+
+def test_the_public_check_pins_its_actions_by_commit() -> None:
+    workflow = (PROJECT / ".github" / "workflows" / "check.yml").read_text()
+    used = re.findall(r"uses: (\S+)", workflow)
+
+    assert used
+    assert [action for action in used if not re.search(r"@[0-9a-f]{40}$", action)] == []
+    steps = [step for job in yaml.safe_load(workflow)["jobs"].values() for step in job["steps"]]
+    words = " ".join(step.get("run", "") for step in steps)
+    for recipe in ("just check", "just up", "just smoke", "just down"):
+        assert recipe in words

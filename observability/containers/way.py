@@ -23,7 +23,6 @@ LOG_LINES = 15
 LOG_LINE = re.compile(r"^(?P<part>[\w-]+?)-\d+\s+\| ?")
 NATIVE_HINT = "`CLINIC_BUNDLE=native just up` runs the bundle without containers."
 PASSWORD = "by `docker compose exec postgres cat /run/clinic/postgres-password`"  # noqa: S105
-JOBS = ("password", "migrate")
 
 
 class Containers:
@@ -135,16 +134,10 @@ class Containers:
         """Name the part that kept the bundle from coming up, with the end of its log."""
         for part in self.engine.containers():
             name = part["Service"]
-            if name in JOBS:
-                broken = part["State"] == "exited" and part["ExitCode"] != 0
-            else:
-                broken = part["State"] in ("exited", "restarting", "dead") or (
-                    part["Health"] == "unhealthy"
-                )
-            if broken:
+            if part["Name"] in words or f'"{name}"' in words or has_failed(part):
                 log = self.engine.ask("logs", "--no-log-prefix", f"--tail={LOG_LINES}", name)
                 return PartError(
-                    f"{name} did not come up ({state_of(part)}); its log says why. Mend that and "
+                    f"{name} did not come up ({part['Status']}); its log says why. Mend that and "
                     "try `just up` again.",
                     name,
                     log.splitlines(),
@@ -226,6 +219,11 @@ def is_up(part: dict[str, Any]) -> bool:
 
 def has_ended_well(part: dict[str, Any]) -> bool:
     return bool(part["State"] == "exited" and part["ExitCode"] == 0)
+
+
+def has_failed(part: dict[str, Any]) -> bool:
+    ended = part["State"] in ("exited", "restarting", "dead") and not has_ended_well(part)
+    return bool(ended or part["Health"] == "unhealthy")
 
 
 def version(part: dict[str, Any]) -> str:
