@@ -14,6 +14,7 @@ from rich.console import Console
 from observability.bundle import Bundle, BundleError
 from observability.containers.engine import DOCKER, Engine, last_line
 from observability.native import ports
+from observability.native.lifecycle import uninterrupted
 from observability.native.programs import say
 from observability.way import UP, PartError, PartState, line_migrated, line_ready, links
 
@@ -59,7 +60,8 @@ class Containers:
         except BaseException:
             if not running:
                 say("Stopping what was started.")
-                self.engine.ask("down")
+                with uninterrupted():
+                    self.engine.ask("down")
             raise
         self.bundle.save(DOCKER)
         click.echo(links(self.addresses, PASSWORD, ""))
