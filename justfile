@@ -8,29 +8,35 @@ default:
 [group('run')]
 demo: up smoke status
 
-# Start PostgreSQL, Prometheus, the trace store and the API in the background
+# Start everything in the background: in containers, or without where no Docker engine answers
 [group('run')]
 [no-exit-message]
 up:
-    @uv run --quiet python -m observability.native up
+    @uv run --quiet python -m observability up
 
 # Stop all of it; the data stays
 [group('run')]
 [no-exit-message]
 down:
-    @uv run --quiet python -m observability.native down
+    @uv run --quiet python -m observability down
+
+# Stop all of it and remove the data, after asking
+[group('run')]
+[no-exit-message]
+destroy *args:
+    @uv run --quiet python -m observability destroy {{ args }}
 
 # What runs, since when and where
 [group('run')]
 [no-exit-message]
 status:
-    @uv run --quiet python -m observability.native status
+    @uv run --quiet python -m observability status
 
 # What the parts log (just logs api -f)
 [group('run')]
 [no-exit-message]
 logs *args:
-    @uv run --quiet python -m observability.native logs {{ args }}
+    @uv run --quiet python -m observability logs {{ args }}
 
 # A few requests for 20 s, then the run's table
 [group('load')]

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -20,6 +21,7 @@ PORTS = {
     "GRAFANA_PORT": 3000,
 }
 STATE_VARIABLE = "CLINIC_STATE_DIR"
+WAY_VARIABLE = "CLINIC_BUNDLE"
 HIGHEST_PORT = 65535
 
 
@@ -47,10 +49,13 @@ class Bundle:
         ports = {**PORTS, **saved_ports(state), **ports_from_env()}
         return cls(state, **{name.lower(): port for name, port in ports.items()})
 
-    def save(self) -> None:
-        """Keep the ports, so that a command in another terminal finds this very bundle."""
-        ports = {name.upper(): port for name, port in asdict(self).items() if name != "state"}
-        self.saved.write_text(json.dumps(ports, indent=2) + "\n")
+    @property
+    def ports(self) -> dict[str, int]:
+        return {name.upper(): port for name, port in asdict(self).items() if name != "state"}
+
+    def save(self, way: str) -> None:
+        """Keep ports and way, so that a command in another terminal finds this very bundle."""
+        self.saved.write_text(json.dumps({WAY_VARIABLE: way, **self.ports}, indent=2) + "\n")
 
     @property
     def saved(self) -> Path:
@@ -106,15 +111,24 @@ class Bundle:
 
 
 def saved_ports(state: Path) -> dict[str, int]:
+    return {name: int(port) for name, port in read_saved(state).items() if name in PORTS}
+
+
+def saved_way(state: Path) -> str | None:
+    """Say how the running bundle was brought up, if `just up` did it."""
+    return read_saved(state).get(WAY_VARIABLE)
+
+
+def read_saved(state: Path) -> dict[str, Any]:
     try:
-        saved = json.loads((state / "bundle.json").read_text())
+        saved: dict[str, Any] = json.loads((state / "bundle.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise BundleError(
             f"{state / 'bundle.json'} cannot be read ({error}); remove it and run `just up` again."
         ) from error
-    return {name: int(saved[name]) for name in PORTS if name in saved}
+    return saved
 
 
 def ports_from_env() -> dict[str, int]:

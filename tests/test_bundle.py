@@ -51,6 +51,18 @@ class Native:
             check=False,
         )
 
+    def answer(self, word: str, answer: str) -> str:
+        return subprocess.run(
+            [*NATIVE, word],
+            cwd=PROJECT,
+            env=self.environment,
+            input=answer,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=600,
+            check=True,
+        ).stdout
+
     def left_behind(self) -> list[str]:
         """List processes, sockets and ports that a stopped bundle must not leave."""
         mark = str(self.bundle.state)
@@ -101,16 +113,20 @@ def native() -> Iterator[Native]:
 def test_the_bundle_comes_up_once_and_goes_down_whole(native: Native) -> None:
     first = native.run("up")
     assert first.returncode == 0, first.stdout + first.stderr
-    for line in ("postgres ", "prometheus ", "migrations ", "api "):
+    for line in ("postgres ", "prometheus ", "alertmanager ", "migrations ", "api "):
         assert line in first.stdout
     assert "`just load`" in first.stdout
     bundle = native.bundle
-    for url in (f"{bundle.api_url}/readyz", f"{bundle.prometheus_url}/-/ready"):
+    for url in (
+        f"{bundle.api_url}/readyz",
+        f"{bundle.prometheus_url}/-/ready",
+        f"{bundle.alertmanager_url}/-/ready",
+    ):
         assert httpx.get(url).status_code == 200
     assert native.run("status").returncode == 0
     assert bundle.password_file.stat().st_mode & 0o777 == 0o600
     assert "\nprometheus | " in native.run("logs").stdout
-    assert "there are logs of api, " in native.run("logs", "nothing").stderr
+    assert "there are logs of alertmanager, api, " in native.run("logs", "nothing").stderr
 
     before = pids(native)
     again = native.run("up")
@@ -338,7 +354,7 @@ def test_a_span_is_stored_and_becomes_metrics_of_its_run(store: str, tmp_path: P
         metrics_port = free_ports(1)[0]
         part = parts.jaeger_part(bundle, tools.find("jaeger"), metrics_port)
         scraped = f"{HOST}:{metrics_port}"
-    parts.write_targets(bundle, store, scraped, alertmanager=False)
+    parts.write_targets(bundle, store, scraped)
     trace_id = secrets.token_hex(16)
 
     with (
@@ -360,7 +376,7 @@ def test_a_span_is_stored_and_becomes_metrics_of_its_run(store: str, tmp_path: P
         )
         until(lambda: asked(bundle, p50))
         assert float(asked(bundle, p50)[0]) == pytest.approx(0.25, rel=0.1)
-        until(lambda: sorted(asked(bundle, "up")) == ["1", "1"])
+        until(lambda: asked(bundle, 'up{job=~"prometheus|traces"}') == ["1", "1"])
 
 
 def one_span(trace_id: str) -> object:
@@ -397,3 +413,16 @@ def one_span(trace_id: str) -> object:
 def asked(bundle: Bundle, query: str) -> list[str]:
     answer = httpx.get(f"{bundle.prometheus_url}/api/v1/query", params={"query": query})
     return [series["value"][1] for series in answer.json()["data"]["result"]]
+
+
+@pytest.mark.bundle
+def test_destroy_asks_and_then_removes_all_data(native: Native) -> None:
+    assert native.run("up").returncode == 0
+    assert "Nothing was removed" in native.answer("destroy", "n\n")
+    assert native.bundle.password_file.exists()
+
+    said = native.answer("destroy", "y\n")
+
+    assert "is removed" in said
+    assert not native.bundle.state.exists()
+    assert "nothing to remove" in native.run("destroy").stdout

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from clinic.settings import Settings, SettingsError
@@ -23,6 +25,10 @@ def test_settings_come_from_the_environment() -> None:
         ("CLINIC_POOL_SIZE", "0"),
         ("CLINIC_LOAD_RUNS", "perhaps"),
         ("CLINIC_API_TOKEN", "short"),
+        ("CLINIC_OPEN_NETWORKS", "0.0.0.0/0"),
+        ("CLINIC_OPEN_NETWORKS", "10.0.0.1/8"),
+        ("CLINIC_OPEN_NETWORKS", "the office"),
+        ("CLINIC_DATABASE_PASSWORD_FILE", "/nonexistent"),
     ],
 )
 def test_an_unusable_setting_is_named(name: str, value: str) -> None:
@@ -35,3 +41,28 @@ def test_secrets_are_not_shown() -> None:
 
     assert "secret" not in repr(settings)
     assert "horse" not in repr(settings)
+
+
+def test_the_database_s_password_comes_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p@ss/word\n")
+    env = {
+        "CLINIC_DATABASE_URL": "postgresql+asyncpg://clinic@postgres:5432/clinic",
+        "CLINIC_DATABASE_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+
+    settings = Settings.from_env(env)
+
+    assert settings.database_url == (
+        "postgresql+asyncpg://clinic:p%40ss%2Fword@postgres:5432/clinic"
+    )
+
+
+def test_a_url_of_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret")
+    env = {
+        "CLINIC_DATABASE_URL": "postgres",
+        "CLINIC_DATABASE_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+
+    with pytest.raises(SettingsError, match="CLINIC_DATABASE_URL"):
+        Settings.from_env(env)

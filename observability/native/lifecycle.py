@@ -13,32 +13,23 @@ import click
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from observability.bundle import (
-    PROJECT,
-    Bundle,
-    BundleError,
-    ports_from_env,
-    saved_ports,
-)
+from observability.bundle import PROJECT, Bundle, BundleError, ports_from_env, saved_ports
 from observability.native import parts as bundle_parts
 from observability.native import ports, postgres
 from observability.native.parts import Part, api_environment
 from observability.native.programs import say
 from observability.native.supervise import POLL_SECONDS, Supervisor, around_proxies
+from observability.way import PartError, line_migrated, line_ready, links, shown
 
 TAIL_LINES = 15
 BYTES_A_LINE = 400
 MIGRATION_SECONDS = 120
 API = "api"
+NATIVE = "native"
 
 
-class PartError(BundleError):
-    """A part did not come up; the log says more."""
-
-    def __init__(self, sentence: str, log: Path, since: int = 0) -> None:
-        super().__init__(sentence)
-        self.log = log
-        self.lines = tail(log, since=since)
+def failed(sentence: str, log: Path, since: int = 0) -> PartError:
+    return PartError(sentence, str(log), tail(log, since=since))
 
 
 class Lifecycle:
@@ -136,7 +127,7 @@ class Lifecycle:
         bundle_parts.save(parts, self.bundle)
         try:
             self.supervisor.launch(parts)
-            self.bundle.save()
+            self.bundle.save(NATIVE)
             for part in parts:
                 self.start(part)
         except BaseException:
@@ -156,9 +147,7 @@ class Lifecycle:
             self.supervisor.start(part.name)
             self.wait_until_ready(part, since=written)
         seconds = time.monotonic() - started
-        click.echo(
-            f"{part.name:<13} {part.version:<8} ready in {seconds:>4.1f} s  {part.address}",
-        )
+        click.echo(line_ready(part.name, part.version, seconds, part.address))
 
     def wait_until_ready(self, part: Part, since: int = 0) -> None:
         """Wait for the part's own word that it serves; its first death or silence is an error."""
@@ -169,7 +158,7 @@ class Lifecycle:
             process = self.supervisor.process(part.name)
             pid = pid or process.pid
             if not process.alive or (process.pid and process.pid != pid):
-                raise PartError(
+                raise failed(
                     f"{part.name} {process.words}; its log says why. Mend that and try `just up` "
                     "again.",
                     log,
@@ -178,7 +167,7 @@ class Lifecycle:
             if part.ready():
                 return
             if time.monotonic() > deadline:
-                raise PartError(
+                raise failed(
                     f"{part.name} runs but was not ready at {part.address} within "
                     f"{part.start_seconds} s; its log may say why.",
                     log,
@@ -203,19 +192,19 @@ class Lifecycle:
                     check=False,
                 ).returncode
             except subprocess.TimeoutExpired as error:
-                raise PartError(
+                raise failed(
                     f"The migrations did not end within {MIGRATION_SECONDS} s; their log may say "
                     "what they wait for.",
                     log,
                 ) from error
         if status:
-            raise PartError(
+            raise failed(
                 f"The migrations failed (exit code {status}); their log says why. Mend that and "
                 "try `just up` again.",
                 log,
             )
         seconds = time.monotonic() - started
-        click.echo(f"{'migrations':<13} {'':<8} done in {seconds:>5.1f} s")
+        click.echo(line_migrated(seconds))
 
     def stop_all(self, *, quiet: bool = False) -> None:
         """Stop every part, the last started first, then the supervisor."""
@@ -233,15 +222,12 @@ class Lifecycle:
 
     def tell(self, parts: list[Part]) -> None:
         """Say where everything is and what to type next."""
-        click.echo("\nThe bundle is up:")
-        for part in parts:
-            click.echo(f"  {part.name:<13} {part.address}")
         click.echo(
-            f"  {'database':<13} clinic, user clinic, password in "
-            f"{shown(self.bundle.password_file)}\n"
-            f"  {'logs':<13} {shown(self.supervisor.logs)}, or `just logs [part] [-f]`\n"
-            "Next: `just load` puts a load on it, `just report` reads the run back, `just down` "
-            "stops it."
+            links(
+                {part.name: part.address for part in parts},
+                f"in {shown(self.bundle.password_file)}",
+                f"{shown(self.supervisor.logs)}, or ",
+            )
         )
 
 
@@ -273,8 +259,3 @@ def tail(log: Path, lines: int = TAIL_LINES, since: int = 0) -> list[str]:
     with log.open("rb") as file:
         file.seek(max(0, end - BYTES_A_LINE * lines, since if since <= end else 0))
         return file.read().decode(errors="replace").splitlines()[-lines:]
-
-
-def shown(path: Path) -> Path:
-    """Shorten a path for the reader when it lies below the current folder."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

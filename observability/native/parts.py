@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from observability.bundle import HOST, PROJECT, Bundle
+from observability.bundle import HOST, PROJECT, Bundle, BundleError
 from observability.native import ports, postgres, tools
 from observability.native.programs import say
 
 OBSERVABILITY = PROJECT / "observability"
 PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
 ALERTMANAGER_FILE = OBSERVABILITY / "alertmanager" / "alertmanager.yml"
+GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 READY_TIMEOUT = 3
 
 
@@ -61,10 +62,11 @@ def listens_on(bundle: Bundle) -> dict[str, int]:
         "PROMETHEUS_PORT": bundle.prometheus_port,
         "TRACES_PORT": bundle.traces_port,
         "OTLP_PORT": bundle.otlp_port,
+        "ALERTMANAGER_PORT": bundle.alertmanager_port,
         "CLINIC_PORT": bundle.clinic_port,
     }
-    if ALERTMANAGER_FILE.exists():
-        taken["ALERTMANAGER_PORT"] = bundle.alertmanager_port
+    if shutil.which("grafana"):
+        taken["GRAFANA_PORT"] = bundle.grafana_port
     return taken
 
 
@@ -72,15 +74,17 @@ def assemble(bundle: Bundle) -> list[Part]:
     """List the parts in the order of their start, finding or building every program."""
     prometheus = tools.find("prometheus")
     traces, scraped = trace_store(bundle)
-    alertmanager = tools.find("alertmanager") if ALERTMANAGER_FILE.exists() else None
+    alertmanager = tools.find("alertmanager")
+    grafana = tools.find_on_path("grafana")
     parts = [
         postgres_part(bundle),
         prometheus_part(bundle, prometheus),
         traces,
-        *([alertmanager_part(bundle, alertmanager)] if alertmanager else []),
+        alertmanager_part(bundle, alertmanager),
+        *([grafana_part(bundle, grafana)] if grafana else []),
         api_part(bundle),
     ]
-    write_targets(bundle, traces.name, scraped, alertmanager=alertmanager is not None)
+    write_targets(bundle, traces.name, scraped)
     return parts
 
 
@@ -102,7 +106,7 @@ def prometheus_config(bundle: Bundle) -> Path:
     return bundle.state / "prometheus" / "config" / "prometheus.yml"
 
 
-def write_targets(bundle: Bundle, store: str, scraped: str, *, alertmanager: bool) -> None:
+def write_targets(bundle: Bundle, store: str, scraped: str) -> None:
     """Set the repository's own files beside the native targets: Prometheus expands no variables."""
     folder = prometheus_config(bundle).parent
     shutil.rmtree(folder, ignore_errors=True)
@@ -112,9 +116,7 @@ def write_targets(bundle: Bundle, store: str, scraped: str, *, alertmanager: boo
     targets = {
         "prometheus": {"prometheus": f"{HOST}:{bundle.prometheus_port}"},
         "traces": {store: scraped},
-        "alertmanager": {"alertmanager": f"{HOST}:{bundle.alertmanager_port}"}
-        if alertmanager
-        else {},
+        "alertmanager": {"alertmanager": f"{HOST}:{bundle.alertmanager_port}"},
     }
     for file, addresses in targets.items():
         groups = [
@@ -216,6 +218,55 @@ def alertmanager_part(bundle: Bundle, program: Path) -> Part:
         ),
         {"GOMEMLIMIT": "100MiB"},
     )
+
+
+def grafana_part(bundle: Bundle, program: Path) -> Part:
+    state = bundle.state / "grafana"
+    return Part(
+        "grafana",
+        tools.version_text("grafana", program),
+        bundle.grafana_url,
+        f"{bundle.grafana_url}/api/health",
+        (str(program), "server", f"--homepath={grafana_home(program)}"),
+        {
+            **grafana_settings(),
+            "ALERTMANAGER_URL": bundle.alertmanager_url,
+            "DASHBOARDS_FOLDER": str(GRAFANA_FOLDER / "dashboards"),
+            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(
+                GRAFANA_FOLDER / "dashboards" / "home.json"
+            ),
+            "GF_LOG_MODE": "console",
+            "GF_PATHS_DATA": str(state),
+            "GF_PATHS_LOGS": str(state / "logs"),
+            "GF_PATHS_PLUGINS": str(state / "plugins"),
+            "GF_PATHS_PROVISIONING": str(GRAFANA_FOLDER / "provisioning"),
+            "GF_SERVER_HTTP_ADDR": HOST,
+            "GF_SERVER_HTTP_PORT": str(bundle.grafana_port),
+            "GF_SERVER_ROOT_URL": f"{bundle.grafana_url}/",
+            "GOMEMLIMIT": "320MiB",
+            "PROMETHEUS_URL": bundle.prometheus_url,
+            "TEMPO_URL": bundle.traces_url,
+        },
+    )
+
+
+def grafana_home(program: Path) -> Path:
+    """Find the folder of Grafana's own files: beside an unpacked archive's program, or shared."""
+    prefix = program.resolve().parents[1]
+    places = (prefix, prefix / "share" / "grafana", Path("/usr/share/grafana"))
+    home = next((place for place in places if (place / "conf" / "defaults.ini").exists()), None)
+    if home is None:
+        raise BundleError(
+            f"The files of {program} are not found: conf/defaults.ini is in none of "
+            f"{', '.join(map(str, places))}. Take Grafana off PATH, or put all of it there."
+        )
+    return home
+
+
+def grafana_settings() -> dict[str, str]:
+    """Read the settings that Grafana has in containers too."""
+    lines = (GRAFANA_FOLDER / "grafana.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def api_part(bundle: Bundle) -> Part:

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from observability import queries
 from observability.bundle import Bundle, BundleError
-from observability.native.tools import ToolError, find
+from observability.native.tools import ToolError
 from observability.queries import Side
-from observability.runs import load, numbers, table, terminal, traces, waterfall
+from observability.runs import generator, load, numbers, table, terminal, traces, waterfall
 from observability.runs.numbers import Ledger, Numbers, Period, UnknownRunError
 from observability.runs.prometheus import Prometheus
 from observability.runs.traces import RunTraces, Store, TraceStoreError
@@ -41,18 +41,19 @@ def run(profile: str, *, without_prometheus: bool) -> None:
     target = (os.environ.get("BASE_URL") or bundle.api_url).rstrip("/")
     load.check_environment(os.environ)
     load.check_target(target)
-    try:
-        k6 = find("k6")
-    except ToolError as error:
-        raise click.ClickException(str(error)) from error
     if not without_prometheus:
         with Prometheus(bundle.prometheus_url) as prometheus:
             prometheus.check()
 
     run_id = load.new_run_id(profile)
     kept = None if without_prometheus else bundle.remote_write_url
+    environment = load.environment(run_id, profile, target, kept)
+    try:
+        k6 = generator.command(bundle, str(load.SCRIPT), environment)
+    except (BundleError, ToolError) as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"Run {run_id} against {target}")
-    status = load.run_k6(k6, load.environment(run_id, profile, target, kept))
+    status = load.run_k6(k6, environment)
     click.echo(load.say_status(status))
     if kept:
         try:

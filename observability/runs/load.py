@@ -92,11 +92,12 @@ def environment(run: str, profile: str, target: str, remote_write: str | None) -
     return os.environ | settings
 
 
-def run_k6(k6: Path, settings: dict[str, str]) -> int:
+def run_k6(command: list[str], settings: dict[str, str]) -> int:
     """Run the script in this terminal; Ctrl-C asks k6 to end with its summary, again to quit."""
     process = subprocess.Popen(  # noqa: S603 - k6, on the project's own script
-        [k6, "run", str(SCRIPT)],
+        command,
         env=settings,
+        stdin=subprocess.DEVNULL,
         process_group=0,
     )
     passed = {signal.SIGINT: 0.0, signal.SIGTERM: 0.0}

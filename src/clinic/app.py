@@ -41,7 +41,7 @@ def create_app(
     clinic = Router(
         "/",
         route_handlers=[OwnerController, PetController, AppointmentController],
-        guards=[guard_of(settings.api_token)],
+        guards=[guard_of(settings.api_token, settings.open_networks)],
         security=[{SCHEME: []}] if settings.api_token else None,
     )
     return Litestar(

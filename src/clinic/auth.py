@@ -1,8 +1,6 @@
 """Who may call: bearers of the token or, where none is set, callers on the same machine."""
 
-from functools import lru_cache
 from http import HTTPStatus
-from ipaddress import IPv6Address, ip_address
 from secrets import compare_digest
 from typing import Any
 
@@ -12,18 +10,19 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Guard
 
+from clinic.networks import Networks, address_of
 from clinic.problems import RefusedError
 
 SCHEME = "bearer"
 COMPONENTS = Components(security_schemes={SCHEME: SecurityScheme(type="http", scheme="bearer")})
 
 
-def guard_of(token: str | None) -> Guard:
+def guard_of(token: str | None, open_networks: Networks) -> Guard:
     """Make the guard of everything but health and schema.
 
     Guards are coroutines because Litestar runs any other in a thread, at a third of a request.
     """
-    return bearers_of(token) if token else loopback_only
+    return bearers_of(token) if token else neighbours_of(open_networks)
 
 
 def bearers_of(token: str) -> Guard:
@@ -43,24 +42,25 @@ def bearers_of(token: str) -> Guard:
     return bearer_only
 
 
-async def loopback_only(
-    connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
-) -> None:
-    """Let callers on this machine pass: without a token the clinic is open to nobody else."""
-    if connection.client is None or not is_loopback(connection.client.host):
-        raise RefusedError(
-            HTTPStatus.FORBIDDEN,
-            "Without a token the clinic answers callers on its own machine only. "
-            "Set CLINIC_API_TOKEN to open it to others.",
-        )
+def neighbours_of(open_networks: Networks) -> Guard:
+    """Let callers on this machine and on the open networks pass: there is no token to send."""
+
+    async def neighbours_only(
+        connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
+    ) -> None:
+        host = connection.client.host if connection.client else ""
+        if not is_loopback(host) and host not in open_networks:
+            raise RefusedError(
+                HTTPStatus.FORBIDDEN,
+                "Without a token the clinic answers callers on its own machine only, and this call "
+                f"came from {host or 'an unknown address'}. Set CLINIC_API_TOKEN to open it to "
+                "others.",
+            )
+
+    return neighbours_only
 
 
-@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Tell whether an address is this machine's own."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    address = address_of(host)
+    return address is not None and address.is_loopback

@@ -1,14 +1,20 @@
 """What can be set from outside, read once at the start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import environ
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from clinic.networks import Networks
 
 PREFIX = "CLINIC_"
+NO_NETWORKS = Networks()
 
 
 class SettingsError(Exception):
@@ -24,6 +30,9 @@ class Settings:
     )
     """SQLAlchemy's address of the PostgreSQL database, with the asyncpg driver."""
 
+    database_password_file: Path | None = None
+    """The file that holds the password for `database_url`, as a secret of a container does."""
+
     host: str = "127.0.0.1"
     """The address to listen on."""
 
@@ -32,6 +41,9 @@ class Settings:
 
     api_token: Annotated[str, Meta(min_length=16)] | None = field(default=None, repr=False)
     """Bearer token that every call but health and schema needs; unset, only loopback may call."""
+
+    open_networks: Networks = NO_NETWORKS
+    """Private networks that may call as loopback may: a container's own, for one."""
 
     pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Connections to PostgreSQL for each worker."""
@@ -57,7 +69,29 @@ class Settings:
             if (value := env.get(PREFIX + setting.name.upper(), "").strip())
         }
         try:
-            return msgspec.convert(values, cls, strict=False)
+            settings = msgspec.convert(values, cls, strict=False, dec_hook=decode)
         except msgspec.ValidationError as error:
             problem, _, path = str(error).partition(" - at `$.")
             raise SettingsError(f"{PREFIX}{path.rstrip('`').upper()}: {problem}.") from None
+        return settings.with_password()
+
+    def with_password(self) -> "Settings":
+        """Put the password of the file, where there is one, into the database's address."""
+        if self.database_password_file is None:
+            return self
+        try:
+            password = self.database_password_file.read_text().strip()
+            url = make_url(self.database_url).set(password=password)
+        except OSError as error:
+            raise SettingsError(
+                f"{PREFIX}DATABASE_PASSWORD_FILE: {self.database_password_file} cannot be read "
+                f"({error.strerror})."
+            ) from None
+        except ArgumentError:
+            raise SettingsError(f"{PREFIX}DATABASE_URL: expected a URL of SQLAlchemy.") from None
+        return replace(self, database_url=url.render_as_string(hide_password=False))
+
+
+def decode(kind: type[Any], value: str) -> Any:
+    """Read those kinds of settings that msgspec does not know."""
+    return kind(value)

@@ -1,0 +1,48 @@
+FROM python:3.13.12-slim-trixie AS build
+
+ENV UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_NO_CACHE=1 \
+    UV_PROJECT_ENVIRONMENT=/clinic \
+    UV_PYTHON_DOWNLOADS=never
+
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore uv==0.13.9
+WORKDIR /build
+
+# Every version is pinned in pyproject.toml; they change less often than the clinic does.
+COPY pyproject.toml ./
+RUN uv sync --no-default-groups --no-install-project
+
+COPY README.md LICENSE ./
+COPY src src
+RUN uv sync --no-default-groups --no-editable
+
+
+FROM python:3.13.12-slim-trixie
+
+LABEL org.opencontainers.image.title="vet-clinic" \
+      org.opencontainers.image.description="The API of a veterinary clinic" \
+      org.opencontainers.image.licenses="MIT"
+
+# The folder is for the database's password: a fresh volume there takes its owner from here.
+RUN groupadd --gid 10001 clinic \
+    && useradd --uid 10001 --gid clinic --no-create-home --shell /usr/sbin/nologin clinic \
+    && install --directory --owner clinic --group clinic --mode 0750 /run/clinic \
+    && python -m pip uninstall --yes --quiet --root-user-action ignore pip
+
+COPY --from=build /clinic /clinic
+
+ENV PATH=/clinic/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    CLINIC_HOST=0.0.0.0 \
+    CLINIC_PORT=8000
+
+USER clinic
+EXPOSE 8000
+
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=6 \
+    CMD ["python", "-S", "-c", "import os, sys; from http.client import HTTPConnection; clinic = HTTPConnection('127.0.0.1', int(os.environ['CLINIC_PORT']), timeout=3); clinic.request('GET', '/readyz'); sys.exit(clinic.getresponse().status != 200)"]
+
+ENTRYPOINT ["python", "-m", "clinic"]
+CMD ["serve"]
