@@ -38,8 +38,9 @@ export function plan(profile, { seconds, rate, vus }, journeyThinks) {
   const stages = stretched(shape.stages, seconds);
   const length = stages.reduce((sum, [, lasts]) => sum + lasts, 0);
   const scale = ((rates ? rate : vus) || peak) / peak;
-  const start = Math.round(shape.start * scale);
-  const targets = stages.map(([target, lasts]) => [Math.round(target * scale), lasts]);
+  const scaled = (number) => (number ? Math.max(1, Math.round(number * scale)) : 0);
+  const start = scaled(shape.start);
+  const targets = stages.map(([target, lasts]) => [scaled(target), lasts]);
 
   const path = [start, ...targets.map(([target]) => target)];
   const way = path.filter((target, i) => target !== path[i - 1]).join(', ');
