@@ -86,6 +86,12 @@ lint:
     uv run mypy
     just --fmt --check
 
+# The types of the load script, by the TypeScript compiler (needs npm)
+[group('check')]
+lint-load:
+    npm install --prefix performance --no-package-lock --silent
+    npm run --prefix performance --silent check
+
 # The tests, real programs and all (just test -m "not bundle": the quick ones)
 [group('check')]
 test *args:

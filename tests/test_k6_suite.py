@@ -238,6 +238,19 @@ def test_an_error_says_its_operation_and_kind(script: Script, fault: Answer, kin
     assert [sample["value"] for sample in outcome.samples("failed_visits")] == [1]
 
 
+def test_a_connection_that_breaks_is_an_error_without_an_answer(script: Script) -> None:
+    def hang_up(asked: Asked) -> Answer | None:
+        if operation(asked) == BOOK[1]:
+            raise ConnectionResetError
+        return None
+
+    with StandIn(override=hang_up) as clinic:
+        outcome = script.visits(1, clinic)
+
+    (error,) = outcome.samples("errors")
+    assert error["tags"]["kind"] == "no answer"
+
+
 def one_in_twenty(name: str) -> Any:
     """Refuse every twentieth request of an operation."""
     seen = Counter[str]()

@@ -10,23 +10,27 @@ import { SETTINGS } from './settings.js';
 // The names are the server's words for the operation, so that a client's numbers and the server's
 // meet under one name.
 const OPERATIONS = {
-  'POST /owners': [201, 'owner_creation_duration'],
-  'POST /owners/{owner_id}/pets': [201, 'pet_creation_duration'],
-  'POST /pets/{pet_id}/appointments': [201, 'appointment_creation_duration'],
-  'GET /owners': [200, 'owners_reading_duration'],
-  'GET /owners/{owner_id}/pets': [200, 'pets_reading_duration'],
-  'GET /pets/{pet_id}/appointments': [200, 'appointments_reading_duration'],
-  'GET /appointments': [200, 'agenda_reading_duration'],
-  'GET /appointments/{appointment_id}': [200, 'appointment_reading_duration'],
-  'POST /appointments/{appointment_id}/cancel': [200, 'appointment_cancellation_duration'],
+  'POST /owners': { expected: 201, trend: 'owner_creation_duration' },
+  'POST /owners/{owner_id}/pets': { expected: 201, trend: 'pet_creation_duration' },
+  'POST /pets/{pet_id}/appointments': { expected: 201, trend: 'appointment_creation_duration' },
+  'GET /owners': { expected: 200, trend: 'owners_reading_duration' },
+  'GET /owners/{owner_id}/pets': { expected: 200, trend: 'pets_reading_duration' },
+  'GET /pets/{pet_id}/appointments': { expected: 200, trend: 'appointments_reading_duration' },
+  'GET /appointments': { expected: 200, trend: 'agenda_reading_duration' },
+  'GET /appointments/{appointment_id}': { expected: 200, trend: 'appointment_reading_duration' },
+  'POST /appointments/{appointment_id}/cancel': { expected: 200, trend: 'appointment_cancellation_duration' },
 };
 
+/** @type {Record<string, Trend>} */
 const durations = {};
-for (const [operation, [, trend]] of Object.entries(OPERATIONS)) {
+for (const [operation, { trend }] of Object.entries(OPERATIONS)) {
   durations[operation] = new Trend(trend, true);
 }
 const errors = new Counter('errors');
 const failedVisits = new Rate('failed_visits');
+
+// Requests before and after the load are no part of the failed share.
+export const UNJUDGED = /** @type {any} */ (null);
 
 const REQUEST_TIMED_OUT = 1050;
 
@@ -59,15 +63,29 @@ export function clientName() {
   return client;
 }
 
-// Without its owner there is no pet to register: what fails counts once and ends the visit.
-export function ask(operation, { ids = {}, query = '', body = null, right = isThere, promise }) {
+/**
+ * @typedef {object} Asked
+ * @property {Record<string, number>} [ids] what stands for the names in the operation's path
+ * @property {string} [query] with its question mark
+ * @property {object} [body]
+ * @property {(said: any) => boolean} right whether the answer holds what was promised
+ * @property {string} promise the same in words
+ */
+
+/**
+ * Without its owner there is no pet to register: what fails counts once and ends the visit.
+ *
+ * @param {keyof typeof OPERATIONS} operation
+ * @param {Asked} asked
+ */
+export function ask(operation, { ids = {}, query = '', body, right, promise }) {
   const [method, template] = operation.split(' ');
-  const path = template.replace(/{(\w+)}/g, (_, id) => ids[id]);
-  const [expected] = OPERATIONS[operation];
+  const path = template.replace(/{(\w+)}/g, (_, id) => String(ids[id]));
+  const { expected } = OPERATIONS[operation];
   const answer = http.request(
     method,
     SETTINGS.target + path + query,
-    body && JSON.stringify(body),
+    body ? JSON.stringify(body) : null,
     {
       headers: { ...headers(body), baggage },
       tags: { name: operation },
@@ -85,10 +103,10 @@ export function ask(operation, { ids = {}, query = '', body = null, right = isTh
   return { said, next: nextPage(answer) };
 }
 
-function isThere() {
-  return true;
-}
-
+/**
+ * @param {object} [body]
+ * @returns {Record<string, string>}
+ */
 export function headers(body) {
   return {
     ...(body && { 'Content-Type': 'application/json' }),
