@@ -1,5 +1,6 @@
 """Every profile and journey, the objective, and what a run says of itself, by the real k6."""
 
+import itertools
 import json
 import re
 import secrets
@@ -350,20 +351,26 @@ def test_this_machine_needs_no_confirmation(script: Script, url: str) -> None:
 
 
 def test_clean_up_removes_what_the_run_made_and_nothing_else(script: Script) -> None:
-    others = {key: {"id": key, "email": f"client-{key}@example.com"} for key in (1, 2, 3)}
-    with StandIn() as clinic:
-        clinic.owners |= others
-        for _ in others:
-            next(clinic.ids)
-        outcome = script.visits(25, clinic, CLEANUP="1")
-        left = set(clinic.owners)
+    def meanwhile(asked: Asked) -> None:
+        if asked.method == "POST" and asked.path == "/owners":
+            space = asked.body["email"][: len("client-") + 12]
+            clinic.owners[900] = {"id": 900, "email": "someone-else@example.com"}
+            for key in range(1001, 1601):  # as if by another virtual user
+                clinic.owners[key] = {"id": key, "email": f"{space}{key}@example.com"}
 
-    assert left == {1, 2, 3}
-    assert "Removed 25 owners with their pets and appointments." in outcome.said
+    with StandIn(override=meanwhile) as clinic:
+        clinic.owners = {key: {"id": key, "email": f"{key}@example.com"} for key in range(1, 701)}
+        clinic.ids = itertools.count(701)
+        outcome = script.visits(25, clinic, CLEANUP="1")
+
+    assert set(clinic.owners) == {*range(1, 701), 900}
+    assert "Removed 625 owners with their pets and appointments." in outcome.said
+    pages = [asked for asked in clinic.asked if asked.query.get("limit") == "500"]
+    assert len(pages) == 2  # those before the run are not leafed through
     of_the_load = [s for s in outcome.samples("http_reqs") if "scenario" in s["tags"]]
     assert len(of_the_load) == 25 * 6
     deleted = [s for s in outcome.samples("http_req_duration") if s["tags"]["method"] == "DELETE"]
-    assert len(deleted) == 25
+    assert len(deleted) == 625
     assert not any("scenario" in sample["tags"] for sample in deleted)
     assert {sample["tags"]["name"] for sample in deleted}.isdisjoint(slo.OPERATIONS)
 
