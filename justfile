@@ -10,21 +10,25 @@ demo: up smoke status
 
 # Start PostgreSQL, Prometheus, the trace store and the API in the background
 [group('run')]
+[no-exit-message]
 up:
     @uv run --quiet python -m observability.native up
 
 # Stop all of it; the data stays
 [group('run')]
+[no-exit-message]
 down:
     @uv run --quiet python -m observability.native down
 
 # What runs, since when and where
 [group('run')]
+[no-exit-message]
 status:
     @uv run --quiet python -m observability.native status
 
 # What the parts log (just logs api -f)
 [group('run')]
+[no-exit-message]
 logs *args:
     @uv run --quiet python -m observability.native logs {{ args }}
 
@@ -60,17 +64,20 @@ browse profile="load": (run profile "--journey=browse")
 [group('load')]
 cancel profile="load": (run profile "--journey=cancel")
 
+[no-exit-message]
 [private]
 run profile *options:
     @uv run --quiet python -m observability.runs run {{ profile }} {{ options }}
 
 # The table of a run again (default: the newest)
 [group('load')]
+[no-exit-message]
 report *run:
     @uv run --quiet python -m observability.runs report {{ run }}
 
 # The waterfall of a trace
 [group('load')]
+[no-exit-message]
 trace id:
     @uv run --quiet python -m observability.runs trace {{ id }}
 
@@ -96,6 +103,11 @@ lint-load:
 [group('check')]
 test *args:
     uv run pytest {{ args }}
+
+# What telemetry costs a request, as a ratio
+[group('check')]
+bench:
+    uv run python -m tests.telemetry_cost
 
 # Mend style where that can be done by machine
 [group('check')]

@@ -71,6 +71,12 @@ def passable_dir() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def settings() -> Iterator[Settings]:
+    with fresh_database() as settings:
+        yield settings
+
+
+@contextmanager
+def fresh_database() -> Iterator[Settings]:
     """Give the settings of an app on a running, migrated database."""
     with TemporaryDirectory(prefix="clinic-") as folder:
         bundle = Bundle(Path(folder), postgres_port=free_port())

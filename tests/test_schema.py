@@ -3,6 +3,9 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
+from clinic.settings import Settings
+from tests.conftest import another_app
+
 pytestmark = pytest.mark.anyio
 
 OPERATIONS = {
@@ -57,6 +60,18 @@ async def test_every_refusal_is_documented_as_a_problem(schema: dict[str, Any]) 
             if status >= "4":
                 content = operation["responses"][status]["content"]
                 assert list(content) == ["application/problem+json"]
+
+
+async def test_the_bearer_token_is_documented_where_it_is_asked_for(
+    schema: dict[str, Any], settings: Settings
+) -> None:
+    async with another_app(settings, api_token="correct-horse-battery") as app:
+        with_token = app.openapi_schema.to_schema()
+
+    for operation in operations(with_token):
+        guarded = operation["tags"] != ["Health"]
+        assert operation.get("security") == ([{"bearer": []}] if guarded else None)
+    assert not any("security" in operation for operation in operations(schema))
 
 
 async def test_every_field_that_is_sent_or_answered_has_an_example(schema: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def create_app(
         "/",
         route_handlers=[OwnerController, PetController, AppointmentController],
         guards=[guard_of(settings.api_token)],
-        security=[{SCHEME: []}],
+        security=[{SCHEME: []}] if settings.api_token else None,
     )
     return Litestar(
         [clinic, HealthController],

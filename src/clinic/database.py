@@ -13,6 +13,7 @@ from msgspec import Struct
 from sqlalchemy import Column, Executable, Row, Table, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from clinic.models import Base
 from clinic.settings import Settings
@@ -60,13 +61,19 @@ class Database:
 
     async def one(self, statement: Executable, /, **values: Any) -> Record | None:
         """Run the statement and return its first row, or None where it gave none."""
-        async with self.engine.connect() as connection:
-            return (await connection.execute(statement, values)).first()
+        rows = await self.all(statement, **values)
+        return rows[0] if rows else None
 
     async def all(self, statement: Executable, /, **values: Any) -> Sequence[Record]:
-        """Run the statement and return its rows."""
-        async with self.engine.connect() as connection:
-            return (await connection.execute(statement, values)).all()
+        """Run the statement and return its rows.
+
+        In one greenlet: an AsyncConnection would make three, and a task, at a third of the time.
+        """
+        return await greenlet_spawn(self._run, statement, values)
+
+    def _run(self, statement: Executable, values: dict[str, Any]) -> Sequence[Record]:
+        with self.engine.sync_engine.connect() as connection:
+            return connection.execute(statement, values).all()
 
 
 def refuse_dead_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:

@@ -15,11 +15,11 @@ class JSONFormatter(MsgspecFormatter):
 
     def __init__(self) -> None:
         super().__init__(
-            "{asctime}{levelname}{name}{message}",
+            "{levelname}{name}{message}",
             style="{",
+            timestamp="time",
             reserved_attrs=[*RESERVED_ATTRS, "color_message"],
             rename_fields={
-                "asctime": "time",
                 "levelname": "level",
                 "name": "logger",
                 "exc_info": "exception",

@@ -114,7 +114,9 @@ CONSTRAINTS = {
 def answer_problem(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Answer whatever a request raised."""
     refusal, headers = understand(error), {}
-    if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("%s It raised %s.", refusal.detail, type(error).__qualname__)
+    elif refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s", refusal.detail, exc_info=error)
     if isinstance(error, HTTPException) and error.headers:
         headers = dict(error.headers)
@@ -193,7 +195,8 @@ def body_fault(message: str) -> Fault:
     if match := FIELD.fullmatch(what):
         keys.append(match["field"])
         what = "This field is required" if match["lack"] else "There is no such field"
-    return Fault(expected(what), pointer="#" + "".join(f"/{key}" for key in keys))
+    tokens = (key.replace("~", "~0").replace("/", "~1") for key in keys)
+    return Fault(expected(what), pointer="#" + "".join(f"/{token}" for token in tokens))
 
 
 def expected(message: str) -> str:

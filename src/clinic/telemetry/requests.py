@@ -18,6 +18,7 @@ from opentelemetry.metrics import Meter, NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span
 
+from clinic.fields import MAX_ID
 from clinic.logs import frames
 from clinic.telemetry.calls import CALL, Call, Labels, run_of
 
@@ -58,26 +59,16 @@ class TracedApp:
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         route, ids = self.route_of(scope)
         call = Call(scope, method, route, run)
-        attributes: dict[str, str | int] = {"clinic.operation": call.operation, **run, **ids}
-        if scope["server"]:
-            # The middleware would write the port into it too.
-            attributes["server.address"] = scope["server"][0]
-        if route:
-            attributes["http.route"] = route
-        if run:
-            attributes |= {"user_agent.synthetic.type": "test", "peer.service": "k6"}
-        # The middleware sees, and so records, no query string, no caller and no user agent; and
-        # a path only where a route took it, since an unknown one may hold anything.
+        # The middleware sets what it finds in the scope twice, and would record a query string, a
+        # caller and a user agent: it is shown the least it needs, and the rest is set once below.
         shown: dict[str, Any] = {
             "type": "http",
             "method": scope["method"],
-            "scheme": scope["scheme"],
-            "http_version": scope["http_version"],
             "server": scope["server"],
-            "path": scope["path"] if route else "",
             "headers": [header for header in headers if header[0] in PROPAGATED],
-            "span": (call.operation.replace("_OTHER", "HTTP"), attributes),
+            "span": (call.operation.replace("_OTHER", "HTTP"), run),
             "call": call,
+            "ids": ids,
         }
         await self.spans(shown, receive, send)  # type: ignore[arg-type]  # Litestar types messages more narrowly than ASGI does
         if call.error is not None:
@@ -87,6 +78,7 @@ class TracedApp:
         """Answer a request inside its span."""
         call: Call = shown["call"]
         span = trace.get_current_span()
+        span.set_attributes(describe(call) | shown["ids"])
         context = span.get_span_context()
         response = (
             f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
@@ -129,7 +121,32 @@ class TracedApp:
             )
         except HTTPException:
             return None, {}
-        return route, {f"clinic.{name.removesuffix('_id')}.id": key for name, key in ids.items()}
+        # OTLP has no number that is larger.
+        return route, {
+            f"clinic.{name.removesuffix('_id')}.id": key
+            for name, key in ids.items()
+            if abs(key) <= MAX_ID
+        }
+
+
+def describe(call: Call) -> dict[str, str | int]:
+    """Describe a request; its path only where a route took it, as an unknown one may say much."""
+    scope = call.scope
+    attributes: dict[str, str | int] = {
+        "clinic.operation": call.operation,
+        "network.protocol.version": scope["http_version"],
+        "url.scheme": scope["scheme"],
+    }
+    if scope["server"]:
+        # The middleware has written the port into it too.
+        attributes["server.address"] = scope["server"][0]
+    if call.route:
+        attributes["http.route"] = call.route
+        attributes["url.path"] = scope["path"]
+    if call.run:
+        attributes["user_agent.synthetic.type"] = "test"
+        attributes["peer.service"] = "k6"
+    return attributes
 
 
 def id_of(location: bytes) -> Labels:
