@@ -2,5 +2,5 @@
 declare const console: { log(text: string): void; warn(text: string): void };
 declare const crypto: { getRandomValues(bytes: Uint8Array): Uint8Array };
 declare class TextEncoder {
-  encode(text: string): Uint8Array;
+    encode(text: string): Uint8Array;
 }

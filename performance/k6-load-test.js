@@ -44,7 +44,8 @@ export const options = {
 export function setup() {
   const newestOwner = examine();
   const started = runStarted(PROFILE, JOURNEY, planned.seconds);
-  console.log(`Run ${started.run}: ${PROFILE}, ${JOURNEY}; ${planned.sentence}`);
+  const what = `${PROFILE}, ${JOURNEY}; ${planned.sentence}`;
+  console.log(`Run ${started.run}: ${what} Against ${SETTINGS.target}`);
   return { ...started, newestOwner };
 }
 

@@ -4,13 +4,15 @@ import json
 import os
 import re
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from observability import slo
 from observability.native.tools import find
 from observability.runs.load import SCRIPT
-from tests.stand_in import Asked, StandIn
+from tests.stand_in import Answer, Asked, StandIn
 
 THRESHOLD_CROSSED = 99
 INTERRUPTED = 105
@@ -21,6 +23,18 @@ OURS = (
     *("K6_", "BASE_URL", "PROFILE", "JOURNEY", "RUN_ID", "CLINIC_API_TOKEN", "GENERATOR"),
     *("DURATION", "RATE", "VUS", "CLEANUP", "CONFIRM_TARGET"),
 )
+
+
+BOOK = slo.OPERATIONS[:6]
+READ, CANCEL = slo.OPERATIONS[7:]
+CANCELLING = (*BOOK[:3], READ, CANCEL, CANCEL, READ)
+BROWSING = ("GET /appointments",) * 3 + ("GET /owners",)
+OPERATIONS = {
+    "book": set(BOOK),
+    "cancel": set(CANCELLING),
+    "browse": set(BROWSING),
+    "mixed": set(slo.OPERATIONS),
+}
 
 
 @dataclass
@@ -106,3 +120,32 @@ def operation(asked: Asked) -> str:
     for record in ("owner", "pet", "appointment"):
         path = re.sub(rf"^/{record}s/\d+", f"/{record}s/{{{record}_id}}", path)
     return f"{asked.method} {path}"
+
+
+def limits_on(requests: str, objective: slo.Objective) -> dict[str, list[str]]:
+    return {
+        f"http_req_duration{{{requests}}}": [f"p(95)<{objective.p95 * 1000:g}"],
+        f"http_req_failed{{{requests}}}": [f"rate<{objective.failed_share:g}"],
+    }
+
+
+def stated(profile: str, journey: str) -> dict[str, list[str]]:
+    """Make the thresholds that the objective asks for, from Python's reading of it."""
+    thresholds = limits_on(f"scenario:{profile}", slo.of_every_request())
+    if errors := slo.most_errors(profile):
+        thresholds["errors"] = [f"count<{errors}"]
+    for name in OPERATIONS[journey]:
+        thresholds |= limits_on(f"name:{name}", slo.objective(name, profile))
+    return thresholds
+
+
+def one_in_twenty(name: str) -> Any:
+    """Refuse every twentieth request of an operation."""
+    seen = Counter[str]()
+
+    def refuse(asked: Asked) -> Answer | None:
+        seen[operation(asked)] += 1
+        ours = operation(asked) == name and seen[name] % 20 == 0
+        return (500, {}) if ours else None
+
+    return refuse

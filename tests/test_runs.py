@@ -306,7 +306,7 @@ def test_what_is_no_prometheus_is_said() -> None:
 
 @bundle
 def test_an_empty_prometheus_is_said(prometheus: Prometheus) -> None:
-    with pytest.raises(UnknownRunError, match="none called|called 'none"):
+    with pytest.raises(UnknownRunError, match=r"none called|called 'none"):
         period_of(prometheus, "none" + secrets.token_hex(8))
 
 

@@ -13,7 +13,7 @@ const AT_ONCE = 20;
 export function removeClientsOf({ space, newestOwner }) {
   const ours = addressOf(space).split('@')[0];
   let [removed, left] = [0, 0];
-  for (let query = '?limit=500'; query; ) {
+  for (let query = '?limit=500'; query;) {
     const page = http.get(`${SETTINGS.target}/owners${query}`, asked('GET /owners after the load'));
     const owners = page.status === 200 ? json(page) : undefined;
     if (!Array.isArray(owners)) {

@@ -18,7 +18,10 @@ const OPERATIONS = {
   'GET /pets/{pet_id}/appointments': { expected: 200, trend: 'appointments_reading_duration' },
   'GET /appointments': { expected: 200, trend: 'agenda_reading_duration' },
   'GET /appointments/{appointment_id}': { expected: 200, trend: 'appointment_reading_duration' },
-  'POST /appointments/{appointment_id}/cancel': { expected: 200, trend: 'appointment_cancellation_duration' },
+  'POST /appointments/{appointment_id}/cancel': {
+    expected: 200,
+    trend: 'appointment_cancellation_duration',
+  },
 };
 
 /** @type {Record<string, Trend>} */

@@ -1,7 +1,25 @@
 // Clients, pets and bookings that look like a clinic's.
 
-const FIRST_NAMES = ['Amelia', 'Benjamín', 'Camila', 'Diego', 'Elena', 'Felipe', 'Gabriela', 'Hugo'];
-const LAST_NAMES = ['Araya', 'Bravo', 'Castro', 'Díaz', 'Espinoza', 'Fuentes', 'González', 'Herrera'];
+const FIRST_NAMES = [
+  'Amelia',
+  'Benjamín',
+  'Camila',
+  'Diego',
+  'Elena',
+  'Felipe',
+  'Gabriela',
+  'Hugo',
+];
+const LAST_NAMES = [
+  'Araya',
+  'Bravo',
+  'Castro',
+  'Díaz',
+  'Espinoza',
+  'Fuentes',
+  'González',
+  'Herrera',
+];
 const PET_NAMES = ['Luna', 'Max', 'Nina', 'Rocky', 'Simba', 'Toby', 'Kira', 'Milo', 'Copito'];
 const BREEDS = {
   dog: ['Labrador', 'Beagle', 'Poodle', 'Mixed'],

@@ -7,7 +7,14 @@ export const PROFILES = {
     vus: [5, 20],
   },
   load: {
-    rates: { start: 2, stages: [[10, 120], [30, 180], [10, 120]] },
+    rates: {
+      start: 2,
+      stages: [
+        [10, 120],
+        [30, 180],
+        [10, 120],
+      ],
+    },
     vus: [20, 50],
   },
   soak: {
@@ -19,11 +26,28 @@ export const PROFILES = {
     vus: [50, 400],
   },
   stress: {
-    users: { start: 0, stages: [[20, 60], [60, 120], [100, 60], [0, 60]] },
+    users: {
+      start: 0,
+      stages: [
+        [20, 60],
+        [60, 120],
+        [100, 60],
+        [0, 60],
+      ],
+    },
     thinkSeconds: 0.5,
   },
   spike: {
-    users: { start: 5, stages: [[5, 30], [100, 10], [100, 60], [5, 10], [5, 60]] },
+    users: {
+      start: 5,
+      stages: [
+        [5, 30],
+        [100, 10],
+        [100, 60],
+        [5, 10],
+        [5, 60],
+      ],
+    },
     thinkSeconds: 0.5,
   },
 };
@@ -60,7 +84,10 @@ export function plan(profile, { seconds, rate, vus }, journeyThinks) {
 function stretched(stages, seconds) {
   if (!seconds) return stages;
   const usual = stages.reduce((sum, [, lasts]) => sum + lasts, 0);
-  return stages.map(([target, lasts]) => [target, Math.round((lasts * seconds * 1000) / usual) / 1000]);
+  return stages.map(([target, lasts]) => [
+    target,
+    Math.round((lasts * seconds * 1000) / usual) / 1000,
+  ]);
 }
 
 // A visit that pauses holds its virtual user for as long.
@@ -86,6 +113,13 @@ function arrivals(start, targets, virtual) {
 
 function words(seconds) {
   const whole = Math.round(seconds);
-  const parts = [[Math.floor(whole / 3600), 'h'], [Math.floor(whole / 60) % 60, 'min'], [whole % 60, 's']];
-  return parts.filter(([number]) => number).map(([number, unit]) => `${number} ${unit}`).join(' ');
+  const parts = [
+    [Math.floor(whole / 3600), 'h'],
+    [Math.floor(whole / 60) % 60, 'min'],
+    [whole % 60, 's'],
+  ];
+  return parts
+    .filter(([number]) => number)
+    .map(([number, unit]) => `${number} ${unit}`)
+    .join(' ');
 }

@@ -2,13 +2,16 @@
 
 // Series are pairs of labels, `__name__` among them, and a value; all have one time, in ms.
 export function writeRequest(series, time) {
-  return snappy(series.flatMap(([labels, value]) => field(1, timeSeries(labels, value, time)))).buffer;
+  return snappy(series.flatMap(([labels, value]) => field(1, timeSeries(labels, value, time))))
+    .buffer;
 }
 
 function timeSeries(labels, value, time) {
   const sorted = Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1));
   return [
-    ...sorted.flatMap(([name, said]) => field(1, [...field(1, utf8(name)), ...field(2, utf8(said))])),
+    ...sorted.flatMap(([name, said]) =>
+      field(1, [...field(1, utf8(name)), ...field(2, utf8(said))]),
+    ),
     ...field(2, [0x09, ...double(value), 0x10, ...varint(time)]),
   ];
 }

@@ -14,7 +14,10 @@ const planned = new Gauge('run_planned_seconds');
 
 // Names the run for all that follows, and a space of its own for what it makes.
 export function runStarted(profile, journey, seconds) {
-  const time = new Date().toISOString().replace(/[-:]|\..*/g, '').replace('T', '-');
+  const time = new Date()
+    .toISOString()
+    .replace(/[-:]|\..*/g, '')
+    .replace('T', '-');
   const marks = { testid: SETTINGS.run || `${time}-${profile}`, profile, journey };
   started.add(Date.now() / 1000, marks);
   planned.add(seconds, marks);
@@ -64,5 +67,7 @@ function writeHeaders() {
 // k6 writes both its tags and its headers as a:b,c:d.
 function pairs(text) {
   const split = (text || '').split(',').filter((pair) => pair.includes(':'));
-  return Object.fromEntries(split.map((pair) => [pair.split(':', 1)[0], pair.replace(/^[^:]*:/, '')]));
+  return Object.fromEntries(
+    split.map((pair) => [pair.split(':', 1)[0], pair.replace(/^[^:]*:/, '')]),
+  );
 }

@@ -62,7 +62,9 @@ function yesOrNo(variable) {
 
 function target() {
   const url = (__ENV.BASE_URL || 'http://localhost:8000').replace(/\/+$/, '');
-  const parts = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#[\]]+)(:\d{1,5})?(\/[^\s?#]*)?$/.exec(url);
+  const parts = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#[\]]+)(:\d{1,5})?(\/[^\s?#]*)?$/.exec(
+    url,
+  );
   if (!parts) {
     throw new Error(`BASE_URL is "${url}"; expected an address such as http://localhost:8000.`);
   }

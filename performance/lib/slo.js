@@ -10,7 +10,10 @@ export function thresholds(profile, operations) {
     ...(errors && { errors: [`count<${errors}`] }),
   };
   for (const operation of operations) {
-    Object.assign(limits, limitsOn(`name:${operation}`, { ...SLO.operations[operation], ...instead }, stop));
+    Object.assign(
+      limits,
+      limitsOn(`name:${operation}`, { ...SLO.operations[operation], ...instead }, stop),
+    );
   }
   return limits;
 }

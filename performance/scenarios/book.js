@@ -15,7 +15,10 @@ export const operations = [
 
 export function visit() {
   const { ofOwner, ofPet } = registerAndBook();
-  const isListed = { right: (said) => Array.isArray(said) && said.length > 0, promise: 'what was registered' };
+  const isListed = {
+    right: (said) => Array.isArray(said) && said.length > 0,
+    promise: 'what was registered',
+  };
   ask('GET /owners', isListed);
   ask('GET /owners/{owner_id}/pets', { ids: ofOwner, ...isListed });
   ask('GET /pets/{pet_id}/appointments', { ids: ofPet, ...isListed });
