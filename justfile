@@ -50,10 +50,30 @@ load: (run "load")
 [group('load')]
 stress: (run "stress")
 
+# 5 users, of a sudden 100 for a minute, then 5 again: 3 min
+[group('load')]
+spike: (run "spike")
+
+# 10 visits a second for an hour (DURATION=8h just soak)
+[group('load')]
+soak: (run "soak")
+
+# Up to 150 visits a second in 10 min, or until a threshold is crossed
+[group('load')]
+breakpoint: (run "breakpoint")
+
+# Mass reading: pages of the agenda and of owners, with pauses (just browse stress)
+[group('load')]
+browse profile="load": (run profile "--journey=browse")
+
+# Bookings that are cancelled, and cancelled again (just cancel stress)
+[group('load')]
+cancel profile="load": (run profile "--journey=cancel")
+
 [no-exit-message]
 [private]
-run profile:
-    @uv run --quiet python -m observability.runs run {{ profile }}
+run profile *options:
+    @uv run --quiet python -m observability.runs run {{ profile }} {{ options }}
 
 # The table of a run again (default: the newest)
 [group('load')]
@@ -78,6 +98,12 @@ lint:
     uv run ruff format --check
     uv run mypy
     just --fmt --check
+
+# The types of the load script, by the TypeScript compiler (needs npm)
+[group('check')]
+lint-load:
+    npm install --prefix performance --no-package-lock --silent
+    npm run --prefix performance --silent check
 
 # The tests, real programs and all (just test -m "not bundle": the quick ones)
 [group('check')]

@@ -25,6 +25,14 @@ UNANSWERED = 'status="0"'
 RUNS = f"k6_http_reqs_total{{{OF_A_SCENARIO}}}"
 
 
+# What k6 says of a run itself. The verdict is k6's own: it is written at the very end, once.
+STARTED = "k6_run_started_timestamp_seconds"
+ENDED = "k6_run_ended_timestamp_seconds"
+PLANNED = "k6_run_planned_seconds"
+HELD = "k6_run_held"
+THRESHOLD_HELD = "k6_run_threshold_held"
+
+
 class Side(StrEnum):
     """Which span of a request: the server's, or its statement in the database."""
 
@@ -41,6 +49,48 @@ def quoted(value: str) -> str:
 def by_operation(expression: str, label: str) -> str:
     """Call k6's `name` and the spans' `clinic_operation` both `operation`, so that they join."""
     return f'label_replace({expression}, "operation", "$1", "{label}", "(.+)")'
+
+
+# Runs, as k6 marks them
+
+
+def run_started(run: str, window: str) -> str:
+    """Give the time at which a run's first generator began its load, in seconds since 1970."""
+    return f"min(last_over_time({STARTED}{{testid={quoted(run)}}}[{window}]))"
+
+
+def run_ended(run: str, window: str) -> str:
+    """Give the time at which a run's last generator ended its load, in seconds since 1970."""
+    return f"max(last_over_time({ENDED}{{testid={quoted(run)}}}[{window}]))"
+
+
+def runs(window: str) -> str:
+    """List the runs that began in the range with their profile, journey and starting time."""
+    return f"min by (testid, profile, journey) (last_over_time({STARTED}[{window}]))"
+
+
+def runs_seconds(window: str) -> str:
+    """Give how long each run's load lasted; one that is still on, or was killed, has no value."""
+    ended = f"max by (testid, profile, journey) (last_over_time({ENDED}[{window}]))"
+    return f"{ended} - {runs(window)}"
+
+
+def runs_broken_off(window: str) -> str:
+    """List the runs whose load ended well before the plan, by the seconds that are missing."""
+    planned = f"max by (testid, profile, journey) (last_over_time({PLANNED}[{window}]))"
+    missing = f"{planned} - ({runs_seconds(window)})"
+    return f"({missing}) > 1"
+
+
+def runs_held(window: str) -> str:
+    """Give 1 for each run whose thresholds all held on every generator, 0 for the others."""
+    return f"min by (testid, profile, journey) (last_over_time({HELD}[{window}]))"
+
+
+def crossed_thresholds(run: str, window: str) -> str:
+    """List the thresholds of a run that were crossed on some generator."""
+    held = f"last_over_time({THRESHOLD_HELD}{{testid={quoted(run)}}}[{window}])"
+    return f"min by (metric, threshold) ({held}) == 0"
 
 
 # What k6 saw

@@ -59,6 +59,10 @@ class Run:
         )
         return answer.stdout
 
+    def another(self, profile: str, **settings: str) -> "Run":
+        """Put another load on the same bundle."""
+        return load_of(self.bundle, profile, self.environment | settings)
+
     def numbers(self) -> Numbers:
         with Prometheus(self.bundle.prometheus_url) as prometheus:
             period = numbers.period_of(prometheus, self.id)
@@ -68,6 +72,23 @@ class Run:
 def without_tempo(path: str) -> str:
     folders = path.split(os.pathsep)
     return os.pathsep.join(f for f in folders if not (Path(f) / "tempo").exists())
+
+
+def load_of(bundle: Bundle, profile: str, environment: dict[str, str]) -> Run:
+    """Put a load on a bundle, as a user would."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "observability.runs", "run", profile],
+        env=environment,
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"^Run (\S+) against", answer.stdout, re.MULTILINE)
+    assert found, answer.stdout
+    summary = json.loads(Path(environment["K6_SUMMARY_EXPORT"]).read_text())["metrics"]
+    return Run(bundle, found[1], answer.returncode, answer.stdout, summary, environment)
 
 
 @pytest.fixture(scope="module", params=["jaeger", "tempo"])
@@ -93,33 +114,16 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
         up = subprocess.run([*native, "up"], env=environment, cwd=PROJECT, check=False)
         assert up.returncode == 0
         try:
-            smoke = subprocess.run(
-                [sys.executable, "-m", "observability.runs", "run", "smoke"],
-                env=environment,
-                cwd=PROJECT,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            found = re.search(r"^Run (\S+) against", smoke.stdout, re.MULTILINE)
-            assert found, smoke.stdout + smoke.stderr
             bundle = Bundle(Path(folder), **{k.lower(): int(v) for k, v in ports.items()})
-            yield Run(
-                bundle,
-                found[1],
-                smoke.returncode,
-                smoke.stdout,
-                json.loads(summary.read_text())["metrics"],
-                environment,
-            )
+            yield load_of(bundle, "smoke", environment)
         finally:
             down = subprocess.run([*native, "down"], env=environment, cwd=PROJECT, check=False)
             assert down.returncode == 0
 
 
 def counted_by_k6(run: Run) -> int:
-    """Count the requests of the load, without k6's own question whether the clinic is ready."""
-    return int(run.summary["http_reqs"]["count"]) - 1
+    """Count the requests of the load, without k6's own two questions before it."""
+    return int(run.summary["http_reqs"]["count"]) - 2
 
 
 def test_the_run_passes_its_thresholds(run: Run) -> None:
@@ -161,15 +165,20 @@ def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
     assert {span.attributes["k6.test_run_id"] for span in spans} == {run.id}
 
 
-@pytest.mark.anyio
-async def test_every_201_has_its_row(run: Run) -> None:
-    engine = create_async_engine(run.bundle.database_url)
+async def rows_of(bundle: Bundle) -> Counter[str]:
+    engine = create_async_engine(bundle.database_url)
     async with engine.connect() as connection:
         rows = {
             operation: await connection.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608
             for operation, table in WRITES.items()
         }
     await engine.dispose()
+    return Counter({operation: count or 0 for operation, count in rows.items()})
+
+
+@pytest.mark.anyio
+async def test_every_201_has_its_row(run: Run) -> None:
+    rows = await rows_of(run.bundle)
 
     of_run = run.numbers()
     assert rows == {row.operation: row.requests for row in of_run.rows if row.operation in WRITES}
@@ -207,3 +216,46 @@ def test_the_services_own_metrics_arrive(run: Run) -> None:
         "process_memory_usage_bytes",
     }
     assert labels == ["test"]
+
+
+FEW = {"RATE": "6"}
+FEW_USERS = {"VUS": "6"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("profile", "journey", "size"),
+    [
+        ("smoke", "cancel", FEW),
+        ("load", "book", FEW),
+        ("stress", "mixed", FEW_USERS),
+        ("spike", "cancel", FEW_USERS),
+        ("soak", "browse", FEW),
+        ("breakpoint", "mixed", FEW),
+    ],
+)
+async def test_each_profile_and_journey_holds_and_leaves_a_row_for_each_201(
+    run: Run, profile: str, journey: str, size: dict[str, str]
+) -> None:
+    before = await rows_of(run.bundle)
+    other = run.another(profile, JOURNEY=journey, DURATION="6s", **size)
+    added = await rows_of(run.bundle)
+    added.subtract(before)
+
+    assert other.status == 0, other.said
+    of_run = other.numbers()
+    requests = Counter({row.operation: row.requests for row in of_run.rows})
+    assert of_run.total.failed_share == 0
+    assert of_run.ledger.sent == of_run.ledger.traced > 10
+    assert added == Counter({operation: requests[operation] for operation in WRITES})
+
+
+@pytest.mark.anyio
+async def test_clean_up_leaves_the_clinic_as_it_was(run: Run) -> None:
+    before = await rows_of(run.bundle)
+    other = run.another("smoke", DURATION="5s", CLEANUP="1", JOURNEY="mixed")
+
+    assert other.status == 0, other.said
+    assert "Removed" in other.said
+    assert await rows_of(run.bundle) == before
+    assert other.numbers().ledger.sent == other.numbers().ledger.traced > 10

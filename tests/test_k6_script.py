@@ -1,134 +1,43 @@
 """The load script, run by the real k6 against a stand-in for the clinic."""
 
-import json
-import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from observability.native.tools import find
-from observability.runs.load import SCRIPT
 from observability.runs.numbers import FLOW
+from tests.k6 import (
+    INTERRUPTED,
+    SCRIPT_FAILED,
+    TEST_ABORTED,
+    THRESHOLD_CROSSED,
+    Outcome,
+    Script,
+    operation,
+)
 from tests.stand_in import Answer, Asked, StandIn
 
 pytestmark = pytest.mark.bundle
 
 RUN = "20261123-053249-smoke"
-THRESHOLD_CROSSED = 99
-INTERRUPTED = 105
-SCRIPT_FAILED = 107
-TEST_ABORTED = 108
-
-
-@dataclass
-class Outcome:
-    """How a run of k6 ended, and every sample it took."""
-
-    status: int
-    said: str
-    lines: list[dict[str, Any]]
-
-    def samples(self, metric: str) -> list[dict[str, Any]]:
-        return [
-            line["data"]
-            for line in self.lines
-            if line["type"] == "Point" and line["metric"] == metric
-        ]
-
-    def metric(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = next(
-            line["data"]
-            for line in self.lines
-            if line["type"] == "Metric" and line["metric"] == name
-        )
-        return found
-
-
-Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture(scope="session")
-def k6() -> Path:
-    return find("k6")
-
-
-@pytest.fixture
-def start(k6: Path, tmp_path: Path) -> Start:
-    def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
-        ours = ("K6_", "BASE_URL", "PROFILE", "RUN_ID", "CLINIC_API_TOKEN")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return subprocess.Popen(
-            [
-                k6,
-                "run",
-                "--quiet",
-                "--out",
-                f"json={tmp_path / 'samples.json'}",
-                *arguments,
-                SCRIPT,
-            ],
-            env=kept | {"K6_NO_USAGE_REPORT": "true"} | settings,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
-
-
-@pytest.fixture
-def outcome_of(tmp_path: Path) -> Callable[[subprocess.Popen[str]], Outcome]:
-    def outcome_of(process: subprocess.Popen[str]) -> Outcome:
-        said, _ = process.communicate(timeout=60)
-        file = tmp_path / "samples.json"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return Outcome(process.returncode, said, [json.loads(line) for line in lines])
-
-    return outcome_of
-
-
-@pytest.fixture
-def visits(start: Start, outcome_of: Callable[[subprocess.Popen[str]], Outcome]) -> Any:
-    """Run a number of visits, one after the other."""
-
-    def visits(count: int, stand_in: StandIn, **settings: str) -> Outcome:
-        few = ("--vus", "1", "--iterations", str(count))
-        return outcome_of(start(*few, BASE_URL=stand_in.url, **settings))
-
-    return visits
-
+BOOKING = FLOW[:6]
 
 Visits = Callable[..., Outcome]
 
 
-def operation(asked: Asked) -> str:
-    path = re.sub(r"^/owners/\d+", "/owners/{owner_id}", asked.path)
-    return f"{asked.method} " + re.sub(r"^/pets/\d+", "/pets/{pet_id}", path)
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    return Script(tmp_path)
 
 
 @pytest.fixture
-def inspected(k6: Path) -> Callable[[str], dict[str, Any]]:
-    def inspected(profile: str) -> dict[str, Any]:
-        answer = subprocess.run(
-            [k6, "inspect", "--env", f"PROFILE={profile}", SCRIPT],
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        options: dict[str, Any] = json.loads(answer.stdout)
-        return options
-
-    return inspected
-
-
-Inspected = Callable[[str], dict[str, Any]]
+def visits(script: Script) -> Visits:
+    return script.visits
 
 
 @pytest.mark.parametrize(
@@ -166,52 +75,52 @@ Inspected = Callable[[str], dict[str, Any]]
                 ],
             },
         ),
+        (
+            "spike",
+            {
+                "executor": "ramping-vus",
+                "startVUs": 5,
+                "stages": [
+                    {"target": 5, "duration": "30s"},
+                    {"target": 100, "duration": "10s"},
+                    {"target": 100, "duration": "1m0s"},
+                    {"target": 5, "duration": "10s"},
+                    {"target": 5, "duration": "1m0s"},
+                ],
+            },
+        ),
+        (
+            "soak",
+            {"executor": "constant-arrival-rate", "rate": 10, "duration": "1h0m0s"},
+        ),
+        (
+            "breakpoint",
+            {
+                "executor": "ramping-arrival-rate",
+                "startRate": 5,
+                "stages": [{"target": 150, "duration": "10m0s"}],
+                "maxVUs": 400,
+            },
+        ),
     ],
 )
 def test_each_profile_is_one_scenario_with_the_users_stages(
-    inspected: Inspected, profile: str, scenario: dict[str, Any]
+    script: Script, profile: str, scenario: dict[str, Any]
 ) -> None:
-    scenarios = inspected(profile)["scenarios"]
+    scenarios = script.options(PROFILE=profile)["scenarios"]
 
     assert list(scenarios) == [profile]
     assert scenarios[profile] | scenario == scenarios[profile]
 
 
-def test_thresholds_are_the_users_and_the_objective_of_each_operation(
-    inspected: Inspected,
-) -> None:
-    thresholds = inspected("load")["thresholds"]
-
-    assert thresholds.pop("http_req_failed") == ["rate<0.01"]
-    assert thresholds.pop("http_req_duration") == ["p(95)<800"]
-    assert thresholds.pop("errors") == ["count<10"]
-    assert thresholds == {
-        f"http_req_duration{{name:{name}}}": [
-            "p(95)<300" if name.startswith("POST") else "p(95)<200"
-        ]
-        for name in FLOW
-    }
-
-
-def test_stress_keeps_the_users_thresholds_alone(inspected: Inspected) -> None:
-    thresholds = inspected("stress")["thresholds"]
-
-    latency = {name: limit for name, limit in thresholds.items() if "duration" in name}
-    assert set(map(tuple, latency.values())) == {("p(95)<800",)}
-    assert thresholds["http_req_failed"] == ["rate<0.01"]
-    assert thresholds["errors"] == ["count<10"]
-
-
-def test_a_visit_asks_for_everything_in_order_and_says_whose_it_is(
-    start: Start, outcome_of: Callable[[subprocess.Popen[str]], Outcome]
-) -> None:
+def test_a_visit_asks_for_everything_in_order_and_says_whose_it_is(script: Script) -> None:
     """Also, that Ctrl-C ends a run in its midst with k6's summary."""
     with StandIn() as clinic:
         settings = {"PROFILE": "smoke", "RUN_ID": RUN, "CLINIC_API_TOKEN": "open"}
-        process = start(BASE_URL=clinic.url, **settings)
+        process = script.start(BASE_URL=clinic.url, **settings)
         time.sleep(4.5)
         process.send_signal(signal.SIGINT)
-        outcome = outcome_of(process)
+        outcome = script.outcome(process)
         asked = clinic.load
 
     assert outcome.status == INTERRUPTED
@@ -222,9 +131,10 @@ def test_a_visit_asks_for_everything_in_order_and_says_whose_it_is(
     }
     assert {request.headers.get("authorization") for request in asked} == {"Bearer open"}
     assert not any("traceparent" in request.headers for request in clinic.asked)
-    assert [operation(request) for request in asked[:6]] == list(FLOW)
+    assert [operation(request) for request in asked[:6]] == list(BOOKING)
     names = [sample["tags"]["name"] for sample in outcome.samples("http_reqs")]
-    assert sorted(set(names)) == sorted([*FLOW, "GET /readyz"])
+    before = {"GET /readyz", "GET /owners before the load"}
+    assert set(names) == {*BOOKING, *before}
     assert {sample["tags"]["testid"] for sample in outcome.samples("http_reqs")} == {RUN}
     for trend in ("owner", "pet", "appointment"):
         assert outcome.metric(f"{trend}_creation_duration")["contains"] == "time"
@@ -293,7 +203,7 @@ def test_a_step_that_fails_counts_and_ends_the_visit(
 
     assert asked == ["POST /owners", "POST /owners/{owner_id}/pets"] * 12
     errors = outcome.samples("errors")
-    assert [error["tags"]["operation"] for error in errors] == [FLOW[1]] * 12
+    assert [error["tags"]["operation"] for error in errors] == [BOOKING[1]] * 12
     assert not outcome.samples("pet_creation_duration")
     assert len(outcome.samples("owner_creation_duration")) == 12
     assert outcome.status == THRESHOLD_CROSSED
@@ -330,31 +240,42 @@ def test_a_run_without_an_id_makes_one_and_says_it(visits: Visits) -> None:
     with StandIn() as clinic:
         outcome = visits(2, clinic)
 
-    said = re.search(r"This run is (\d{8}-\d{6}-load)\.", outcome.said)
+    said = re.search(r"Run (\d{8}-\d{6}-load): load, book;", outcome.said)
     assert said
     scenario = "default"  # k6's own name when a number of iterations is asked for
     assert {request.headers["baggage"] for request in clinic.load} == {
         f"k6.test_run_id={said[1]},k6.scenario={scenario}"
     }
-    of_the_load = outcome.samples("http_reqs")[1:]
+    of_the_load = outcome.samples("http_reqs")[2:]
     assert {sample["tags"].get("testid") for sample in of_the_load} == {said[1]}
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"PROFILE": "nope"}, "expected one of: smoke, load, stress"),
-        ({"PROFILE": "toString"}, "expected one of: smoke, load, stress"),
+        ({"PROFILE": "nope"}, "expected one of: smoke, load, soak, breakpoint, stress, spike"),
+        ({"PROFILE": "toString"}, "expected one of: smoke, load"),
+        ({"JOURNEY": "sing"}, "expected one of: book, browse, cancel, mixed"),
         ({"RUN_ID": "a b"}, "expected 1 to 64 of the characters"),
         ({"RUN_ID": "x" * 65}, "expected 1 to 64 of the characters"),
+        ({"GENERATOR": "a b"}, "expected 1 to 64 of the characters"),
+        ({"DURATION": "5"}, 'DURATION is "5"; expected a time up to 48h, such as 90s or 1h30m'),
+        ({"DURATION": "0s"}, "expected a time up to 48h"),
+        ({"DURATION": "49h"}, "expected a time up to 48h"),
+        ({"RATE": "0"}, "expected a whole number from 1 to 10000"),
+        ({"RATE": "1.5"}, "expected a whole number from 1 to 10000"),
+        ({"VUS": "-3"}, "expected a whole number from 1 to 10000"),
+        ({"RATE": "5", "PROFILE": "stress"}, "stress has users, not arrivals: set VUS instead"),
+        ({"CLEANUP": "yes"}, 'CLEANUP is "yes"; expected 1 for yes, or 0'),
+        ({"BASE_URL": "clinic:8000"}, "expected an address such as http://localhost:8000"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(
-    visits: Visits, settings: dict[str, str], sentence: str
+    script: Script, settings: dict[str, str], sentence: str
 ) -> None:
     with StandIn() as clinic:
-        outcome = visits(1, clinic, **settings)
+        outcome = script.outcome(script.start(**{"BASE_URL": clinic.url} | settings))
 
     assert outcome.status == SCRIPT_FAILED
-    assert sentence in outcome.said
+    assert sentence in outcome.said.replace('\\"', '"')
     assert not clinic.asked

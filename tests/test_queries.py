@@ -309,6 +309,82 @@ def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
     gives(series, queries.unanswered_requests(RUN, WINDOW), {"{}": 3})
 
 
+def mark(mark: str, run: str = RUN, profile: str = "load", /, **labels: str) -> str:
+    named = {"testid": run, "profile": profile, "journey": "book"} | labels
+    inside = ",".join(f'{label}="{value}"' for label, value in named.items())
+    return f"{mark}{{{inside}}}"
+
+
+def of(run: str, profile: str) -> str:
+    return f'{{testid="{run}",profile="{profile}",journey="book"}}'
+
+
+# Two generators made the one run; the other was broken off after 20 of its 60 seconds.
+MARKED_RUNS = {
+    mark(queries.STARTED, instance="a"): "100 stale",
+    mark(queries.STARTED, instance="b"): "103 stale",
+    mark(queries.ENDED, instance="a"): "_x12 160 stale",
+    mark(queries.ENDED, instance="b"): "_x12 163.5 stale",
+    mark(queries.PLANNED, instance="a"): "60 stale",
+    mark(queries.PLANNED, instance="b"): "60 stale",
+    mark(queries.HELD, instance="a"): "_x13 1",
+    mark(queries.HELD, instance="b"): "_x13 0",
+    mark(queries.STARTED, OTHER, "stress"): "200 stale",
+    mark(queries.ENDED, OTHER, "stress"): "_x4 220 stale",
+    mark(queries.PLANNED, OTHER, "stress"): "60 stale",
+    mark(queries.HELD, OTHER, "stress"): "_x5 1",
+}
+LOAD = of(RUN, "load")
+STRESS = of(OTHER, "stress")
+
+
+def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end(gives: Gives) -> None:
+    gives(MARKED_RUNS, queries.run_started(RUN, WINDOW), {"{}": 100})
+    gives(MARKED_RUNS, queries.run_ended(RUN, WINDOW), {"{}": 163.5})
+    gives(MARKED_RUNS, queries.runs(WINDOW), {LOAD: 100, STRESS: 200})
+    gives(MARKED_RUNS, queries.runs_seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
+
+
+def test_a_run_held_when_it_held_on_every_generator(gives: Gives) -> None:
+    gives(MARKED_RUNS, queries.runs_held(WINDOW), {LOAD: 0, STRESS: 1})
+
+
+def test_a_run_that_ended_before_its_time_was_broken_off(gives: Gives) -> None:
+    gives(MARKED_RUNS, queries.runs_broken_off(WINDOW), {STRESS: 40})
+
+
+def test_a_run_that_is_still_on_has_no_end_and_no_verdict(gives: Gives) -> None:
+    series = {mark(queries.STARTED): "100 _x300", mark(queries.PLANNED): "60 _x300"}
+
+    gives(series, queries.runs(WINDOW), {LOAD: 100})
+    for expression in (
+        queries.run_ended(RUN, WINDOW),
+        queries.runs_seconds(WINDOW),
+        queries.runs_broken_off(WINDOW),
+        queries.runs_held(WINDOW),
+    ):
+        gives(series, expression, {})
+
+
+def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> None:
+    def threshold(metric: str, instance: str, run: str = RUN) -> str:
+        named = {"metric": metric, "threshold": "p(95)<300", "instance": instance}
+        return mark(queries.THRESHOLD_HELD, run, **named)
+
+    series = {
+        threshold("http_req_duration{name:POST /owners}", "a"): "1",
+        threshold("http_req_duration{name:POST /owners}", "b"): "0",
+        threshold("http_req_duration{name:GET /owners}", "a"): "1",
+        threshold("http_req_duration{name:GET /owners}", "a", OTHER): "0",
+    }
+
+    gives(
+        series,
+        queries.crossed_thresholds(RUN, WINDOW),
+        {'{metric="http_req_duration{name:POST /owners}",threshold="p(95)<300"}': 0},
+    )
+
+
 def test_dropped_iterations_are_summed(gives: Gives) -> None:
     name = "k6_dropped_iterations_total"
     series = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 
@@ -305,7 +306,7 @@ def test_what_is_no_prometheus_is_said() -> None:
 
 @bundle
 def test_an_empty_prometheus_is_said(prometheus: Prometheus) -> None:
-    with pytest.raises(UnknownRunError, match="no run called 'none"):
+    with pytest.raises(UnknownRunError, match=r"none called|called 'none"):
         period_of(prometheus, "none" + secrets.token_hex(8))
 
 
@@ -328,6 +329,60 @@ def test_settings_that_would_replace_the_profile_are_refused() -> None:
     assert answer.returncode == 1
     assert "K6_VUS in the environment would replace the profile's scenario" in answer.stderr
     assert not clinic.asked
+
+
+def test_a_target_elsewhere_must_be_confirmed() -> None:
+    answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL="http://clinic.invalid:8000")
+    confirmed = ask(
+        *(NOWHERE, NOWHERE, "run", "smoke"),
+        BASE_URL="http://clinic.invalid:8000",
+        CONFIRM_TARGET="1",
+    )
+
+    assert answer.returncode == confirmed.returncode == 1
+    assert "is not this machine, and a load can bring it down" in answer.stderr
+    assert "The clinic does not answer at http://clinic.invalid:8000" in confirmed.stderr
+
+
+def test_a_run_id_by_hand_is_checked() -> None:
+    with StandIn() as clinic:
+        answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url, RUN="my run")
+
+    assert answer.returncode == 1
+    assert "RUN is 'my run'; expected 1 to 64 of the characters" in answer.stderr
+    assert not clinic.asked
+
+
+@bundle
+def test_a_run_id_that_was_used_is_refused(prometheus: Prometheus) -> None:
+    run = run_id()
+    feed_a_run(prometheus, run, time.time() - 100)
+    with StandIn() as clinic:
+        answer = ask(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url, RUN=run)
+
+    assert answer.returncode == 1
+    assert f"Prometheus already holds a run called {run}" in answer.stderr
+    assert not clinic.load
+
+
+@bundle
+def test_numbers_sent_elsewhere_need_nothing_local() -> None:
+    with StandIn() as clinic, StandIn(override=lambda _: (200, {})) as cloud:
+        answer = ask(
+            *(NOWHERE, NOWHERE, "run", "smoke"),
+            BASE_URL=clinic.url,
+            DURATION="3s",
+            RUN="by-hand",
+            K6_TAGS="env=qa,owner=me",
+            K6_OUT="experimental-prometheus-rw",
+            K6_PROMETHEUS_RW_SERVER_URL=f"{cloud.url}/api/prom/push?key=secret",
+        )
+
+    assert answer.returncode == 0, answer.stderr
+    assert f"Its numbers went to {cloud.url}/api/prom/push, not to the bundle's" in answer.stdout
+    assert "Ledger" not in answer.stdout
+    assert [asked for asked in cloud.asked if asked.path == "/api/prom/push?key=secret"]
+    assert "k6.test_run_id=by-hand,k6.scenario=smoke" in clinic.load[0].headers["baggage"]
 
 
 @bundle
@@ -375,7 +430,7 @@ def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus
     assert "http_req_duration" in said
     assert "k6 ended with status 105: the run was interrupted." in said
     assert f"Ledger: {sent} requests sent, 0 traced." in said
-    assert all(f"\n {name} " in said for name in FLOW)
+    assert all(f"\n {name} " in said for name in FLOW[:6])
     assert "Traceback" not in said
 
 
@@ -404,6 +459,57 @@ def test_a_run_without_prometheus_is_k6s_summary_alone() -> None:
 )
 def test_k6s_status_is_said_in_words(status: int, words: str) -> None:
     assert words in load.say_status(status)
+
+
+@pytest.mark.parametrize("tags", ["env=qa, owner=me", "env:qa,owner:me", "env=qa,,owner = me"])
+def test_tags_are_labels_in_either_form(tags: str) -> None:
+    assert load.labels(tags) == {"env": "qa", "owner": "me"}
+    given = load.variables("r", "smoke", "http://clinic", None, {"K6_TAGS": tags})
+    assert given["K6_TAGS"] == "env:qa,owner:me"
+
+
+@pytest.mark.parametrize(
+    ("tags", "sentence"),
+    [
+        ("env", "expected names and values such as env=qa,owner=me"),
+        ("env=a:b", "without colons in a value"),
+        ("2nd=x", "expected names and values"),
+        ("testid=x", "a label that the run's own numbers carry"),
+        ("__name__=x", "a label that the run's own numbers carry"),
+    ],
+)
+def test_tags_that_cannot_be_labels_are_refused(tags: str, sentence: str) -> None:
+    with pytest.raises(click.ClickException, match=sentence):
+        load.labels(tags)
+
+
+BUNDLES = "http://127.0.0.1:9090/api/v1/write"
+
+
+@pytest.mark.parametrize(
+    ("given", "goes_to"),
+    [
+        ({}, BUNDLES),
+        ({"K6_OUT": "experimental-prometheus-rw"}, BUNDLES),
+        ({"K6_OUT": "json=a.json,experimental-prometheus-rw"}, BUNDLES),
+        ({"K6_PROMETHEUS_RW_SERVER_URL": "https://cloud/push"}, "https://cloud/push"),
+        ({"K6_OUT": "json=a.json"}, None),
+        ({"K6_OUT": "cloud", "K6_PROMETHEUS_RW_SERVER_URL": "https://cloud/push"}, None),
+    ],
+)
+def test_what_the_user_says_of_outputs_wins(given: dict[str, str], goes_to: str | None) -> None:
+    assert load.remote_write(given, BUNDLES) == goes_to
+    told = load.variables("r", "smoke", "http://clinic", goes_to, given)
+    assert all(told[name] == value for name, value in given.items() if name in told)
+    assert told.get("K6_PROMETHEUS_RW_SERVER_URL") == goes_to
+
+
+def test_where_numbers_went_is_said_without_a_password() -> None:
+    url = "https://123:glc_secret@prometheus.example.net/api/prom/push"
+    told = load.variables("r", "smoke", "http://clinic", url, {})
+
+    assert load.place(told) == "https://prometheus.example.net/api/prom/push"
+    assert load.place({"K6_OUT": "json=a.json"}) == "json=a.json"
 
 
 def test_k6_is_told_where_its_numbers_go() -> None:

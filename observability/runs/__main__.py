@@ -30,31 +30,50 @@ def main() -> None:
 @main.command()
 @click.argument("profile", type=click.Choice(load.PROFILES))
 @click.option(
+    "--journey",
+    type=click.Choice(load.JOURNEYS),
+    envvar="JOURNEY",
+    default="book",
+    help="What the clients come for; JOURNEY in the environment says it too.",
+)
+@click.option(
     "--without-prometheus", is_flag=True, help="Run with k6's own summary alone: nothing is kept."
 )
-def run(profile: str, *, without_prometheus: bool) -> None:
+def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
     """Run one profile, then print its table; exit with k6's status.
 
-    The clinic is the bundle's, or the one at BASE_URL.
+    The clinic is the bundle's, or the one at BASE_URL. RUN names the run; DURATION, RATE and VUS
+    change how much load for how long.
     """
     bundle = the_bundle()
     target = (os.environ.get("BASE_URL") or bundle.api_url).rstrip("/")
     load.check_environment(os.environ)
-    load.check_target(target)
+    wanted = os.environ.get("RUN")
+    run_id = load.given_run_id(wanted) if wanted else load.new_run_id(profile)
+    sent_to = None
     if not without_prometheus:
-        with Prometheus(bundle.prometheus_url) as prometheus:
-            prometheus.check()
-
-    run_id = load.new_run_id(profile)
-    kept = None if without_prometheus else bundle.remote_write_url
-    environment = load.environment(run_id, profile, target, kept)
+        sent_to = load.remote_write(os.environ, bundle.remote_write_url)
+    environment = load.environment(run_id, profile, target, sent_to) | {"JOURNEY": journey}
+    load.check_target(target, os.environ)
     try:
         k6 = generator.command(bundle, str(load.SCRIPT), environment)
     except (BundleError, ToolError) as error:
         raise click.ClickException(str(error)) from error
+    kept = sent_to == bundle.remote_write_url
+    if kept:
+        with Prometheus(bundle.prometheus_url) as prometheus:
+            prometheus.check()
+            if wanted:
+                load.check_unused(run_id, numbers.known_runs(prometheus))
+
     click.echo(f"Run {run_id} against {target}")
     status = load.run_k6(k6, environment)
     click.echo(load.say_status(status))
+    if not kept and not without_prometheus:
+        click.echo(
+            f"Its numbers went to {load.place(environment)}, not to the bundle's Prometheus: so "
+            "there is no table of it here."
+        )
     if kept:
         try:
             print_report(bundle, run_id)

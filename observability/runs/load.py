@@ -1,21 +1,37 @@
 """Start k6 under a run's id, with its numbers sent to Prometheus, and hand its status back."""
 
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 import click
 import httpx
 
+from observability import slo
 from observability.runs.numbers import PUSH_INTERVAL
 
 SCRIPT = Path(__file__).parents[2] / "performance" / "k6-load-test.js"
-PROFILES = ("smoke", "load", "stress")
+PROFILES = slo.PROFILES
+JOURNEYS = ("book", "browse", "cancel", "mixed")
+
+RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+# host.docker.internal is what a container calls its own machine.
+LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
+REMOTE_WRITE = "experimental-prometheus-rw"
+# Histograms of any quantile, and K6_TAGS beside the script's own labels instead of in their place.
+FEATURES = "native-histograms,merge-run-tags"
+# Labels that k6, its script or the wrapper set.
+TAKEN = frozenset(
+    {"testid", "name", "scenario", "status", "expected_response", "check", "error_code"}
+    | {"journey", "profile", "operation", "kind", "instance", "metric", "threshold"}
+)
 
 # Those that the report's queries read, and the two that say why something failed: every further
 # tag multiplies the series.
@@ -46,8 +62,50 @@ def new_run_id(profile: str) -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
 
 
-def check_target(url: str) -> None:
-    """Raise unless the clinic is ready."""
+def given_run_id(run: str) -> str:
+    """Take a run id given by hand, or raise: it becomes a label, and an entry of baggage."""
+    if not RUN_ID.fullmatch(run):
+        raise click.ClickException(
+            f"RUN is {run!r}; expected 1 to 64 of the characters A-Z a-z 0-9 . _ : -"
+        )
+    return run
+
+
+def check_unused(run: str, known: Collection[str]) -> None:
+    """Raise if there is such a run: two under one id could not be told apart."""
+    if run in known:
+        raise click.ClickException(
+            f"Prometheus already holds a run called {run}: give another RUN, or leave it out."
+        )
+
+
+def labels(tags: str) -> dict[str, str]:
+    """Read K6_TAGS in either form, `env=qa,owner=me` or k6's own `env:qa,owner:me`."""
+    read = {}
+    for tag in filter(None, (part.strip() for part in tags.split(","))):
+        found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*([^\s:][^:]*)", tag)
+        if not found:
+            raise click.ClickException(
+                f"K6_TAGS has {tag!r}; expected names and values such as env=qa,owner=me, without "
+                "colons in a value"
+            )
+        if found[1] in TAKEN or found[1].startswith(("__", "k6_")):
+            raise click.ClickException(
+                f"K6_TAGS names {found[1]!r}, a label that the run's own numbers carry: "
+                "choose another name."
+            )
+        read[found[1]] = found[2]
+    return read
+
+
+def check_target(url: str, settings: Mapping[str, str]) -> None:
+    """Raise unless the clinic is ready, and is this machine's or confirmed to be meant."""
+    host = urlsplit(url).hostname or ""
+    if not LOCAL.fullmatch(host) and settings.get("CONFIRM_TARGET") != "1":
+        raise TargetError(
+            f"BASE_URL is {url}, which is not this machine, and a load can bring it down. If you "
+            "may put a load on it, say so by CONFIRM_TARGET=1. No load was sent."
+        )
     try:
         answer = httpx.get(f"{url}/readyz", timeout=10.0)
     except (httpx.HTTPError, httpx.InvalidURL):
@@ -71,8 +129,18 @@ def check_environment(settings: Mapping[str, str]) -> None:
         )
 
 
-def environment(run: str, profile: str, target: str, remote_write: str | None) -> dict[str, str]:
-    """Make k6's environment: this one's, what names the run, and where its numbers go."""
+def remote_write(given: Mapping[str, str], bundles: str) -> str | None:
+    """Say where the numbers go: to the given address or the bundle's; nowhere by other outputs."""
+    out = given.get("K6_OUT")
+    if out and REMOTE_WRITE not in out.split(","):
+        return None
+    return given.get("K6_PROMETHEUS_RW_SERVER_URL") or bundles
+
+
+def variables(
+    run: str, profile: str, target: str, remote_write: str | None, given: Mapping[str, str]
+) -> dict[str, str]:
+    """Make what k6 is told beyond what is given; of the outputs, what is given wins."""
     settings = {
         "BASE_URL": target,
         "PROFILE": profile,
@@ -81,15 +149,31 @@ def environment(run: str, profile: str, target: str, remote_write: str | None) -
         "K6_AUTO_EXTENSION_RESOLUTION": "false",
         "K6_SYSTEM_TAGS": SYSTEM_TAGS,
     }
+    if given.get("K6_TAGS"):
+        tags = labels(given["K6_TAGS"])
+        settings["K6_TAGS"] = ",".join(f"{name}:{value}" for name, value in tags.items())
+    outputs = {"K6_FEATURES": FEATURES}
     if remote_write:
-        settings |= {
-            "K6_OUT": "experimental-prometheus-rw",
-            "K6_FEATURES": "native-histograms,merge-run-tags",
+        outputs |= {
+            "K6_OUT": REMOTE_WRITE,
             "K6_PROMETHEUS_RW_SERVER_URL": remote_write,
             "K6_PROMETHEUS_RW_PUSH_INTERVAL": f"{PUSH_INTERVAL:.0f}s",
             "K6_PROMETHEUS_RW_STALE_MARKERS": "true",
         }
-    return os.environ | settings
+    return settings | {name: given.get(name) or value for name, value in outputs.items()}
+
+
+def environment(run: str, profile: str, target: str, remote_write: str | None) -> dict[str, str]:
+    """Make k6's environment: this one's, what names the run, and where its numbers go."""
+    return os.environ | variables(run, profile, target, remote_write, os.environ)
+
+
+def place(environment: Mapping[str, str]) -> str:
+    """Name where the numbers went, without a password that an address may hold."""
+    if REMOTE_WRITE not in environment["K6_OUT"].split(","):
+        return environment["K6_OUT"]
+    url = urlsplit(environment["K6_PROMETHEUS_RW_SERVER_URL"])
+    return url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
 
 
 def run_k6(command: list[str], settings: dict[str, str]) -> int:

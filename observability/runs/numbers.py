@@ -8,19 +8,12 @@ from dataclasses import dataclass
 
 import click
 
-from observability import queries
+from observability import queries, slo
 from observability.queries import Side
 from observability.runs.prometheus import Prometheus
 
-# A visit's operations in the order k6-load-test.js does them; others follow by name.
-FLOW = (
-    "POST /owners",
-    "POST /owners/{owner_id}/pets",
-    "POST /pets/{pet_id}/appointments",
-    "GET /owners",
-    "GET /owners/{owner_id}/pets",
-    "GET /pets/{pet_id}/appointments",
-)
+# In the order in which visits do them; others follow by name.
+FLOW = slo.OPERATIONS
 QUANTILE = 0.95
 PUSH_INTERVAL = 5.0
 LOOK_BACK = "90d"
@@ -109,7 +102,7 @@ def newest_run(prometheus: Prometheus) -> str:
 
 
 def period_of(prometheus: Prometheus, run: str) -> Period:
-    """Find when a run was, from the times of the samples k6 pushed of it."""
+    """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
     now = time.time() + 10
     series = prometheus.sample_times(queries.run_samples(run, LOOK_BACK), now)
     if not series:
@@ -119,7 +112,11 @@ def period_of(prometheus: Prometheus, run: str) -> Period:
         started = min(times[0] for times in before_load)
     else:  # a script without setup(): of each push only the last sample is kept
         started = min(times[0] for times in series) - PUSH_INTERVAL
-    return Period(started, max(times[-1] for times in series))
+    ended = max(times[-1] for times in series)
+    return Period(
+        prometheus.number(queries.run_started(run, LOOK_BACK), now) or started,
+        prometheus.number(queries.run_ended(run, LOOK_BACK), now) or ended,
+    )
 
 
 def _unknown(prometheus: Prometheus, run: str) -> str:
