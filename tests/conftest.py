@@ -1,7 +1,6 @@
 """A PostgreSQL of its own for each worker, migrated by Alembic, and the app on it."""
 
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -23,13 +22,7 @@ from clinic.database import Database, database_config
 from clinic.settings import Settings
 from observability.bundle import HOST, Bundle
 from observability.native import postgres
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+from observability.native.ports import free as free_port
 
 
 @contextmanager

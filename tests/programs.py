@@ -1,7 +1,6 @@
 """Start the programs of the bundle for a test, and the project's commands beside them."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,12 +13,6 @@ import httpx
 
 PROJECT = Path(__file__).parents[1]
 NOWHERE = "http://127.0.0.1:1"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -146,8 +146,8 @@ def test_prometheus_agrees_with_k6s_own_summary(run: Run) -> None:
         assert k6["p(90)"] * 0.95 <= row.client_p95 * 1000 <= k6["p(99)"] * 1.05
         assert row.server_p95 is not None
         assert row.database_p95 is not None
-        # The buckets of the sides differ by a few percent, and a server's span ends after its client
-        # has the answer: on a busy machine by some milliseconds.
+        # The buckets of the sides differ by a few percent, and a server's span ends after its
+        # client has the answer: on a busy machine by some milliseconds.
         assert row.database_p95 <= row.server_p95 * 1.1
         assert row.server_p95 <= row.client_p95 * 1.2 + 0.01
 

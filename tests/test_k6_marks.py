@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from observability import queries
+from observability.native.ports import free as free_port
 from observability.native.tools import find
 from observability.runs import load, numbers
 from observability.runs.prometheus import Prometheus
 from tests.k6 import BOOK, THRESHOLD_CROSSED, Script, one_in_twenty, stated
-from tests.programs import free_port, running
+from tests.programs import running
 from tests.stand_in import Asked, StandIn
 
 pytestmark = pytest.mark.bundle

@@ -8,7 +8,8 @@ from httpx import AsyncClient, Response
 from clinic.settings import Settings
 from observability.bundle import Bundle
 from observability.native import postgres
-from tests.conftest import an_email, another_app, caller, free_port, running_postgres
+from observability.native.ports import free as free_port
+from tests.conftest import an_email, another_app, caller, running_postgres
 
 pytestmark = pytest.mark.anyio
 

@@ -16,6 +16,7 @@ import click
 import httpx
 import pytest
 
+from observability.native.ports import free as free_port
 from observability.native.tools import find
 from observability.runs import load
 from observability.runs.numbers import (
@@ -28,7 +29,7 @@ from observability.runs.numbers import (
     wait_for_spans,
 )
 from observability.runs.prometheus import Prometheus, PrometheusError
-from tests.programs import NOWHERE, PROJECT, ask, attributes, command, free_port, running
+from tests.programs import NOWHERE, PROJECT, ask, attributes, command, running
 from tests.stand_in import StandIn
 
 bundle = pytest.mark.bundle

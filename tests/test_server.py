@@ -19,7 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from clinic.settings import Settings
 from observability.bundle import HOST
-from tests.conftest import an_email, free_port
+from observability.native.ports import free as free_port
+from tests.conftest import an_email
 
 
 class Receiver(ThreadingHTTPServer):
