@@ -21,8 +21,24 @@ from clinic.app import create_app
 from clinic.database import Database, database_config
 from clinic.settings import Settings
 from observability.bundle import HOST, Bundle
-from observability.native import postgres
+from observability.native import postgres, tools
 from observability.native.ports import free as free_port
+
+PROGRAMS = ("k6", "prometheus", "promtool", "alertmanager", "amtool", "jaeger")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the bundle's programs before the first test, with progress: it may take minutes."""
+    chosen = any(item.get_closest_marker("bundle") for item in session.items)
+    if session.config.option.collectonly or not chosen:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            for name in PROGRAMS:
+                tools.find(name)
+        except tools.ToolError as error:
+            pytest.exit(str(error), returncode=1)
 
 
 @contextmanager
