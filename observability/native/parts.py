@@ -283,14 +283,8 @@ def api_part(bundle: Bundle) -> Part:
 def api_environment(bundle: Bundle) -> dict[str, str]:
     """Give the API its addresses; telemetry settings that the user made stand."""
     telemetry = {
-        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": (
-            "base2_exponential_bucket_histogram"
-        ),
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": bundle.otlp_metrics_endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": bundle.otlp_traces_endpoint,
-        "OTEL_METRIC_EXPORT_INTERVAL": "5000",
-        "OTEL_SERVICE_NAME": "clinic",
     }
     return {
         "CLINIC_DATABASE_URL": bundle.database_url,
