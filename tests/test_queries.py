@@ -7,9 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from observability import queries
 from observability.native.tools import find
-from observability.queries import Side
+from observability.queries import history, totals
+from observability.queries.names import (
+    ENDED,
+    HELD,
+    PLANNED,
+    SPAN_CALLS,
+    STARTED,
+    THRESHOLD_HELD,
+    Of,
+    Side,
+    by_operation,
+)
 
 pytestmark = pytest.mark.bundle
 
@@ -18,6 +28,8 @@ OTHER = "20261123-053250-stress"
 # Samples are 5 s apart; a run of some samples is asked for well after its end.
 AT = "20m"
 WINDOW = "30m"
+OF = Of(RUN, WINDOW)
+OF_OTHER = Of(OTHER, WINDOW)
 
 # Of 100 seconds-long observations the 95th is half-way, by ratio, between 1 and 2.
 NINETY_BELOW_1 = "{{schema:0 count:90 sum:67.5 buckets:[90] offset:0}}"
@@ -115,7 +127,7 @@ def test_promtool_refuses_a_wrong_number(check: Check) -> None:
     """Without this the other tests could pass for nothing."""
     series = {requests("GET /owners"): "10 20 stale"}
 
-    outcome = check(series, queries.all_requests(RUN, WINDOW), {"{}": 21})
+    outcome = check(series, totals.all_requests(OF), {"{}": 21})
 
     assert outcome.returncode != 0
     assert "got" in outcome.stdout + outcome.stderr
@@ -131,7 +143,7 @@ FAILED_RUN = {
 
 
 def test_the_failed_share_is_that_of_requests(gives: Gives) -> None:
-    gives(FAILED_RUN, queries.all_failed_share(RUN, WINDOW), {"{}": 15 / 1020})
+    gives(FAILED_RUN, totals.all_failed_share(OF), {"{}": 15 / 1020})
 
     assert round(15 / 1020 * 100, 2) == 1.47
 
@@ -158,13 +170,13 @@ def test_an_operation_without_failures_has_a_share_of_zero(gives: Gives) -> None
 
     gives(
         series,
-        queries.failed_share(RUN, WINDOW),
+        totals.failed_share(OF),
         {'{name="GET /owners"}': 0, '{name="POST /owners"}': 0.25},
     )
 
 
 def test_a_run_without_failures_has_a_share_of_zero(gives: Gives) -> None:
-    gives({requests("GET /owners"): "9"}, queries.all_failed_share(RUN, WINDOW), {"{}": 0})
+    gives({requests("GET /owners"): "9"}, totals.all_failed_share(OF), {"{}": 0})
 
 
 # The first push brings 101 requests of 417.
@@ -174,8 +186,8 @@ PUSHES_OF_417 = "101 151 201 251 301 351 401 417 stale"
 def test_a_total_counts_the_first_push(gives: Gives) -> None:
     series = {requests("GET /owners"): PUSHES_OF_417}
 
-    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 417})
-    gives(series, queries.all_requests(RUN, WINDOW), {"{}": 417})
+    gives(series, totals.requests(OF), {'{name="GET /owners"}': 417})
+    gives(series, totals.all_requests(OF), {"{}": 417})
 
 
 def test_increase_would_lose_the_first_push(gives: Gives) -> None:
@@ -188,7 +200,7 @@ def test_increase_would_lose_the_first_push(gives: Gives) -> None:
 def test_a_counter_pushed_once_counts(gives: Gives) -> None:
     series = {requests("GET /owners"): "20 stale"}
 
-    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 20})
+    gives(series, totals.requests(OF), {'{name="GET /owners"}': 20})
     gives(series, f"sum(increase(k6_http_reqs_total[{WINDOW}]))", {})
 
 
@@ -199,17 +211,17 @@ def test_two_runs_that_overlap_stay_apart(gives: Gives) -> None:
         requests("GET /owners", OTHER, failed=True, status=503): "_ 7 stale",
         client_seconds("GET /owners"): f"{NINETY_BELOW_1} {NINETY_BELOW_1}",
         client_seconds("GET /owners", OTHER): f"_ {TEN_FROM_1_TO_2}",
-        span_metric(queries.SPAN_CALLS, "GET /owners"): "30",
-        span_metric(queries.SPAN_CALLS, "GET /owners", OTHER): "_ 1307",
+        span_metric(SPAN_CALLS, "GET /owners"): "30",
+        span_metric(SPAN_CALLS, "GET /owners", OTHER): "_ 1307",
     }
 
-    gives(series, queries.all_requests(RUN, WINDOW), {"{}": 30})
-    gives(series, queries.all_requests(OTHER, WINDOW), {"{}": 1307})
-    gives(series, queries.failed_share(RUN, WINDOW), {'{name="GET /owners"}': 0})
-    gives(series, queries.all_spans(Side.SERVER, RUN, WINDOW), {"{}": 30})
+    gives(series, totals.all_requests(OF), {"{}": 30})
+    gives(series, totals.all_requests(OF_OTHER), {"{}": 1307})
+    gives(series, totals.failed_share(OF), {'{name="GET /owners"}': 0})
+    gives(series, totals.all_spans(Side.SERVER, OF), {"{}": 30})
     # All of the run's lie between a half and 1: the 95th is at that share of the way, by ratio.
-    gives(series, queries.all_client_quantile(0.95, RUN, WINDOW), {"{}": 0.5 * 2**0.95})
-    gives(series, queries.all_client_quantile(0.95, OTHER, WINDOW), {"{}": 2**0.95})
+    gives(series, totals.all_client_quantile(0.95, OF), {"{}": 0.5 * 2**0.95})
+    gives(series, totals.all_client_quantile(0.95, OF_OTHER), {"{}": 2**0.95})
 
 
 def test_a_percentile_is_of_all_scenarios_at_once(gives: Gives) -> None:
@@ -217,8 +229,8 @@ def test_a_percentile_is_of_all_scenarios_at_once(gives: Gives) -> None:
         client_seconds("GET /owners", scenario="browse"): f"{NINETY_BELOW_1} stale",
         client_seconds("GET /owners", scenario="book"): f"{TEN_FROM_1_TO_2} stale",
     }
-    by_name = queries.client_quantile(0.95, RUN, WINDOW)
-    of_all = queries.all_client_quantile(0.95, RUN, WINDOW)
+    by_name = totals.client_quantile(0.95, OF)
+    of_all = totals.all_client_quantile(0.95, OF)
 
     gives(series, by_name, {'{name="GET /owners"}': P95_OF_BOTH})
     gives(series, of_all, {"{}": P95_OF_BOTH})
@@ -249,15 +261,15 @@ def test_either_stores_spans_give_the_same_percentile(gives: Gives, metric: str)
     }
     operation = '{clinic_operation="POST /owners"}'
 
-    server = queries.span_quantile(0.95, Side.SERVER, RUN, WINDOW)
-    database = queries.span_quantile(0.95, Side.DATABASE, RUN, WINDOW)
+    server = totals.span_quantile(0.95, Side.SERVER, OF)
+    database = totals.span_quantile(0.95, Side.DATABASE, OF)
     gives(series, server, {operation: P95_OF_BOTH})
     gives(series, database, {operation: 0.5 * 2**0.95})
-    gives(series, queries.all_span_quantile(0.95, Side.SERVER, RUN, WINDOW), {"{}": P95_OF_BOTH})
+    gives(series, totals.all_span_quantile(0.95, Side.SERVER, OF), {"{}": P95_OF_BOTH})
 
 
 def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
-    calls = queries.SPAN_CALLS
+    calls = SPAN_CALLS
     series = {
         span_metric(calls, "POST /owners"): "3 60x3",
         span_metric(calls, "POST /owners", http_response_status_code="503"): "4x4",
@@ -268,15 +280,15 @@ def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
 
     gives(
         series,
-        queries.spans(Side.SERVER, RUN, WINDOW),
+        totals.spans(Side.SERVER, OF),
         {'{clinic_operation="POST /owners"}': 64, '{clinic_operation="GET /owners"}': 61},
     )
-    gives(series, queries.all_spans(Side.SERVER, RUN, WINDOW), {"{}": 125})
-    gives(series, queries.all_spans(Side.DATABASE, RUN, WINDOW), {"{}": 59})
+    gives(series, totals.all_spans(Side.SERVER, OF), {"{}": 125})
+    gives(series, totals.all_spans(Side.DATABASE, OF), {"{}": 59})
 
 
 def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
-    calls = queries.SPAN_CALLS
+    calls = SPAN_CALLS
     series = {
         span_metric(calls, "POST /owners", http_response_status_code="201"): "60",
         span_metric(calls, "POST /owners", http_response_status_code="409"): "2",
@@ -287,7 +299,7 @@ def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
 
     gives(
         series,
-        queries.failed_statuses(RUN, WINDOW),
+        totals.failed_statuses(OF),
         {'{http_response_status_code="409"}': 2, '{http_response_status_code="503"}': 7},
     )
 
@@ -296,7 +308,7 @@ def test_the_readiness_check_before_the_load_is_no_request_of_it(gives: Gives) -
     ready = f'k6_http_reqs_total{{testid="{RUN}",name="GET /readyz",expected_response="true"}}'
     series = {ready: "1 stale", requests("GET /owners"): "5 stale"}
 
-    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 5})
+    gives(series, totals.requests(OF), {'{name="GET /owners"}': 5})
 
 
 def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
@@ -306,7 +318,7 @@ def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
         requests("POST /owners", failed=True, status=500): "2 stale",
     }
 
-    gives(series, queries.unanswered_requests(RUN, WINDOW), {"{}": 3})
+    gives(series, totals.unanswered_requests(OF), {"{}": 3})
 
 
 def mark(mark: str, run: str = RUN, profile: str = "load", /, **labels: str) -> str:
@@ -321,47 +333,47 @@ def of(run: str, profile: str) -> str:
 
 # Two generators made the one run; the other was broken off after 20 of its 60 seconds.
 MARKED_RUNS = {
-    mark(queries.STARTED, instance="a"): "100 stale",
-    mark(queries.STARTED, instance="b"): "103 stale",
-    mark(queries.ENDED, instance="a"): "_x12 160 stale",
-    mark(queries.ENDED, instance="b"): "_x12 163.5 stale",
-    mark(queries.PLANNED, instance="a"): "60 stale",
-    mark(queries.PLANNED, instance="b"): "60 stale",
-    mark(queries.HELD, instance="a"): "_x13 1",
-    mark(queries.HELD, instance="b"): "_x13 0",
-    mark(queries.STARTED, OTHER, "stress"): "200 stale",
-    mark(queries.ENDED, OTHER, "stress"): "_x4 220 stale",
-    mark(queries.PLANNED, OTHER, "stress"): "60 stale",
-    mark(queries.HELD, OTHER, "stress"): "_x5 1",
+    mark(STARTED, instance="a"): "100 stale",
+    mark(STARTED, instance="b"): "103 stale",
+    mark(ENDED, instance="a"): "_x12 160 stale",
+    mark(ENDED, instance="b"): "_x12 163.5 stale",
+    mark(PLANNED, instance="a"): "60 stale",
+    mark(PLANNED, instance="b"): "60 stale",
+    mark(HELD, instance="a"): "_x13 1",
+    mark(HELD, instance="b"): "_x13 0",
+    mark(STARTED, OTHER, "stress"): "200 stale",
+    mark(ENDED, OTHER, "stress"): "_x4 220 stale",
+    mark(PLANNED, OTHER, "stress"): "60 stale",
+    mark(HELD, OTHER, "stress"): "_x5 1",
 }
 LOAD = of(RUN, "load")
 STRESS = of(OTHER, "stress")
 
 
 def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end(gives: Gives) -> None:
-    gives(MARKED_RUNS, queries.run_started(RUN, WINDOW), {"{}": 100})
-    gives(MARKED_RUNS, queries.run_ended(RUN, WINDOW), {"{}": 163.5})
-    gives(MARKED_RUNS, queries.runs(WINDOW), {LOAD: 100, STRESS: 200})
-    gives(MARKED_RUNS, queries.runs_seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
+    gives(MARKED_RUNS, totals.started(OF), {"{}": 100})
+    gives(MARKED_RUNS, totals.ended(OF), {"{}": 163.5})
+    gives(MARKED_RUNS, history.runs(WINDOW), {LOAD: 100, STRESS: 200})
+    gives(MARKED_RUNS, history.seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
 
 
 def test_a_run_held_when_it_held_on_every_generator(gives: Gives) -> None:
-    gives(MARKED_RUNS, queries.runs_held(WINDOW), {LOAD: 0, STRESS: 1})
+    gives(MARKED_RUNS, history.held(WINDOW), {LOAD: 0, STRESS: 1})
 
 
 def test_a_run_that_ended_before_its_time_was_broken_off(gives: Gives) -> None:
-    gives(MARKED_RUNS, queries.runs_broken_off(WINDOW), {STRESS: 40})
+    gives(MARKED_RUNS, history.broken_off(WINDOW), {STRESS: 40})
 
 
 def test_a_run_that_is_still_on_has_no_end_and_no_verdict(gives: Gives) -> None:
-    series = {mark(queries.STARTED): "100 _x300", mark(queries.PLANNED): "60 _x300"}
+    series = {mark(STARTED): "100 _x300", mark(PLANNED): "60 _x300"}
 
-    gives(series, queries.runs(WINDOW), {LOAD: 100})
+    gives(series, history.runs(WINDOW), {LOAD: 100})
     for expression in (
-        queries.run_ended(RUN, WINDOW),
-        queries.runs_seconds(WINDOW),
-        queries.runs_broken_off(WINDOW),
-        queries.runs_held(WINDOW),
+        totals.ended(OF),
+        history.seconds(WINDOW),
+        history.broken_off(WINDOW),
+        history.held(WINDOW),
     ):
         gives(series, expression, {})
 
@@ -369,7 +381,7 @@ def test_a_run_that_is_still_on_has_no_end_and_no_verdict(gives: Gives) -> None:
 def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> None:
     def threshold(metric: str, instance: str, run: str = RUN) -> str:
         named = {"metric": metric, "threshold": "p(95)<300", "instance": instance}
-        return mark(queries.THRESHOLD_HELD, run, **named)
+        return mark(THRESHOLD_HELD, run, **named)
 
     series = {
         threshold("http_req_duration{name:POST /owners}", "a"): "1",
@@ -380,7 +392,7 @@ def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> 
 
     gives(
         series,
-        queries.crossed_thresholds(RUN, WINDOW),
+        totals.crossed_thresholds(OF),
         {'{metric="http_req_duration{name:POST /owners}",threshold="p(95)<300"}': 0},
     )
 
@@ -393,29 +405,31 @@ def test_dropped_iterations_are_summed(gives: Gives) -> None:
         f'{name}{{testid="{OTHER}",scenario="b"}}': "90 stale",
     }
 
-    gives(series, queries.dropped_iterations(RUN, WINDOW), {"{}": 10})
+    gives(series, totals.dropped_iterations(OF), {"{}": 10})
 
 
 def test_client_and_server_meet_under_one_label(gives: Gives) -> None:
     series = {
         requests("GET /owners"): "5 stale",
-        span_metric(queries.SPAN_CALLS, "GET /owners"): "5",
+        span_metric(SPAN_CALLS, "GET /owners"): "5",
     }
-    client = queries.by_operation(queries.requests(RUN, WINDOW), "name")
-    server = queries.by_operation(queries.spans(Side.SERVER, RUN, WINDOW), "clinic_operation")
+    client = by_operation(totals.requests(OF), "name")
+    server = by_operation(totals.spans(Side.SERVER, OF), "clinic_operation")
 
     gives(series, f"{client} - on (operation) {server}", {'{operation="GET /owners"}': 0})
 
 
 def test_a_dashboards_variables_stand_where_the_values_would(gives: Gives) -> None:
-    expression = queries.all_requests("$testid", "$__range")
+    expression = totals.all_requests(Of("$testid", "$__range", "$scenario"))
 
     assert 'testid="$testid"' in expression
-    filled = expression.replace("$testid", RUN).replace("$__range", WINDOW)
+    filled = (
+        expression.replace("$testid", RUN).replace("$__range", WINDOW).replace("$scenario", ".+")
+    )
     gives({requests("GET /owners"): "5 stale"}, filled, {"{}": 5})
 
 
 def test_an_id_cannot_leave_its_quotes(gives: Gives) -> None:
     hostile = 'x"} or vector(7) or {testid="\\'
 
-    gives({requests("GET /owners"): "5"}, queries.all_requests(hostile, WINDOW), {})
+    gives({requests("GET /owners"): "5"}, totals.all_requests(Of(hostile, WINDOW)), {})

@@ -8,10 +8,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from observability import queries
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
-from observability.queries import Side
+from observability.queries import totals
+from observability.queries.names import Of, Side
 from observability.runs import generator, load, numbers, table, terminal, traces, waterfall
 from observability.runs.numbers import Ledger, Numbers, Period, UnknownRunError
 from observability.runs.prometheus import Prometheus
@@ -145,8 +145,8 @@ def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> 
 def slow_guess(prometheus: Prometheus, of_run: Numbers) -> float:
     """Guess, in seconds, what few of a run's requests took longer than."""
     quantile = max(0.0, 1 - FIRST_GUESS / max(1, of_run.ledger.traced))
-    window = of_run.period.window
-    query = queries.all_span_quantile(quantile, Side.SERVER, of_run.run, window)
+    of = Of(of_run.run, of_run.period.window)
+    query = totals.all_span_quantile(quantile, Side.SERVER, of)
     return prometheus.number(query, of_run.period.read_at) or 0.0
 
 

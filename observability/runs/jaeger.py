@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from observability import queries
+from observability.queries.names import SERVICE
 from observability.runs.traces import FULL_ID, Api, Attribute, Found, RunTraces, Span, last_day
 
 AMONG_THE_LAST = 2000
@@ -50,7 +50,7 @@ class Jaeger:
     def _traces(self, start: float, end: float, limit: int, **more: str) -> list[dict[str, Any]]:
         body = self._api.json(
             "/api/traces",
-            service=queries.SERVICE,
+            service=SERVICE,
             start=f"{start * 1e6:.0f}",
             end=f"{end * 1e6:.0f}",
             limit=str(limit),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import click
 
-from observability import queries, slo
-from observability.queries import Side
+from observability import slo
+from observability.queries import history, totals
+from observability.queries.names import Of, Side
 from observability.runs.prometheus import Prometheus
 
 # In the order in which visits do them; others follow by name.
@@ -87,7 +88,7 @@ class Numbers:
 
 def known_runs(prometheus: Prometheus) -> list[str]:
     """List the runs that Prometheus holds, newest first."""
-    runs = prometheus.label_values("testid", queries.RUNS)
+    runs = prometheus.label_values("testid", history.RUNS)
     return sorted(runs, key=lambda run: (bool(re.match(r"\d{8}-\d{6}", run)), run), reverse=True)
 
 
@@ -104,18 +105,19 @@ def newest_run(prometheus: Prometheus) -> str:
 def period_of(prometheus: Prometheus, run: str) -> Period:
     """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
     now = time.time() + 10
-    series = prometheus.sample_times(queries.run_samples(run, LOOK_BACK), now)
+    of = Of(run, LOOK_BACK)
+    series = prometheus.sample_times(totals.life_samples(of), now)
     if not series:
         raise UnknownRunError(_unknown(prometheus, run))
-    before_load = prometheus.sample_times(queries.start_samples(run, LOOK_BACK), now)
+    before_load = prometheus.sample_times(totals.start_samples(of), now)
     if before_load:
         started = min(times[0] for times in before_load)
     else:  # a script without setup(): of each push only the last sample is kept
         started = min(times[0] for times in series) - PUSH_INTERVAL
     ended = max(times[-1] for times in series)
     return Period(
-        prometheus.number(queries.run_started(run, LOOK_BACK), now) or started,
-        prometheus.number(queries.run_ended(run, LOOK_BACK), now) or ended,
+        prometheus.number(totals.started(of), now) or started,
+        prometheus.number(totals.ended(of), now) or ended,
     )
 
 
@@ -129,12 +131,13 @@ def _unknown(prometheus: Prometheus, run: str) -> str:
 
 def read_ledger(prometheus: Prometheus, run: str, period: Period) -> Ledger:
     """Count what a run sent and what was stored of it."""
+    of = Of(run, period.window)
     counts = [
         round(prometheus.number(query, period.read_at) or 0)
         for query in (
-            queries.all_requests(run, period.window),
-            queries.unanswered_requests(run, period.window),
-            queries.all_spans(Side.SERVER, run, period.window),
+            totals.all_requests(of),
+            totals.unanswered_requests(of),
+            totals.all_spans(Side.SERVER, of),
         )
     ]
     return Ledger(*counts)
@@ -142,18 +145,18 @@ def read_ledger(prometheus: Prometheus, run: str, period: Period) -> Ledger:
 
 def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Numbers:
     """Read all that Prometheus knows of a run."""
-    at, window = period.read_at, period.window
+    at, of = period.read_at, Of(run, period.window)
 
     def by_name(query: str) -> dict[str, float]:
         return prometheus.by_label(query, "name", at)
 
     def by_operation(side: Side) -> dict[str, float]:
-        query = queries.span_quantile(QUANTILE, side, run, window)
+        query = totals.span_quantile(QUANTILE, side, of)
         return prometheus.by_label(query, "clinic_operation", at)
 
-    requests = by_name(queries.requests(run, window))
-    failed = by_name(queries.failed_share(run, window))
-    client = by_name(queries.client_quantile(QUANTILE, run, window))
+    requests = by_name(totals.requests(of))
+    failed = by_name(totals.failed_share(of))
+    client = by_name(totals.client_quantile(QUANTILE, of))
     server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
     rows = [
         Row(
@@ -176,21 +179,19 @@ def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Numbers:
         operation="All",
         requests=ledger.sent,
         rate=ledger.sent / period.seconds,
-        client_p95=number(queries.all_client_quantile(QUANTILE, run, window)),
-        server_p95=number(queries.all_span_quantile(QUANTILE, Side.SERVER, run, window)),
-        database_p95=number(queries.all_span_quantile(QUANTILE, Side.DATABASE, run, window)),
-        failed_share=number(queries.all_failed_share(run, window)) or 0.0,
+        client_p95=number(totals.all_client_quantile(QUANTILE, of)),
+        server_p95=number(totals.all_span_quantile(QUANTILE, Side.SERVER, of)),
+        database_p95=number(totals.all_span_quantile(QUANTILE, Side.DATABASE, of)),
+        failed_share=number(totals.all_failed_share(of)) or 0.0,
     )
-    statuses = prometheus.by_label(
-        queries.failed_statuses(run, window), "http_response_status_code", at
-    )
+    statuses = prometheus.by_label(totals.failed_statuses(of), "http_response_status_code", at)
     return Numbers(
         run=run,
         period=period,
         rows=rows,
         total=total,
         ledger=ledger,
-        dropped_iterations=round(number(queries.dropped_iterations(run, window)) or 0),
+        dropped_iterations=round(number(totals.dropped_iterations(of)) or 0),
         failed_statuses=sorted(int(status) for status in statuses),
     )
 
