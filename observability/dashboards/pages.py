@@ -9,6 +9,8 @@ from grafana_foundation_sdk.builders.dashboard import (
     QueryVariable,
     Row,
 )
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import AnnotationQuery as BuiltAnnotation
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
@@ -23,8 +25,9 @@ from observability.queries import history
 from observability.queries.names import KEPT
 
 TAG = "vet-clinic"
-# The pages in the order in which links name them; home links to all.
+# The pages in the order in which links name them.
 TITLES = {
+    "home": "Home",
     "load-test": "Load test",
     "runs": "Runs",
     "clinic-api": "Clinic API",
@@ -39,7 +42,6 @@ def page(
     *,
     variables: Sequence[QueryVariable] = (),
     time: str = "now-30m",
-    refresh: str = "",
 ) -> Dashboard:
     """Make a page of titled rows, which stand one below another; the first may be untitled.
 
@@ -55,7 +57,6 @@ def page(
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .timezone("browser")
         .time(time, "now")
-        .refresh(refresh)
         .annotations(_marks_of_runs())
         .links([_to(other, title) for other, title in TITLES.items() if other != uid])
         .variables(list(variables))
@@ -76,6 +77,7 @@ def _to(uid: str, title: str) -> DashboardLink:
         .type(DashboardLinkType.LINK)
         .url(f"/d/{uid}")
         .icon("dashboard")
+        .placement("")
         .include_vars(True)
         .keep_time(True)
     )
@@ -120,7 +122,7 @@ def _query_variable(name: str, label: str, query: str) -> QueryVariable:
     )
 
 
-def _marks_of_runs() -> list[AnnotationQuery]:
+def _marks_of_runs() -> list[Builder[BuiltAnnotation]]:
     return [
         _mark("Runs begin", history.runs(KEPT), CLIENT, "{{testid}} began"),
         _mark("Runs end", history.ends(KEPT), NEUTRAL, "{{testid}} ended"),

@@ -57,16 +57,17 @@ Panel = Builder[BuiltPanel]
 Query = prometheus.Dataquery
 
 NOTHING = "Nothing in this time range"
+TRACES = 30
 
 
 def course(expression: str, legend: str = "") -> Query:
     """Ask for an expression over the time range; a legend names labels as {{label}}."""
-    return _promql(expression).range(True).legend_format(legend or "__auto")
+    return _promql(expression).range().legend_format(legend or "__auto")
 
 
 def value(expression: str, legend: str = "") -> Query:
     """Ask for an expression at the end of the time range."""
-    return _promql(expression).instant(True).range(False).legend_format(legend or "__auto")
+    return _promql(expression).instant().legend_format(legend or "__auto")
 
 
 def _promql(expression: str) -> Query:
@@ -100,9 +101,7 @@ def graph(
         .span_nulls(30_000)
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .tooltip(
-            common.VizTooltipOptions()
-            .mode(TooltipDisplayMode.MULTI)
-            .sort(SortOrder.DESCENDING)
+            common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
         )
         .legend(
             common.VizLegendOptions()
@@ -120,8 +119,10 @@ def graph(
 
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:
     """Stack the lines of a graph as filled areas."""
-    return panel.fill_opacity(55).line_width(1).stacking(
-        common.StackingConfig().mode(StackingMode.NORMAL).group("A")
+    return (
+        panel.fill_opacity(55)
+        .line_width(1)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
     )
 
 
@@ -153,7 +154,7 @@ def stat(number: int, title: str, description: str, unit: str, *queries: Query) 
         .description(description)
         .datasource(PROMETHEUS)
         .unit(unit)
-        .no_value("–")
+        .no_value("-")
         .span(4)
         .height(4)
         .graph_mode(BigValueGraphMode.NONE)
@@ -238,9 +239,7 @@ def joined(
     return panel
 
 
-def traces(
-    number: int, title: str, description: str, query: str, nothing: str, *, limit: int = 20
-) -> tables.Panel:
+def traces(number: int, title: str, description: str, query: str, nothing: str) -> tables.Panel:
     """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
     target = (
         tempo.Dataquery()
@@ -248,7 +247,7 @@ def traces(
         .datasource(TEMPO)
         .query_type("traceql")
         .query(query)
-        .limit(limit)
+        .limit(TRACES)
         .spss(1)
         .table_type(SearchTableType.SPANS)
         .filters([])
@@ -284,7 +283,7 @@ def explore_traces(query: str) -> str:
                 "datasource": {"type": TEMPO.type_val, "uid": TEMPO.uid},
                 "queryType": "traceql",
                 "query": query,
-                "limit": 50,
+                "limit": TRACES,
                 "tableType": "spans",
             }
         ],
