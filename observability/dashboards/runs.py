@@ -11,13 +11,14 @@ from observability.dashboards.style import (
     SHARE,
     TEXT,
     TIME,
+    Word,
     coloured_text,
     words,
 )
 from observability.queries import history
 from observability.queries.names import KEPT
 
-HELD = {1: ("✓ held", GOOD), 0: ("✗ crossed", BAD)}
+HELD: list[Word] = [(1, "✓ held", GOOD), (0, "✗ crossed", BAD)]
 OWN_PAGE = (
     "/d/load-test?var-testid=${__data.fields.Run}"
     "&from=${__data.fields.from.numeric}&to=${__data.fields.to.numeric}"
@@ -44,7 +45,7 @@ def run_table(number: int, title: str, description: str, only: str = "") -> Tabl
             "Thresholds",
             of(history.held(KEPT, only)),
             TEXT,
-            [words(HELD), coloured_text(), width(110)],
+            [words(*HELD), coloured_text(), width(110)],
         ),
         Column("from", of(history.page_from(KEPT, only)), TEXT, [hidden()]),
         Column("to", of(history.page_to(KEPT, only)), TEXT, [hidden()]),

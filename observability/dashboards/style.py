@@ -1,7 +1,5 @@
 """What looks the same on every page: colours, and the words for values."""
 
-from collections.abc import Mapping
-
 from grafana_foundation_sdk.models.dashboard import (
     DashboardRangeMapOptions,
     DynamicConfigValue,
@@ -51,17 +49,18 @@ def limits(*steps: tuple[float, str], below: str = GOOD) -> Property:
     return Property(id_val="thresholds", value={"mode": "absolute", "steps": from_bottom})
 
 
-def words(said: Mapping[float | tuple[float | None, float | None], tuple[str, str]]) -> Property:
-    """Show a word and its colour in place of a value, or of all values of a range."""
-    return Property(id_val="mappings", value=mappings(said))
+Word = tuple[float | tuple[float | None, float | None], str, str]
 
 
-def mappings(
-    said: Mapping[float | tuple[float | None, float | None], tuple[str, str]],
-) -> list[ValueMapping]:
-    """Make value mappings of the same."""
+def words(*said: Word) -> Property:
+    """Show words in place of values: each a value, or a range of them, its word and its colour."""
+    return Property(id_val="mappings", value=mappings(*said))
+
+
+def mappings(*said: Word) -> list[ValueMapping]:
+    """Make the same for a whole panel."""
     made: list[ValueMapping] = []
-    for index, (value, (text, colour)) in enumerate(said.items()):
+    for index, (value, text, colour) in enumerate(said):
         result = ValueMappingResult(text=text, color=colour, index=index)
         if isinstance(value, tuple):
             low, high = value
