@@ -71,7 +71,6 @@ def page() -> Dashboard:
             "Judgement": _judgement(),
         },
         variables=[
-            pages.run_variable(),
             pages.scenario_variable(),
             pages.hidden_variable("slow", totals.slow(SLOWEST, OF), r"/} ([0-9.]+) /"),
         ],
