@@ -17,6 +17,7 @@ from observability.dashboards.panels import (
     stacked,
     stat,
     steps,
+    text,
     traces,
     value,
     width,
@@ -52,7 +53,11 @@ UNKNOWN = (
     "Prometheus has no numbers of this run before the end of the time range. It keeps them for 15 "
     "days: choose another run, or a later time."
 )
-NO_TRACES = "Traces are kept for a day; Telemetry shows whether any were lost."
+HOW_TRACES = (
+    "An empty list on the left: the run is older than a day, for which traces are kept, or outside "
+    "the time range. An empty list on the right: no request was answered with 400 or more, which "
+    "is good. A trace's id opens its waterfall."
+)
 # Fewer than a table of traces holds, so that none of the slowest is left out.
 SLOWEST = 20
 
@@ -279,19 +284,20 @@ def _over_time() -> list[Panel]:
 
 def _traces() -> list[Panel]:
     return [
+        text(403, HOW_TRACES).height(2),
         traces(
             401,
             "Slowest traces",
             "The slowest requests of this run, by the server's time; the id opens the waterfall.",
             traceql.slow("$testid", "${slow}ms", "$scenario"),
-            f"No traces of this run in this time range. {NO_TRACES}",
+            "No traces of this run in this time range; they are kept for a day",
         ),
         traces(
             402,
             "Failed traces",
             "Requests of this run that the server answered with 400 or more; none is good.",
             traceql.failed("$testid", "$scenario"),
-            f"No request of this run was answered with 400 or more. {NO_TRACES}",
+            "No request of this run was answered with 400 or more",
         ),
     ]
 

@@ -82,7 +82,6 @@ def _to(uid: str, title: str) -> DashboardLink:
         .type(DashboardLinkType.LINK)
         .url(f"/d/{uid}")
         .icon("dashboard")
-        .placement("")
         .include_vars(True)
         .keep_time(True)
     )

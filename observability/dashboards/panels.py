@@ -48,7 +48,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
-from observability.dashboards.style import GOOD, TEXT, Property, coloured_text, fixed
+from observability.dashboards.style import GOOD, TEXT, TIME, Property, coloured_text, fixed
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
@@ -58,6 +58,9 @@ Query = prometheus.Dataquery
 
 NOTHING = "Nothing in this time range"
 TRACES = 30
+
+# What a table shows of a field: its title, and how it looks.
+Fields = Mapping[str, tuple[str, Sequence[Property]]]
 
 
 def course(expression: str, legend: str = "") -> Query:
@@ -185,12 +188,17 @@ class Column:
     properties: Sequence[Property] = ()
     colour: str = ""
 
+    def look(self) -> list[Property]:
+        """Give the column its unit, its colour, and what else it has."""
+        coloured = [fixed(self.colour), coloured_text()] if self.colour else []
+        return [Property(id_val="unit", value=self.unit), *coloured, *self.properties]
+
 
 def joined(
     number: int,
     title: str,
     description: str,
-    by: Mapping[str, tuple[str, Sequence[Property]]],
+    by: Fields,
     columns: Sequence[Column],
 ) -> tables.Panel:
     """Join expressions into one table, a row for each value of the first label in `by`.
@@ -198,54 +206,35 @@ def joined(
     `by` has the labels that are shown, before the columns, each with its title and properties.
     Every expression must carry the first, and none but the first column's may have another.
     """
-    key = next(iter(by))
-    titles = {label: shown for label, (shown, _) in by.items()}
     letters = ascii_uppercase[: len(columns)]
     # Grafana numbers the values where there are several.
     names = [f"Value #{letter}" for letter in letters] if len(columns) > 1 else ["Value"]
-    values = {name: column.title for name, column in zip(names, columns, strict=True)}
-    kept = f"^({'|'.join((*by, *names))})$"
-    order = {name: place for place, name in enumerate((*by, *values))}
-    panel = (
-        tables.Panel()
-        .id(number)
-        .title(title)
-        .description(description)
+    values = {
+        name: (column.title, column.look()) for name, column in zip(names, columns, strict=True)
+    }
+    join = {"byField": next(iter(by)), "mode": "outer"}
+    queries = [value(column.expression).format(PromQueryFormat.TABLE) for column in columns]
+    return (
+        _table(number, title, description, {**by, **values}, _step("joinByField", join))
         .datasource(PROMETHEUS)
-        .unit(TEXT)
-        .no_value(NOTHING)
+        .targets(_lettered(queries))
         .span(24)
         .height(9)
-        .targets(
-            _lettered([value(c.expression).format(PromQueryFormat.TABLE) for c in columns]),
-        )
-        .transformations(
-            [
-                DataTransformerConfig(
-                    id_val="joinByField", options={"byField": key, "mode": "outer"}
-                ),
-                DataTransformerConfig(
-                    id_val="filterFieldsByName", options={"include": {"pattern": kept}}
-                ),
-                DataTransformerConfig(
-                    id_val="organize",
-                    options={"indexByName": order, "renameByName": titles | values},
-                ),
-            ]
-        )
     )
-    for shown, properties in by.values():
-        panel.override_by_name(shown, list(properties))
-    for column in columns:
-        of_all = [Property(id_val="unit", value=column.unit)]
-        if column.colour:
-            of_all += [fixed(column.colour), coloured_text()]
-        panel.override_by_name(column.title, [*of_all, *column.properties])
-    return panel
 
 
 def traces(number: int, title: str, description: str, query: str, nothing: str) -> tables.Panel:
     """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
+    waterfall = link("Open the trace", explore_traces("${__value.text}"))
+    shown: Fields = {
+        "traceIdHidden": ("Trace", [Property(id_val="custom.hidden", value=False), waterfall]),
+        "name": ("Operation", []),
+        "span.http.response.status_code": ("Status", [width(80)]),
+        "time": ("Began", [Property(id_val="unit", value=TIME), width(170)]),
+        "duration": ("Server", [Property(id_val="unit", value="ns"), width(100)]),
+    }
+    # Beside the spans comes how far the search has got.
+    spans_alone = _step("filterByRefId", {"include": "traces"})
     target = (
         tempo.Dataquery()
         .ref_id("A")
@@ -257,25 +246,46 @@ def traces(number: int, title: str, description: str, query: str, nothing: str) 
         .table_type(SearchTableType.SPANS)
         .filters([])
     )
+    explore = dashboard.DashboardLink("These traces in Explore").url(explore_traces(query))
     return (
+        _table(number, title, description, shown, spans_alone)
+        .datasource(TEMPO)
+        .targets([target])
+        .no_value(nothing)
+        .links([explore.type(DashboardLinkType.LINK)])
+        .span(12)
+        .height(10)
+    )
+
+
+def _table(
+    number: int, title: str, description: str, fields: Fields, first: DataTransformerConfig
+) -> tables.Panel:
+    """Make a table of these fields alone, in this order, each under its title."""
+    names = {field: shown for field, (shown, _) in fields.items()}
+    order = {field: place for place, field in enumerate(fields)}
+    panel = (
         tables.Panel()
         .id(number)
         .title(title)
         .description(description)
-        .datasource(TEMPO)
         .unit(TEXT)
-        .no_value(nothing)
-        .span(12)
-        .height(10)
-        .targets([target])
-        .links(
+        .no_value(NOTHING)
+        .transformations(
             [
-                dashboard.DashboardLink("These traces in Explore")
-                .type(DashboardLinkType.LINK)
-                .url(explore_traces(query))
+                first,
+                _step("filterFieldsByName", {"include": {"names": list(fields)}}),
+                _step("organize", {"indexByName": order, "renameByName": names}),
             ]
         )
     )
+    for shown, properties in fields.values():
+        panel.override_by_name(shown, list(properties))
+    return panel
+
+
+def _step(name: str, options: object) -> DataTransformerConfig:
+    return DataTransformerConfig(id_val=name, options=options)
 
 
 def explore_traces(query: str) -> str:
