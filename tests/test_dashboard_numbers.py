@@ -73,6 +73,7 @@ WORLD: dict[str, str] = {
     mark(THRESHOLD_HELD, metric="http_req_failed{name:POST /owners}", threshold="rate<0.01"): "0",
     mark(THRESHOLD_HELD, metric="http_req_failed{name:GET /owners}", threshold="rate<0.01"): "1",
     f'k6_vus{{testid="{RUN}"}}': "2 4 4 3 stale",
+    f'k6_dropped_iterations_total{{testid="{RUN}",scenario="load"}}': "_ 2 2 2 stale",
     requests(GET): "10 20 30 40 stale",
     requests(GET, scenario="browse"): "5 10 15 20 stale",
     requests(POST, status=201): "4 8 12 16 stale",
@@ -254,6 +255,7 @@ COURSE: dict[tuple[str, str], dict[str, Samples]] = {
     ("load-test", "301 A"): {"0s": {"{}": 19 / 5}, "15s": {"{}": 22 / 5}, "60s": {"{}": 0}},
     ("load-test", "301 B"): {"0s": {"{}": 0}, "5s": {"{}": 2 / 5}, "15s": {"{}": 3 / 5}},
     ("load-test", "301 C"): {"0s": {"{}": 2}, "10s": {"{}": 4}, "60s": {}},
+    ("load-test", "301 D"): {"0s": {}, "5s": {"{}": 2 / 5}, "15s": {"{}": 0}},
     ("load-test", "302 A"): {"0s": TOTALS["load-test", "106 A"], "15s": {}},
     # Of 80 the 76th: 16 of the 20 POSTs are faster.
     ("load-test", "302 B"): {"0s": {"{}": quantile(16 / 20, SERVER + POSTS)}, "15s": {}},

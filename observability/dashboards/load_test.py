@@ -36,6 +36,7 @@ from observability.dashboards.style import (
     SERVER,
     SHARE,
     TEXT,
+    WARNING,
     coloured_text,
     limits,
     mappings,
@@ -210,12 +211,19 @@ def _over_time() -> list[Panel]:
         301,
         "Load",
         "Virtual users, right, and the requests a second that they got through. The knee of a "
-        "stress run is where users still rise and requests no longer do.",
+        "stress run is where users still rise and requests no longer do. Visits not started: no "
+        "user was free, so the clinic got less load than planned.",
         PER_SECOND,
         course(over_time.all_request_rate(OF, EACH), "requests"),
         course(over_time.failed_rate(OF, EACH), "failed"),
         course(over_time.virtual_users(OF, EACH), "virtual users"),
-        colours={"requests": CLIENT, "failed": BAD, "virtual users": LOAD},
+        course(over_time.dropped_rate(OF, EACH), "visits not started"),
+        colours={
+            "requests": CLIENT,
+            "failed": BAD,
+            "virtual users": LOAD,
+            "visits not started": WARNING,
+        },
     )
     latency = graph(
         302,

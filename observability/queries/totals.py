@@ -21,6 +21,7 @@ from observability.queries.names import (
 REQUESTS = "k6_http_reqs_total"
 CLIENT_SECONDS = "k6_http_req_duration_seconds"
 ERRORS = "k6_errors_total"
+DROPPED = "k6_dropped_iterations_total"
 
 FAILED = 'expected_response="false"'
 UNANSWERED = 'status="0"'
@@ -144,7 +145,7 @@ def errors(of: Of) -> str:
 
 def dropped_iterations(of: Of) -> str:
     """Count the iterations that k6 could not start in time because no virtual user was free."""
-    return f"sum(last_over_time({of.k6('k6_dropped_iterations_total')}[{of.window}]))"
+    return f"sum(last_over_time({of.k6(DROPPED)}[{of.window}]))"
 
 
 def _requests(of: Of, only: str = "") -> str:
