@@ -394,7 +394,8 @@ def test_a_run_that_is_still_on_shows_what_it_has() -> None:
     hold(
         series,
         [
-            question("load-test", "102 A", {}, "20s"),
+            question("load-test", "102 A", {"{}": 2}, "15s"),
+            question("load-test", "102 A", {"{}": 3}, "20m"),
             question("load-test", "103 A", {"{}": 40}, "20s"),
             question("load-test", "104 A", {"{}": 40 / 20}, "20s"),
             question("load-test", "101 B", {}, "20s"),
@@ -417,6 +418,19 @@ def test_a_run_that_nothing_failed_in_lost_nothing() -> None:
             question("load-test", "108 A", {"{}": 0}),
             question("load-test", "108 B", {"{}": 0}),
             question("load-test", "201 J", change(0)),
+        ],
+    )
+
+
+def test_a_run_that_is_no_longer_kept_says_so() -> None:
+    others = {name: values for name, values in WORLD.items() if RUN not in name}
+    hold(
+        others,
+        [
+            question("load-test", "102 A", {"{}": 4}),
+            question("load-test", "101 A", {}),
+            question("load-test", "103 A", {}),
+            question("load-test", "slow", {"{}": 0}),
         ],
     )
 

@@ -98,12 +98,18 @@ def _at_a_glance() -> list[Panel]:
             102,
             "Thresholds",
             "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
-            "objective was missed, and the table at the bottom says by what.",
+            "objective was missed, and the table at the bottom says by what. No numbers: "
+            "Prometheus has nothing of this run before the end of the time range.",
             TEXT,
-            value(totals.held(OF)),
-        )
-        .mappings(mappings(*HELD))
-        .no_value("no verdict yet"),
+            value(totals.state(OF)),
+        ).mappings(
+            mappings(
+                *HELD,
+                (2, "… still on", CLIENT),
+                (3, "no verdict: killed", WARNING),
+                (4, "no numbers: kept 15 days", NEUTRAL),
+            )
+        ),
         stat(
             103,
             "Requests",

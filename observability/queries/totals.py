@@ -58,6 +58,15 @@ def held(of: Of) -> str:
     return f"min({_marked(HELD, of)})"
 
 
+def state(of: Of) -> str:
+    """Give 1 or 0 as `held` does, 2 for a run that is on, 3 for one that ended without a verdict.
+
+    And 4 where Prometheus has nothing of it.
+    """
+    still_on = f"2 + 0 * max(k6_vus{{testid={quoted(of.run)}}})"
+    return f"{held(of)} or {still_on} or 3 + 0 * {started(of)} or vector(4)"
+
+
 def thresholds(of: Of) -> str:
     """Give 1 for each threshold that held on every generator, 0 for the others."""
     return f"min by (metric, threshold) ({_marked(THRESHOLD_HELD, of)})"
