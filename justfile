@@ -115,6 +115,11 @@ test *args:
 bench:
     uv run python -m tests.telemetry_cost
 
+# Write Grafana's pages from their source, observability/dashboards
+[group('check')]
+dashboards:
+    uv run python -W ignore::DeprecationWarning -m observability.dashboards
+
 # Mend style where that can be done by machine
 [group('check')]
 format:

@@ -5,6 +5,10 @@ from enum import StrEnum
 
 SERVICE = "clinic"
 
+# How far back Prometheus keeps series. A run's series are its own, so looking back that far finds
+# all of it up to the time of asking, and nothing else.
+KEPT = "15d"
+
 # Tempo's generator and Jaeger's connector name the same histogram of seconds differently.
 SPAN_SECONDS = "traces_spanmetrics_(latency|duration_seconds)"
 SPAN_CALLS = "traces_spanmetrics_calls_total"
