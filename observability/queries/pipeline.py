@@ -12,7 +12,6 @@ STORE = 'job="traces"'
 # What Tempo has taken in, or what Jaeger has written: each names its own series.
 TAKEN = "tempo_distributor_spans_received_total|otelcol_exporter_sent_spans_total"
 DISCARDED = "tempo_discarded_spans_total"
-OF_JAEGER = 'exporter="jaeger_storage_exporter"'
 
 PROCESSED = "otel_sdk_processor_span_processed_total"
 EXPORTED = "otel_sdk_exporter_span_exported_total"
@@ -46,6 +45,11 @@ def stored(each: str) -> str:
     """Count the spans that the trace store kept."""
     taken = f'{{__name__=~{quoted(TAKEN)},exporter=~"|jaeger_storage_exporter",{STORE}}}'
     return f"{_added(taken, each)} - ({discarded(each)} or vector(0))"
+
+
+def missing(each: str) -> str:
+    """Count the spans that were sent and not stored."""
+    return f"clamp_min({sent(each)} - ({stored(each)}), 0)"
 
 
 def discarded(each: str) -> str:
@@ -204,8 +208,7 @@ def share_of_files() -> str:
 def share_of_store_series() -> str:
     """Give the share of the series that Tempo may make of spans; above it new ones are dropped."""
     most = f"sum(tempo_metrics_generator_registry_max_active_series{{{STORE}}})"
-    active = f"sum(tempo_metrics_generator_registry_active_series{{{STORE}}})"
-    return f"{active} / ({most} > 0)"
+    return f"{store_series()} / ({most} > 0)"
 
 
 # What there is
@@ -214,6 +217,11 @@ def share_of_store_series() -> str:
 def series() -> str:
     """Count the series that Prometheus holds in memory."""
     return "sum(prometheus_tsdb_head_series)"
+
+
+def store_series() -> str:
+    """Count the series that Tempo makes of spans."""
+    return f"sum(tempo_metrics_generator_registry_active_series{{{STORE}}})"
 
 
 def samples(each: str) -> str:
@@ -241,6 +249,17 @@ def prometheus_bytes() -> str:
 def store_bytes() -> str:
     """Give the bytes that the trace store's blocks take on disk."""
     return f"sum(tempodb_backend_bytes_total{{{STORE}}})"
+
+
+def free_bytes() -> str:
+    """Give the bytes that are free on the disk of the bundle."""
+    return "min(notices_disk_free_bytes)"
+
+
+def memory() -> str:
+    """Give the bytes of memory that each scraped program holds."""
+    held = "process_resident_memory_bytes|otelcol_process_memory_rss_bytes"
+    return f"max by (instance) ({{__name__=~{quoted(held)}}})"
 
 
 def _added(counter: str, each: str) -> str:

@@ -107,9 +107,19 @@ def connections_allowed(each: str) -> str:
     return f"sum(last_over_time(db_client_connection_max{{{OF_THE_CLINIC}}}[{each}]))"
 
 
-def processor(each: str) -> str:
-    """Give the processor cores in use, for its own code and for the system's."""
-    return f"sum by (type) (rate(process_cpu_time_seconds_total{{{OF_THE_CLINIC}}}[{each}]))"
+def pool_in_use(each: str) -> str:
+    """Give the share of the pool's connections in use, at the most, 0 to 1."""
+    return f"{connections_used(each)} / ({connections_allowed(each)} > 0)"
+
+
+def database_up(each: str) -> str:
+    """Give 1 while the database answers every process of the clinic, 0 while it does not."""
+    return f"min(last_over_time(clinic_database_up{{{OF_THE_CLINIC}}}[{each}]))"
+
+
+def processor(each: str, by: str = "") -> str:
+    """Give the processor cores in use, of all or by `type`: its own code and the system's."""
+    return f"sum{_by(by)} (rate(process_cpu_time_seconds_total{{{OF_THE_CLINIC}}}[{each}]))"
 
 
 def memory(each: str) -> str:
@@ -125,15 +135,16 @@ def collections(each: str) -> str:
 # Alerts
 
 
-def alerts(state: str = "firing|pending") -> str:
+def alerts() -> str:
     """List the alerts that fire or are about to, by the time at which each began."""
-    active = f"ALERTS{{alertstate=~{quoted(state)}}}"
-    return f"{active} * ignoring (alertstate) group_left () ALERTS_FOR_STATE"
+    active = 'ALERTS{severity!="heartbeat"}'
+    since = f"0 * {active} + ignoring (alertstate) group_left () ALERTS_FOR_STATE"
+    return f'label_join({since}, "of", " ", "operation", "testid", "instance")'
 
 
 def firing() -> str:
-    """Count the alerts that fire; zero is a value."""
-    return 'count(ALERTS{alertstate="firing"}) or vector(0)'
+    """Count the alerts that fire and call somebody; zero is a value."""
+    return 'count(ALERTS{alertstate="firing",severity=~"page|ticket"}) or vector(0)'
 
 
 # Counters
