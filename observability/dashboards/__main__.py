@@ -6,11 +6,13 @@ import click
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from observability.bundle import PROJECT
-from observability.dashboards import home
+from observability.dashboards import home, load_test, runs
 
 FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 PAGES = {
     "home": home.page,
+    "load-test": load_test.page,
+    "runs": runs.page,
 }
 
 

@@ -83,9 +83,9 @@ def _to(uid: str, title: str) -> DashboardLink:
     )
 
 
-def run_variable(name: str = "testid", label: str = "Run") -> QueryVariable:
+def run_variable(name: str = "testid", label: str = "Run", only: str = "") -> QueryVariable:
     """Choose one of the runs that began before the end of the time range, newest first."""
-    return _query_variable(name, label, f"query_result({history.choices(KEPT)})").regex(
+    return _query_variable(name, label, f"query_result({history.choices(KEPT, only)})").regex(
         r'/run="(?<text>[^"]+)".*testid="(?<value>[^"]+)"/'
     )
 

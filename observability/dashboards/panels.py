@@ -194,14 +194,16 @@ def joined(
 ) -> tables.Panel:
     """Join expressions into one table, a row for each value of the first label in `by`.
 
-    `by` has the labels that are shown, first of all, each with its title and properties; every
-    expression must carry the first, and all the others belong to the first column's.
+    `by` has the labels that are shown, before the columns, each with its title and properties.
+    Every expression must carry the first, and none but the first column's may have another.
     """
-    letters = ascii_uppercase[: len(columns)]
     key = next(iter(by))
-    kept = f"^({'|'.join(by)}|Value #[{letters[0]}-{letters[-1]}])$"
     titles = {label: shown for label, (shown, _) in by.items()}
-    values = {f"Value #{letter}": c.title for letter, c in zip(letters, columns, strict=True)}
+    letters = ascii_uppercase[: len(columns)]
+    # Grafana numbers the values where there are several.
+    names = [f"Value #{letter}" for letter in letters] if len(columns) > 1 else ["Value"]
+    values = {name: column.title for name, column in zip(names, columns, strict=True)}
+    kept = f"^({'|'.join((*by, *names))})$"
     order = {name: place for place, name in enumerate((*by, *values))}
     panel = (
         tables.Panel()

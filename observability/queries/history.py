@@ -36,9 +36,9 @@ def held(window: str, only: str = "") -> str:
     return f"min by ({_MARKS}) ({_last(HELD, window, only)})"
 
 
-def choices(window: str) -> str:
+def choices(window: str, only: str = "") -> str:
     """List the runs, newest first, with a label `run` to choose one by: when, profile, journey."""
-    named = f'label_join({runs(window)}, "run", " · ", "testid", "profile", "journey")'
+    named = f'label_join({runs(window, only)}, "run", " · ", "testid", "profile", "journey")'
     time = "([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})([0-9]{2})-[^ ]* · (.+)"
     return f'sort_desc(label_replace({named}, "run", "$1-$2-$3 $4:$5:$6 · $7", "run", "{time}"))'
 
