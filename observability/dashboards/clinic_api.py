@@ -161,7 +161,7 @@ def requests() -> list[Panel]:
             graph(
                 201,
                 "Requests of each route",
-                "Requests a second. A route that stops while the others go on has lost its callers.",
+                "Requests a second. A route that stops alone has lost its callers.",
                 PER_SECOND,
                 course(service.with_route(service.requests(EACH, CALLS, service.ROUTE)), ROUTE),
             ).data_links([traces])
@@ -197,7 +197,9 @@ def requests() -> list[Panel]:
                 "Answers a second. 4xx is what callers did wrong; 500 is a bug, 503 is the "
                 "database away or the pool taken.",
                 PER_SECOND,
-                course(service.requests(EACH, CALLS, service.STATUS), "{{http_response_status_code}}"),
+                course(
+                    service.requests(EACH, CALLS, service.STATUS), "{{http_response_status_code}}"
+                ),
             )
         ),
         graph(

@@ -1,7 +1,6 @@
 """Is the telemetry itself whole: spans, pushes, scrapes, rules, and the limits of all of them."""
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, statetimeline
-from grafana_foundation_sdk.builders.timeseries import Panel as Graph
 from grafana_foundation_sdk.models.common import BarGaugeDisplayMode, VisibilityMode, VizOrientation
 
 from observability.dashboards import pages
@@ -149,15 +148,15 @@ def spans() -> list[Panel]:
             course(pipeline.export_seconds(0.95, EACH), "p95"),
             colours={"p50": NEUTRAL, "p95": SERVER},
         ),
-        tempo(
+        graph(
             204,
             "Thrown away by Tempo",
             "Spans that Tempo took and threw away, by reason, and calls missing in the service "
-            "graph. Anything here is a limit to raise in tempo.yaml.",
+            "graph. Anything here is a limit to raise in tempo.yaml. Jaeger has no such limits.",
             COUNT,
             course(pipeline.discarded_by_reason(EACH), "{{reason}}"),
             course(pipeline.dropped_edges(EACH), "not in the service graph"),
-        ),
+        ).no_value(OF_TEMPO),
     ]
 
 
@@ -299,7 +298,7 @@ def room() -> list[Panel]:
             course(pipeline.store_series(), "Tempo"),
             colours={"Prometheus": SERVER, "Tempo": DATABASE},
         ),
-        tempo(
+        graph(
             505,
             "Live traces",
             "Traces that Tempo holds in memory, before it writes them. It follows the load; a "
@@ -307,20 +306,8 @@ def room() -> list[Panel]:
             COUNT,
             course(pipeline.live_traces(), "live traces"),
             colours={"live traces": DATABASE},
-        ),
+        ).no_value(OF_TEMPO),
     ]
-
-
-def tempo(number: int, title: str, description: str, unit: str, *queries: Query, **more) -> Graph:
-    """Draw what only Tempo has, and say so where Jaeger stores the traces."""
-    return graph(
-        number,
-        title,
-        f"{description} Where Jaeger stores the traces this stays empty.",
-        unit,
-        *queries,
-        **more,
-    ).no_value(OF_TEMPO)
 
 
 def bars(number: int, title: str, description: str, *queries: Query) -> bargauge.Panel:

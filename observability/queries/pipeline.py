@@ -160,8 +160,7 @@ def notices(each: str) -> str:
 def failed_notices(each: str) -> str:
     """Count the alerts and notices that did not reach Alertmanager or whom it should tell."""
     names = (
-        "alertmanager_notifications_failed_total"
-        "|prometheus_notifications_(errors|dropped)_total"
+        "alertmanager_notifications_failed_total|prometheus_notifications_(errors|dropped)_total"
     )
     return _added(f"{{__name__=~{quoted(names)}}}", each)
 
