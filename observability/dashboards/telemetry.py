@@ -1,5 +1,7 @@
 """Is the telemetry itself whole: spans, pushes, scrapes, rules, and the limits of all of them."""
 
+from collections.abc import Mapping
+
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, statetimeline
 from grafana_foundation_sdk.models.common import BarGaugeDisplayMode, VisibilityMode, VizOrientation
 
@@ -185,18 +187,11 @@ def pushes() -> list[Panel]:
         ),
         graph(
             303,
-            "Samples late and lost",
-            "Samples that came out of order, in time to be kept; that Prometheus would not have; "
-            "and numbers of spans that the trace store could not push. The last two are lost.",
+            "Samples lost",
+            "Samples that Prometheus would not have, by reason, and numbers of spans that the "
+            "trace store could not push. Up to ten minutes out of order is taken.",
             COUNT,
-            course(pipeline.late_samples(EACH), "late, kept"),
-            course(pipeline.lost_samples(EACH), "refused"),
-            course(pipeline.unsent_by_store(EACH), "never sent by the trace store"),
-            colours={
-                "late, kept": NEUTRAL,
-                "refused": BAD,
-                "never sent by the trace store": WARNING,
-            },
+            *counted(pipeline.LOST_SAMPLES),
         ),
         graph(
             304,
@@ -238,8 +233,8 @@ def watching() -> list[Panel]:
             "Evaluations of alerting and recording rules that failed or were left out. Above zero "
             "an alert may be blind.",
             COUNT,
-            course(pipeline.failed_rules(EACH), "failed"),
-            colours={"failed": BAD},
+            *counted(pipeline.FAILED_RULES),
+            colours={"failed": BAD, "left out": WARNING},
         ),
         graph(
             404,
@@ -247,8 +242,7 @@ def watching() -> list[Panel]:
             "Notices that Alertmanager sent, and those that failed on their way to it or from it. "
             "Above zero somebody was not told.",
             COUNT,
-            course(pipeline.notices(EACH), "sent"),
-            course(pipeline.failed_notices(EACH), "failed"),
+            *counted(pipeline.NOTICES),
             colours={"sent": NEUTRAL, "failed": BAD},
         ),
     ]
@@ -308,6 +302,11 @@ def room() -> list[Panel]:
             colours={"live traces": DATABASE},
         ).no_value(OF_TEMPO),
     ]
+
+
+def counted(counters: Mapping[str, str]) -> list[Query]:
+    """Ask what each of some counters grew by."""
+    return [course(pipeline.added(name, EACH), legend) for legend, name in counters.items()]
 
 
 def bars(number: int, title: str, description: str, *queries: Query) -> bargauge.Panel:
