@@ -77,7 +77,7 @@ def failed_share(window: str, only: str = "") -> str:
     """Give the failed share of each run's requests, 0 to 1."""
     total = requests(window, only)
     failed = f"sum by (testid) (last_over_time({_load(REQUESTS, only, FAILED)}[{window}]))"
-    return f"({failed} or 0 * {total}) / {total}"
+    return f"({failed} or 0 * {total}) / ({total} > 0)"
 
 
 def by_run(expression: str) -> str:

@@ -118,13 +118,13 @@ def failed_share(of: Of) -> str:
     """Give the failed share of requests, 0 to 1, for each operation."""
     total = requests(of)
     failed = f"sum by ({CLIENT_LABEL}) ({_requests(of, FAILED)})"
-    return f"({failed} or 0 * {total}) / {total}"
+    return f"({failed} or 0 * {total}) / ({total} > 0)"
 
 
 def all_failed_share(of: Of) -> str:
     """Give the failed share of all requests, 0 to 1."""
     total = all_requests(of)
-    return f"(sum({_requests(of, FAILED)}) or 0 * {total}) / {total}"
+    return f"(sum({_requests(of, FAILED)}) or 0 * {total}) / ({total} > 0)"
 
 
 def client_quantile(quantile: float, of: Of) -> str:
