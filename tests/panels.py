@@ -63,10 +63,11 @@ def targets() -> Iterator[Target]:
                     uid,
                     f"{panel['id']} {target['refId']}",
                     target["datasource"]["uid"],
-                    target.get("expr") or target.get("query", ""),
+                    target.get("expr") or target.get("query") or target["queryType"],
                     over_time=target.get("range", False),
                 )
-        for variable in page["templating"]["list"]:
+        asking = (v for v in page["templating"]["list"] if v["type"] == "query")
+        for variable in asking:
             source = variable["datasource"]["uid"]
             yield Target(uid, variable["name"], source, variable["query"]["query"])
         for mark in page["annotations"]["list"]:

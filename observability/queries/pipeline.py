@@ -152,7 +152,7 @@ NOTICES = {
 
 def share_of_queue(each: str) -> str:
     """Give the share of the clinic's span queue that is taken."""
-    return f"{queue(each)} / {queue_limit(each)}"
+    return f"{queue(each)} / ({queue_limit(each)} > 0)"
 
 
 def share_of_disk() -> str:
@@ -177,13 +177,13 @@ def share_of_memory() -> str:
     """Give each program's memory by what it was told to do with."""
     return (
         "max by (instance) (process_resident_memory_bytes / on (instance, job) "
-        "(go_gc_gomemlimit_bytes < 1e15))"
+        "(go_gc_gomemlimit_bytes > 0 < 1e15))"
     )
 
 
 def share_of_files() -> str:
     """Give the share of the files that each program may open and has."""
-    return "max by (instance) (process_open_fds / process_max_fds)"
+    return "max by (instance) (process_open_fds / (process_max_fds > 0))"
 
 
 def share_of_store_series() -> str:
