@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from observability.bundle import PROJECT
+from observability.dashboards import links
 from observability.dashboards import pages as made
 from observability.dashboards.__main__ import PAGES, rendered
 from observability.queries.names import KEPT
 from tests.panels import FOLDER, pages, panels, targets
+from tests.stand_in import StandIn
 
 READ = pages()
 UIDS = sorted(READ)
@@ -149,3 +151,17 @@ def test_every_list_of_traces_opens_in_explore_with_its_own_query() -> None:
         [text] = parse_qs(urlsplit(explore["url"]).query)["panes"]
         [pane] = json.loads(text).values()
         assert pane["queries"][0]["query"] == panel["targets"][0]["query"]
+
+
+def test_the_address_of_a_run_is_that_of_its_page_at_its_own_times() -> None:
+    grafana, run = "http://127.0.0.1:3000", "20261123-053249-load"
+
+    assert links.address(grafana, run, 1000.5, 1420.25) == (
+        f"{grafana}/d/load-test?var-testid={run}&from=990500&to=1450250"
+    )
+
+
+def test_no_address_is_given_where_no_grafana_has_the_page() -> None:
+    with StandIn(override=lambda _: (404, {})) as another:
+        assert links.page_of(another.url, "a-run", 0, 1) is None
+    assert links.page_of("http://127.0.0.1:1", "a-run", 0, 1) is None

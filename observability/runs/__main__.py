@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from observability.bundle import Bundle, BundleError
+from observability.dashboards import links
 from observability.native.tools import ToolError
 from observability.queries import totals
 from observability.queries.names import Of, Side
@@ -127,6 +128,8 @@ def print_report(bundle: Bundle, run: str | None) -> None:
             print_traces(console, store, of_run, guess)
     except TraceStoreError as error:
         error.show()
+    if page := links.page_of(bundle.grafana_url, run, period.started, period.ended):
+        console.print(Text(f"\nIts page: {page}"), soft_wrap=True)
 
 
 def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> None:
