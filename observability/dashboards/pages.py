@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from grafana_foundation_sdk.builders.dashboard import (
     AnnotationQuery,
+    CustomVariable,
     Dashboard,
     DashboardLink,
     QueryVariable,
@@ -40,7 +41,7 @@ def page(
     description: str,
     rows: Mapping[str, Sequence[Panel]],
     *,
-    variables: Sequence[QueryVariable] = (),
+    variables: Sequence[QueryVariable | CustomVariable] = (),
     time: str = "now-30m",
 ) -> Dashboard:
     """Make a page of titled rows, which stand one below another; the first may be untitled.

@@ -110,7 +110,7 @@ def graph(
             .placement(LegendPlacement.BOTTOM)
             .calcs([])
         )
-        .targets(_lettered(queries))
+        .targets(lettered(queries))
     )
     for name, colour in (colours or {}).items():
         panel.override_by_name(name, [fixed(colour)])
@@ -162,7 +162,7 @@ def stat(number: int, title: str, description: str, unit: str, *queries: Query) 
         .text_mode(BigValueTextMode.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .thresholds(steps(below="text"))
-        .targets(_lettered(queries))
+        .targets(lettered(queries))
     )
 
 
@@ -217,7 +217,7 @@ def joined(
         .span(24)
         .height(9)
         .targets(
-            _lettered([value(c.expression).format(PromQueryFormat.TABLE) for c in columns]),
+            lettered([value(c.expression).format(PromQueryFormat.TABLE) for c in columns]),
         )
         .transformations(
             [
@@ -333,5 +333,6 @@ def text(number: int, markdown: str) -> texts.Panel:
     )
 
 
-def _lettered(queries: Sequence[Query]) -> list[Builder[Dataquery]]:
+def lettered(queries: Sequence[Query]) -> list[Builder[Dataquery]]:
+    """Name queries A, B, … as panels know them."""
     return [query.ref_id(letter) for query, letter in zip(queries, ascii_uppercase, strict=False)]

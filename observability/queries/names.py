@@ -46,19 +46,19 @@ class Of:
 
     def spans(self, metric: str, side: Side, only: str = "") -> str:
         """Choose the series that the trace store made of the run's spans on one side."""
-        of_side = _joined(f"span_kind={quoted(side)}", only)
+        of_side = joined(f"span_kind={quoted(side)}", only)
         return self._chosen(metric, "k6_test_run_id", "k6_scenario", of_side)
 
     def _chosen(self, metric: str, run: str, scenario: str, only: str) -> str:
         """Choose by a regular expression of names where the metric has several."""
         named = f"__name__=~{quoted(metric)}" if "|" in metric else ""
-        matchers = _joined(
+        matchers = joined(
             named, f"{run}={quoted(self.run)}", f"{scenario}=~{quoted(self.scenarios)}", only
         )
         return f"{{{matchers}}}" if named else f"{metric}{{{matchers}}}"
 
 
-def _joined(*matchers: str) -> str:
+def joined(*matchers: str) -> str:
     return ",".join(filter(None, matchers))
 
 
