@@ -74,8 +74,7 @@ async def watched_database(meter: Meter, engine: AsyncEngine) -> AsyncGenerator[
     meter.create_observable_gauge(
         "clinic.database.up",
         [lambda _: [Observation(int(answers))]],
-        "1",
-        "1 while the database answers the clinic, 0 while it does not.",
+        description="1 while the database answers the clinic, 0 while it does not.",
     )
 
     async def watch() -> None:
