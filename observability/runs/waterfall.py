@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from observability.runs.terminal import milliseconds, plain
-from observability.runs.traces import Span
+from observability.runs.record import Span
 
 # What a reader looks for first; the others follow by name.
 MAIN_ATTRIBUTES = (
