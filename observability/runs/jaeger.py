@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from observability.queries.names import SERVICE
-from observability.runs.traces import FULL_ID, Api, Attribute, Found, RunTraces, Span, last_day
+from observability.runs.record import Attribute, Span
+from observability.runs.traces import FULL_ID, Api, Found, RunTraces, last_day
 
 AMONG_THE_LAST = 2000
 

@@ -12,65 +12,17 @@ from observability import slo
 from observability.queries import history, totals
 from observability.queries.names import Of, Side
 from observability.runs.prometheus import Prometheus
+from observability.runs.record import Ledger, Period, Row
 
 # In the order in which visits do them; others follow by name.
 FLOW = slo.OPERATIONS
 QUANTILE = 0.95
 PUSH_INTERVAL = 5.0
 LOOK_BACK = "90d"
-LATEST_FLUSH = 120.0
 
 
 class UnknownRunError(click.ClickException):
     """Prometheus holds no such run; the message names those that it holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """When a run began and ended, in seconds since 1970."""
-
-    started: float
-    ended: float
-
-    @property
-    def seconds(self) -> float:
-        return max(self.ended - self.started, 0.001)
-
-    @property
-    def read_at(self) -> float:
-        """A time by which the last flush of every part is in."""
-        return self.ended + LATEST_FLUSH
-
-    @property
-    def window(self) -> str:
-        """The range from there back over the whole run."""
-        return f"{int(self.read_at - self.started) + 60}s"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One operation of a run, or all of them, as k6, the server and the database saw it."""
-
-    operation: str
-    requests: int
-    rate: float
-    client_p95: float | None
-    server_p95: float | None
-    database_p95: float | None
-    failed_share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What a run sent against what was stored of it."""
-
-    sent: int
-    unanswered: int
-    traced: int
-
-    @property
-    def missing(self) -> int:
-        return max(0, self.sent - self.unanswered - self.traced)
 
 
 @dataclass(frozen=True, slots=True)

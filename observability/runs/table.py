@@ -7,7 +7,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from observability.runs.numbers import Numbers, Row
+from observability.runs.numbers import Numbers
+from observability.runs.record import Row
 from observability.runs.terminal import milliseconds, plain
 from observability.runs.traces import Found
 

@@ -5,16 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from observability.queries import traceql
-from observability.runs.traces import (
-    AT_ONCE,
-    FULL_ID,
-    Api,
-    Attribute,
-    Found,
-    RunTraces,
-    Span,
-    last_day,
-)
+from observability.runs.record import Attribute, Span
+from observability.runs.traces import AT_ONCE, FULL_ID, Api, Found, RunTraces, last_day
 
 
 class Tempo:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from observability.runs.record import Span
 from observability.runs.terminal import milliseconds, plain
-from observability.runs.traces import Span
 
 # What a reader looks for first; the others follow by name.
 MAIN_ATTRIBUTES = (
