@@ -21,6 +21,11 @@ def seconds(window: str) -> str:
     return f"{ended} - {runs(window)}"
 
 
+def last_heard() -> str:
+    """Give the time of each run's last push; one that ended, or fell silent, soon has no value."""
+    return "max by (testid) (timestamp(k6_vus))"
+
+
 def broken_off(window: str) -> str:
     """List the runs whose load ended well before the plan, by the seconds that are missing."""
     planned = f"max by ({_MARKS}) (last_over_time({PLANNED}[{window}]))"

@@ -113,6 +113,11 @@ def all_client_quantile(quantile: float, of: Of) -> str:
     return f"histogram_quantile({quantile}, sum({_client_seconds(of)}))"
 
 
+def client_seconds(of: Of) -> str:
+    """Give the histogram of the seconds a request took k6, for each operation."""
+    return f"sum by ({CLIENT_LABEL}) ({_client_seconds(of)})"
+
+
 def errors(of: Of) -> str:
     """Count what k6 judged wrong, for each operation and kind of error."""
     return f"sum by (operation, kind) (last_over_time({of.k6(ERRORS)}[{of.window}]))"
@@ -142,6 +147,11 @@ def span_quantile(quantile: float, side: Side, of: Of) -> str:
 def all_span_quantile(quantile: float, side: Side, of: Of) -> str:
     """Give a quantile of the seconds any span took on one side."""
     return f"histogram_quantile({quantile}, sum({_span_seconds(side, of)}))"
+
+
+def span_seconds(side: Side, of: Of) -> str:
+    """Give the histogram of the seconds spans took on one side, for each operation."""
+    return f"sum by ({SPAN_LABEL}) ({_span_seconds(side, of)})"
 
 
 def spans(side: Side, of: Of) -> str:

@@ -12,7 +12,7 @@ from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
 from observability.queries import totals
 from observability.queries.names import Of, Side
-from observability.runs import generator, load, numbers, table, terminal, traces, waterfall
+from observability.runs import generator, listing, load, numbers, table, terminal, traces, waterfall
 from observability.runs.numbers import Ledger, Numbers, Period, UnknownRunError
 from observability.runs.prometheus import Prometheus
 from observability.runs.traces import RunTraces, Store, TraceStoreError
@@ -101,6 +101,13 @@ def trace(trace_id: str) -> None:
     if not spans:
         raise TraceStoreError(f"{store.name} holds no trace {full}: traces are kept for a day.")
     waterfall.show(terminal.console(), full, spans)
+
+
+@main.command()
+@click.option("--last", type=click.IntRange(1), help="List no more than so many.")
+def runs(last: int | None) -> None:
+    """List the runs, newest first: those in Prometheus, and those a saved file has kept."""
+    listing.show(terminal.console(), listing.read(the_bundle().prometheus_url), last)
 
 
 def the_bundle() -> Bundle:

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, stdev
 
-# A bucket's bounds are eight to a doubling, as k6 has them.
-TO_A_DOUBLING = 8
-FEWEST_BLOCKS = 4
-MOST_BLOCKS = 10
+from observability.runs.spread import TO_A_DOUBLING
+
 DRAWS = 200
 SEED = 1
-# Student's factor for 99 % and ten blocks. Of fewer, the operations' spreads together make up.
+# Student's factor for 99 % and ten blocks. Where there are fewer, one operation's spread is
+# uncertain, and that of the others bears it up.
 FACTOR = 3.25
 BETWEEN_RUNS = math.log(1.05)
 ALL = "All"
@@ -51,9 +50,9 @@ class Difference:
 
 def differences(pairs: Mapping[str, Pair], quantile: float) -> dict[str, Difference]:
     """Compare a percentile of each operation, and of all of them by their mean difference."""
-    blocks = max((len(pair.before) for pair in pairs.values()), default=0)
-    if blocks < FEWEST_BLOCKS:
+    if not pairs:
         return {}
+    blocks = len(next(iter(pairs.values())).before)
     draw = random.Random(SEED)  # noqa: S311 - the same runs compare the same every time
     draws = [range(blocks), *(draw.choices(range(blocks), k=blocks) for _ in range(DRAWS))]
     changes: dict[str, list[float]] = {}
@@ -63,12 +62,12 @@ def differences(pairs: Mapping[str, Pair], quantile: float) -> dict[str, Differe
             changes[operation] = [drawn[0] if change is None else change for change in drawn]
     if not changes:
         return {}
-    spreads = {name: stdev(of[1:]) * math.sqrt(blocks / (blocks - 1)) for name, of in changes.items()}
+    spreads = {
+        name: stdev(of[1:]) * math.sqrt(blocks / (blocks - 1)) for name, of in changes.items()
+    }
     usual = math.sqrt(fmean(spread**2 for spread in spreads.values()))
     of_all = [fmean(each) for each in zip(*changes.values(), strict=True)]
-    told = {
-        name: _difference(of[0], max(spreads[name], usual)) for name, of in changes.items()
-    }
+    told = {name: _difference(of[0], max(spreads[name], usual)) for name, of in changes.items()}
     spread_of_all = stdev(of_all[1:]) * math.sqrt(blocks / (blocks - 1))
     return told | {ALL: _difference(of_all[0], spread_of_all)}
 

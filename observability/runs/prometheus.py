@@ -6,6 +6,8 @@ from typing import Any, Self
 import click
 import httpx
 
+Buckets = dict[float, float]
+
 
 class PrometheusError(click.ClickException):
     """Prometheus cannot answer; the message says what to do."""
@@ -50,6 +52,27 @@ class Prometheus:
         """Give the times of the samples that a range selector covers, series by series."""
         found = self._get("/api/v1/query", query=query, time=_time(at))["result"]
         return [[float(time) for time, _ in series["values"]] for series in found]
+
+    def by_labels(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
+        """Give each series of an expression at a time, as its labels and its value."""
+        found = self._get("/api/v1/query", query=query, time=_time(at))["result"]
+        return [(series["metric"], float(series["value"][1])) for series in found]
+
+    def histograms(
+        self, query: str, label: str, period: tuple[float, float], step: float
+    ) -> dict[str, list[tuple[float, Buckets]]]:
+        """Give an expression's native histograms over a time: each bucket's upper bound, count."""
+        start, end = map(_time, period)
+        found = self._get(
+            "/api/v1/query_range", query=query, start=start, end=end, step=f"{step:.3f}"
+        )["result"]
+        return {
+            series["metric"].get(label, ""): [
+                (float(at), {float(b[2]): float(b[3]) for b in histogram.get("buckets", [])})
+                for at, histogram in series.get("histograms", [])
+            ]
+            for series in found
+        }
 
     def label_values(self, label: str, metric: str) -> list[str]:
         """List the values that a label has on a metric."""

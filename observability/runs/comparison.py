@@ -1,0 +1,262 @@
+"""Compare two runs, operation by operation: what differs, and whether beyond the noise."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from observability.runs import noise
+from observability.runs.noise import ALL, Difference, Pair
+from observability.runs.record import Record, Row, SideName, Spread
+
+Direction = Literal["worse", "better", "equal", "unknown"]
+
+# Less than half a request in a hundred is nothing to stop a pipeline for.
+LEAST_FAILED = 0.005
+DEVIATIONS = 3.0
+FAILED = "failed share"
+# What tells k6 how much load.
+LOAD = ("RATE", "VUS")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A percentile of one side: what the clients see is judged, the rest explains it."""
+
+    field: str
+    side: SideName
+    quantile: float
+    judged: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.side} p{self.quantile * 100:.0f}"
+
+    def of(self, row: Row | None) -> float | None:
+        value: float | None = getattr(row, self.field, None)
+        return value
+
+
+COLUMNS = (
+    Column("client_p50", "client", 0.5, judged=True),
+    Column("client_p95", "client", 0.95, judged=True),
+    Column("client_p99", "client", 0.99),
+    Column("server_p95", "server", 0.95),
+    Column("database_p95", "database", 0.95),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A number in both runs. The difference is a share of the first; of failures, in points."""
+
+    before: float | None
+    after: float | None
+    difference: float | None = None
+    noise: float | None = None
+    direction: Direction = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One operation, or all of them, in both runs."""
+
+    operation: str
+    requests: tuple[int, int]
+    seconds: dict[str, Change]
+    failed: Change
+
+    @property
+    def direction(self) -> Direction:
+        """Say how the clients fared: worse as soon as one judged number is."""
+        judged = [self.failed, *(self.seconds[column.name] for column in COLUMNS if column.judged)]
+        directions = {change.direction for change in judged}
+        order: tuple[Direction, ...] = ("worse", "better", "equal")
+        return next((direction for direction in order if direction in directions), "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Worsening:
+    """A judged number that got worse by more than was allowed."""
+
+    operation: str
+    name: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs beside each other; in sentences, what keeps them from being compared."""
+
+    before: Record
+    after: Record
+    lines: list[Line]
+    total: Line
+    obstacles: list[str]
+    remarks: list[str]
+
+    def worse(self, allowed: float) -> list[Worsening]:
+        """List what got worse beyond the noise and by more than the allowed share.
+
+        Failures count as soon as they are beyond their noise.
+        """
+        return [
+            Worsening(line.operation, name, change)
+            for line in (self.total, *self.lines)
+            for name, change in judged(line).items()
+            if change.direction == "worse"
+            and (name == FAILED or (change.difference or 0.0) > allowed)
+        ]
+
+
+def judged(line: Line) -> dict[str, Change]:
+    seconds = {column.name: line.seconds[column.name] for column in COLUMNS if column.judged}
+    return {**seconds, FAILED: line.failed}
+
+
+def compare(before: Record, after: Record) -> Comparison:
+    """Compare two runs as far as that can be."""
+    told = {
+        column.name: noise.differences(_pairs(before, after, column.side), column.quantile)
+        for column in COLUMNS
+    }
+    was = {row.operation: row for row in before.rows}
+    now = {row.operation: row for row in after.rows}
+    return Comparison(
+        before,
+        after,
+        lines=[_line(name, was.get(name), now.get(name), told) for name in {**was, **now}],
+        total=_line(ALL, before.total, after.total, told),
+        obstacles=obstacles(before, after),
+        remarks=remarks(before, after),
+    )
+
+
+def _pairs(before: Record, after: Record, side: SideName) -> dict[str, Pair]:
+    was, now = _spreads(before, side), _spreads(after, side)
+    return {
+        operation: _pair(was[operation], now[operation])
+        for operation in was
+        if operation in now and len(was[operation].parts) == len(now[operation].parts)
+    }
+
+
+def _spreads(record: Record, side: SideName) -> dict[str, Spread]:
+    return {spread.operation: spread for spread in record.spreads if spread.side == side}
+
+
+def _pair(before: Spread, after: Spread) -> Pair:
+    """Line up the buckets of both."""
+    first = min(before.first, after.first)
+    last = max(of.first + len(part) for of in (before, after) for part in of.parts)
+
+    def lined_up(spread: Spread) -> list[list[int]]:
+        low = spread.first - first
+        return [[0] * low + part + [0] * (last - first - low - len(part)) for part in spread.parts]
+
+    return Pair(lined_up(before), lined_up(after))
+
+
+def _line(
+    operation: str,
+    before: Row | None,
+    after: Row | None,
+    told: Mapping[str, Mapping[str, Difference]],
+) -> Line:
+    return Line(
+        operation,
+        (before.requests if before else 0, after.requests if after else 0),
+        {
+            column.name: _change(
+                column.of(before), column.of(after), told[column.name].get(operation)
+            )
+            for column in COLUMNS
+        },
+        _failures(before, after),
+    )
+
+
+def _change(before: float | None, after: float | None, told: Difference | None) -> Change:
+    """Take the difference of all from those of the operations: their mean."""
+    if told:
+        return Change(before, after, told.share, told.noise, _direction(told))
+    if not before or after is None:
+        return Change(before, after)
+    return Change(before, after, after / before - 1)
+
+
+def _direction(difference: Difference) -> Direction:
+    if not difference.told:
+        return "equal"
+    return "worse" if difference.share > 0 else "better"
+
+
+def _failures(before: Row | None, after: Row | None) -> Change:
+    if not before or not after or not before.requests or not after.requests:
+        return Change(before and before.failed_share, after and after.failed_share)
+    made = (before.requests, after.requests)
+    failed = before.failed_share * made[0] + after.failed_share * made[1]
+    share = (failed + 1) / (sum(made) + 2)
+    deviation = math.sqrt(share * (1 - share) * (1 / made[0] + 1 / made[1]))
+    noise_of_it = max(DEVIATIONS * deviation, LEAST_FAILED)
+    difference = after.failed_share - before.failed_share
+    direction: Direction = "equal"
+    if abs(difference) > noise_of_it:
+        direction = "worse" if difference > 0 else "better"
+    return Change(before.failed_share, after.failed_share, difference, noise_of_it, direction)
+
+
+def obstacles(before: Record, after: Record) -> list[str]:
+    """Say what keeps two runs from being compared, if anything does."""
+    found = [
+        f"The {what} is not the same: {was}, then {now}."
+        for what, was, now in (
+            ("profile", before.profile, after.profile),
+            ("journey", before.journey, after.journey),
+            ("plan", _plan(before), _plan(after)),
+            ("machine", _machine(before), _machine(after)),
+            ("target", _target(before), _target(after)),
+        )
+        if was and now and was != now
+    ]
+    for run in (before, after):
+        if run.verdict == "still on":
+            found.append(f"{run.run} is still on: compare when it has ended.")
+        elif run.verdict == "broken off":
+            found.append(f"{run.run} was broken off.")
+        elif not run.total.requests:
+            found.append(f"{run.run} made no request.")
+        elif not run.spreads:
+            found.append(
+                f"{run.run} is too short to tell noise from change with its "
+                f"{run.period.seconds:.0f} s: 20 s are enough, some minutes are better."
+            )
+    return found
+
+
+def remarks(before: Record, after: Record) -> list[str]:
+    """Say what the reader has to judge alone."""
+    unknown = [run.run for run in (before, after) if not run.environment]
+    if not unknown:
+        return []
+    return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
+
+
+def _plan(record: Record) -> str:
+    planned = "" if record.planned is None else f"{record.planned:g} s"
+    settings = record.environment.settings if record.environment else {}
+    given = (f"{name}={settings[name]}" for name in LOAD if settings.get(name))
+    return " ".join(filter(None, (planned, *given)))
+
+
+def _machine(record: Record) -> str | None:
+    if not record.environment:
+        return None
+    machine = record.environment.machine
+    return f"{machine.cores} cores of {machine.cpu}, {machine.platform}"
+
+
+def _target(record: Record) -> str | None:
+    """Name the clinic's host; its port may differ, as that of a pipeline does each time."""
+    return urlsplit(record.environment.target).hostname if record.environment else None
