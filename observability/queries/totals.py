@@ -6,8 +6,12 @@ native histograms.
 """
 
 from observability.queries.names import (
+    CLIENT_LABEL,
     ENDED,
+    HELD,
+    PLANNED,
     SPAN_CALLS,
+    SPAN_LABEL,
     SPAN_SECONDS,
     STARTED,
     THRESHOLD_HELD,
@@ -26,9 +30,6 @@ UNANSWERED = 'status="0"'
 CREATED = 'status="201"'
 WROTE = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
-CLIENT_LABEL = "name"
-SPAN_LABEL = "clinic_operation"
-
 
 # As k6 marks it
 
@@ -41,6 +42,21 @@ def started(of: Of) -> str:
 def ended(of: Of) -> str:
     """Give the time at which a run's last generator ended its load, in seconds since 1970."""
     return f"max({_marked(ENDED, of)})"
+
+
+def kind(of: Of) -> str:
+    """Name a run's profile and journey, as the labels of the one value."""
+    return f"min by (profile, journey) ({_marked(STARTED, of)})"
+
+
+def planned(of: Of) -> str:
+    """Give the seconds that a run's load was to last."""
+    return f"max({_marked(PLANNED, of)})"
+
+
+def held(of: Of) -> str:
+    """Give 1 where all thresholds held on every generator, 0 where one did not."""
+    return f"min({_marked(HELD, of)})"
 
 
 def thresholds(of: Of) -> str:

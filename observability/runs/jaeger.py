@@ -45,7 +45,8 @@ class Jaeger:
     def _search(
         self, of: RunTraces, tags: dict[str, str], limit: int, **more: str
     ) -> list[dict[str, Any]]:
-        wanted = json.dumps({"k6.test_run_id": of.run} | tags)
+        of_operation = {"clinic.operation": of.operation} if of.operation else {}
+        wanted = json.dumps({"k6.test_run_id": of.run} | of_operation | tags)
         return self._traces(of.start, of.end, limit, tags=wanted, **more)
 
     def _traces(self, start: float, end: float, limit: int, **more: str) -> list[dict[str, Any]]:

@@ -43,6 +43,30 @@ class Prometheus:
             if not math.isnan(value := float(series["value"][1]))
         }
 
+    def series(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
+        """Give an expression's values at a time, each with all its labels."""
+        found = self._get("/api/v1/query", query=query, time=_time(at))["result"]
+        return [(series["metric"], float(series["value"][1])) for series in found]
+
+    def over_time(
+        self, query: str, label: str, moments: list[float]
+    ) -> dict[str, list[float | None]]:
+        """Give an expression's values at evenly spaced moments, by one label."""
+        step = moments[1] - moments[0] if len(moments) > 1 else 1.0
+        asked = {
+            "query": query,
+            "start": _time(moments[0]),
+            "end": _time(moments[-1] + step / 10),
+            "step": _time(step),
+        }
+        found: dict[str, list[float | None]] = {}
+        for series in self._data(self._answer("/api/v1/query_range", form=asked))["result"]:
+            values = found.setdefault(series["metric"].get(label, ""), [None] * len(moments))
+            for time, value in series["values"]:
+                if not math.isnan(number := float(value)):
+                    values[round((float(time) - moments[0]) / step)] = number
+        return found
+
     def number(self, query: str, at: float) -> float | None:
         """Give the one value of an expression at a time, or nothing."""
         values = self.by_label(query, "", at)
@@ -80,7 +104,9 @@ class Prometheus:
         return [str(value) for value in values]
 
     def _get(self, path: str, **parameters: str) -> Any:
-        answer = self._answer(path, **parameters)
+        return self._data(self._answer(path, parameters))
+
+    def _data(self, answer: httpx.Response) -> Any:
         try:
             body = answer.json()
         except ValueError:
@@ -93,9 +119,16 @@ class Prometheus:
             )
         return body["data"]
 
-    def _answer(self, path: str, **parameters: str) -> httpx.Response:
+    def _answer(
+        self,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        form: dict[str, str] | None = None,
+    ) -> httpx.Response:
         try:
-            return self._http.get(path, params=parameters)
+            return self._http.request(
+                "POST" if form else "GET", path, params=parameters, data=form
+            )
         except httpx.TimeoutException:
             raise PrometheusError(
                 f"Prometheus at {self.url} did not answer within 15 s: see `just status`."

@@ -104,6 +104,11 @@ class Ledger(Struct, frozen=True):
     def missing_rows(self) -> int:
         return max(0, self.created - self.rows_written)
 
+    @property
+    def whole(self) -> bool:
+        """Tell whether nothing is missing."""
+        return not self.missing and not self.missing_rows
+
 
 class Course(Struct, frozen=True, kw_only=True):
     """A run over time: each list has a value for each of `at`, over the `step` that ends there."""

@@ -38,10 +38,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class RunTraces:
-    """Which traces to search: those of one run."""
+    """Which traces to search: those of one run, or of one operation in it."""
 
     run: str
     period: Period
+    operation: str = ""
 
     @property
     def start(self) -> float:

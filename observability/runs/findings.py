@@ -1,0 +1,205 @@
+"""What a run's numbers say, in sentences: which operation is slow, on which side, since when."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from observability.runs.record import Record, Row, Slice
+from observability.runs.terminal import milliseconds
+
+Stretch = tuple[float, float]
+
+# How much a run's load must vary for it to have a knee, and what counts as growth of its rate.
+VARIES = 2.0
+MORE_USERS = 1.25
+MORE_RATE = 1.10
+AT_THE_PEAK = 0.95
+# A single step is no proof: of few requests the slowest is the 95th of 100.
+STEPS_IN_A_ROW = 2
+
+SIDES = {
+    "outside_server": "outside the server: network, queues, k6",
+    "in_server": "in the server",
+    "in_database": "in the database",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """The operation that is slowest against its objective, and when it was outside of it."""
+
+    row: Row
+    outside: list[Stretch]
+    worst_at: float | None
+    to_the_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Knee:
+    """Where the load became too much: a moment of the course, and why."""
+
+    at: float
+    users: float
+    rate: float
+    why: str
+
+
+def clock(seconds: float) -> str:
+    """Say a time since the start as people do: 2:05, 1:02:05."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def slices_of(record: Record, operation: str) -> list[Slice]:
+    return [part for part in record.slices if part.operation == operation]
+
+
+def slowest_operation(record: Record) -> Slow | None:
+    """Find the operation that took most of what its objective allows."""
+    judged = [row for row in record.rows if row.client_p95 is not None and row.objective_p95]
+    if not judged:
+        return None
+    row = max(judged, key=lambda row: (row.client_p95 or 0) / (row.objective_p95 or 1))
+    slices = slices_of(record, row.operation)
+    outside = stretches(record, row)
+    worst = max(slices, key=lambda part: part.p95, default=None)
+    to_the_end = bool(outside and slices and outside[-1][1] >= slices[-1].at)
+    return Slow(row, outside, worst.at if worst else None, to_the_end)
+
+
+def stretches(record: Record, row: Row) -> list[Stretch]:
+    """Find from when to when an operation was outside its objective."""
+    found: list[Stretch] = []
+    step = record.course.step
+    limit = row.objective_p95
+    for part in slices_of(record, row.operation):
+        if limit is None or part.p95 <= limit:
+            continue
+        if found and part.at - step <= found[-1][1] + step / 10:
+            found[-1] = (found[-1][0], part.at)
+        else:
+            found.append((part.at - step, part.at))
+    return found
+
+
+def main_side(row: Row) -> str | None:
+    """Name the field of the side on which most of an operation's time went."""
+    shares = {side: getattr(row, side) for side in SIDES}
+    if any(share is None for share in shares.values()):
+        return None
+    return max(shares, key=lambda side: float(shares[side]))
+
+
+def say_slowest(slow: Slow) -> str:
+    """Say which operation is slow, on which side, and since when."""
+    row = slow.row
+    over = (row.client_p95 or 0) > (row.objective_p95 or 0)
+    head = (
+        "Slowest against its objective"
+        if slow.outside or over
+        else "Every operation kept its objective; nearest to it"
+    )
+    words = [
+        f"{head}: {row.operation}, p95 {milliseconds(row.client_p95)} ms where "
+        f"{milliseconds(row.objective_p95)} ms are allowed."
+    ]
+    if side := main_side(row):
+        words.append(f"{getattr(row, side):.0%} of its time went {SIDES[side]}.")
+    if slow.outside:
+        words.append(_say_when(slow))
+    elif slow.worst_at is not None and not over:
+        words.append(f"It was slowest around {clock(slow.worst_at)}.")
+    return " ".join(words)
+
+
+def _say_when(slow: Slow) -> str:
+    longest = max(slow.outside, key=lambda stretch: stretch[1] - stretch[0])
+    if slow.to_the_end and longest == slow.outside[-1]:
+        when = f"It left its objective at {clock(longest[0])} and did not come back."
+    else:
+        when = f"It was outside its objective from {clock(longest[0])} to {clock(longest[1])}."
+    others = len(slow.outside) - 1
+    return when + (f" ({others} shorter time{'s' * (others > 1)} beside.)" if others else "")
+
+
+def varies(record: Record) -> bool:
+    """Tell whether the load of a run rose enough for a knee to be looked for."""
+    users = [value for value in record.course.virtual_users if value]
+    rates = [value for value in record.course.rate if value]
+    return any(values and max(values) >= VARIES * values[0] for values in (users, rates))
+
+
+def knee(record: Record) -> Knee | None:
+    """Find the load at which p95 left the objective or throughput stopped growing, if any."""
+    found = [knee for knee in (_left_objective(record), _stopped_growing(record)) if knee]
+    return min(found, key=lambda knee: knee.at, default=None)
+
+
+def say_knee(record: Record) -> str:
+    """Say where the knee is, or that there is none up to the highest load."""
+    found = knee(record)
+    users = max((value for value in record.course.virtual_users if value), default=0)
+    rate = max((value for value in record.course.rate if value), default=0)
+    if found is None:
+        return (
+            f"No knee up to {users:,.0f} virtual users and {rate:,.0f} requests a second: every "
+            "operation stayed within its objective and throughput grew with the load."
+        )
+    return (
+        f"The knee is at {found.users:,.0f} virtual users and {found.rate:,.0f} requests a second "
+        f"({clock(found.at)}): {found.why}"
+    )
+
+
+def _left_objective(record: Record) -> Knee | None:
+    """Find the first time that an operation was outside its objective for more than a moment."""
+    course, least = record.course, STEPS_IN_A_ROW * record.course.step
+    first = min(
+        (
+            (start, row)
+            for row in record.rows
+            for start, end in stretches(record, row)
+            if end - start >= least - course.step / 10
+        ),
+        key=lambda pair: pair[0],
+        default=None,
+    )
+    if first is None:
+        return None
+    start, row = first
+    allowed = milliseconds(row.objective_p95)
+    return _knee_at(
+        record, start + course.step, f"there the p95 of {row.operation} left its {allowed} ms."
+    )
+
+
+def _stopped_growing(record: Record) -> Knee | None:
+    """Find from where on more virtual users brought no more requests a second."""
+    course = record.course
+    users = [value or 0.0 for value in course.virtual_users]
+    rates = _smooth([value or 0.0 for value in course.rate])
+    if not users or not max(users):
+        return None
+    peak = next(i for i, value in enumerate(users) if value >= AT_THE_PEAK * max(users))
+    for i in range(max(0, peak - STEPS_IN_A_ROW + 1)):
+        most = max(rates[i : peak + 1])
+        if users[i] and rates[i] and users[peak] >= MORE_USERS * users[i]:
+            if most >= MORE_RATE * rates[i]:
+                continue
+            return _knee_at(
+                record,
+                course.at[i],
+                f"from there to {users[peak]:,.0f} users throughput grew no further "
+                f"({most:,.0f} requests a second at the most).",
+            )
+    return None
+
+
+def _smooth(values: list[float]) -> list[float]:
+    return [median(values[max(0, i - 1) : i + 2]) for i in range(len(values))]
+
+
+def _knee_at(record: Record, at: float, why: str) -> Knee:
+    course = record.course
+    i = min(range(len(course.at)), key=lambda i: abs(course.at[i] - at))
+    return Knee(at, course.virtual_users[i] or 0.0, course.rate[i] or 0.0, why)
