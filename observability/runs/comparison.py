@@ -194,7 +194,7 @@ def _direction(difference: Difference) -> Direction:
 
 def _failures(before: Row | None, after: Row | None) -> Change:
     if not before or not after or not before.requests or not after.requests:
-        return Change(before and before.failed_share, after and after.failed_share)
+        return Change(*(row.failed_share if row else None for row in (before, after)))
     made = (before.requests, after.requests)
     failed = before.failed_share * made[0] + after.failed_share * made[1]
     share = (failed + 1) / (sum(made) + 2)

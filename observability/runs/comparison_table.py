@@ -25,10 +25,9 @@ def show(console: Console, comparison: Comparison) -> None:
     console.print(_table(comparison, wide=console.width >= WIDE))
     console.print(
         Text(
-            "\nA → B in ms, the difference and how much of it noise could make. All: the mean of "
-            "the operations' differences.\nWorse or better is what the clients' p50, p95 and "
-            "failed share say beyond the noise; equal is what they do not tell apart. The rest says "
-            "where it comes from."
+            "\nA → B in ms, the difference, and how much of it noise could make. All: the mean of\n"
+            "the operations' differences. Worse, better or equal is what the clients' p50, p95\n"
+            "and failed share say beyond the noise; the rest says where it comes from."
         )
     )
 

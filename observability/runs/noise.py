@@ -88,7 +88,7 @@ def _change(pair: Pair, drawn: Iterable[int], quantile: float) -> float | None:
 
 def _position(blocks: Sequence[Counts], quantile: float) -> float | None:
     """Give the place of a percentile in buckets, the last one counted by its share."""
-    counts = [sum(column) for column in zip(*blocks, strict=True)]
+    counts: list[int] = [sum(column) for column in zip(*blocks, strict=True)]
     below = list(accumulate(counts))
     if not below or not below[-1]:
         return None

@@ -1,21 +1,22 @@
 """Read how a run's durations were spread, part by part: what a comparison tells noise from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from observability.queries import totals
-from observability.queries.names import Of, Side
+from observability.queries.names import CLIENT_LABEL, SPAN_LABEL, Of, Side
+from observability.runs.course import PUSH_INTERVAL, SPANS_LATE, busiest
 from observability.runs.prometheus import Buckets, Prometheus
-from observability.runs.record import Period, SideName, Spread
+from observability.runs.record import Period, Row, SideName, Spread
 
 TO_A_DOUBLING = 8
 FEWEST_PARTS = 4
 MOST_PARTS = 10
-# Prometheus has a run's numbers as of every push, and a run can end a little before its time.
-SHORTEST_PART = 4.8
-USUAL_PART = 10.0
-MOST_OPERATIONS = 50
+# Prometheus knows a run as of each push, and a run can end a little before its time.
+SHORTEST_PART = PUSH_INTERVAL - 0.2
+USUAL_PART = 2 * PUSH_INTERVAL
+LAST_FLUSH = 30.0
 # From a microsecond to a day.
 LOWEST, HIGHEST = -20 * TO_A_DOUBLING, 16 * TO_A_DOUBLING
 
@@ -27,36 +28,30 @@ def parts_of(seconds: float) -> int:
     return min(max(int(seconds / USUAL_PART), FEWEST_PARTS), MOST_PARTS)
 
 
-def read(prometheus: Prometheus, run: str, period: Period, operations: int) -> list[Spread]:
-    """Read the durations of each part on each side, unless that would be far too much."""
+def read_spreads(
+    prometheus: Prometheus, run: str, period: Period, rows: Iterable[Row]
+) -> list[Spread]:
+    """Read the durations of each part, of the operations that made the most requests."""
+    operations = tuple(row.operation for row in busiest(rows))
     parts = parts_of(period.seconds)
-    if not parts or operations > MOST_OPERATIONS:
+    if not parts or not operations:
         return []
-    of = Of(run, period.window)
-    sides: list[tuple[SideName, str, str]] = [
-        ("client", totals.client_seconds(of), totals.CLIENT_LABEL),
-        ("server", totals.span_seconds(Side.SERVER, of), totals.SPAN_LABEL),
-        ("database", totals.span_seconds(Side.DATABASE, of), totals.SPAN_LABEL),
-    ]
+    of = Of(run, period.window, operations=operations)
     step = period.seconds / parts
-    span = (period.started + step, period.read_at)
-    return [
-        _spread(operation, side, _at_ends(so_far, period.started, step, parts))
-        for side, query, label in sides
-        for operation, so_far in prometheus.histograms(query, label, span, step).items()
-        if so_far
+    ends = range(1, parts + math.ceil(LAST_FLUSH / step) + 1)
+    sides: list[tuple[SideName, str, str, float]] = [
+        ("client", totals.client_seconds(of), CLIENT_LABEL, 0.0),
+        ("server", totals.span_seconds(Side.SERVER, of), SPAN_LABEL, SPANS_LATE),
+        ("database", totals.span_seconds(Side.DATABASE, of), SPAN_LABEL, SPANS_LATE),
     ]
-
-
-def _at_ends(
-    so_far: Sequence[tuple[float, Buckets]], started: float, step: float, parts: int
-) -> list[Buckets]:
-    """Give what was counted by the end of each part; what came after the last belongs to it."""
-    ends: list[Buckets] = [{} for _ in range(parts)]
-    for at, buckets in so_far:
-        part = round((at - started) / step) - 1
-        ends[min(part, parts - 1)] = buckets
-    return ends
+    return [
+        _spread(operation, side, [*so_far[: parts - 1], so_far[-1]])
+        for side, query, label, late in sides
+        for operation, so_far in prometheus.histograms(
+            query, label, [period.started + late + step * end for end in ends]
+        ).items()
+        if any(so_far)
+    ]
 
 
 def _spread(operation: str, side: SideName, ends: Sequence[Buckets]) -> Spread:
@@ -71,7 +66,7 @@ def _spread(operation: str, side: SideName, ends: Sequence[Buckets]) -> Spread:
 
 
 def _numbered(buckets: Buckets) -> dict[int, int]:
-    """Number buckets by eight to a doubling; finer ones are added up to these."""
+    """Count by buckets that are eight to a doubling; finer ones are added up to these."""
     numbered: dict[int, int] = {}
     for upper, count in buckets.items():
         at = (
