@@ -194,7 +194,8 @@ def _direction(difference: Difference) -> Direction:
 
 def _failures(before: Row | None, after: Row | None) -> Change:
     if not before or not after or not before.requests or not after.requests:
-        return Change(*(row.failed_share if row else None for row in (before, after)))
+        was, now = (row.failed_share if row else None for row in (before, after))
+        return Change(was, now)
     made = (before.requests, after.requests)
     failed = before.failed_share * made[0] + after.failed_share * made[1]
     share = (failed + 1) / (sum(made) + 2)

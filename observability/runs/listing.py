@@ -13,7 +13,8 @@ from rich.text import Text
 
 from observability.queries import history
 from observability.runs import record
-from observability.runs.numbers import LOOK_BACK, QUANTILE
+from observability.runs.course import QUANTILE
+from observability.runs.numbers import LOOK_BACK, SILENT_WHEN_OVER
 from observability.runs.prometheus import Prometheus, PrometheusError
 from observability.runs.record import Record, RecordError, Verdict
 from observability.runs.terminal import milliseconds, plain
@@ -26,8 +27,6 @@ STYLES: dict[Verdict, str] = {
     "not judged": "",
 }
 BEGINS_WITH_A_TIME = re.compile(r"\d{8}-\d{6}")
-# k6 marks the end of its load itself: without a mark after so long, it was killed.
-SILENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def _of_prometheus(prometheus: Prometheus) -> list[Listed]:
         return prometheus.by_label(query, "testid", now)
 
     requests = by_run(history.requests(LOOK_BACK))
-    begun = prometheus.by_labels(history.runs(LOOK_BACK), now)
+    begun = prometheus.series(history.runs(LOOK_BACK), now)
     marks = {labels["testid"]: labels for labels, _ in begun}
     started = {labels["testid"]: at for labels, at in begun}
     seconds, last_heard = by_run(history.seconds(LOOK_BACK)), by_run(history.last_heard())
@@ -94,7 +93,7 @@ def _of_prometheus(prometheus: Prometheus) -> list[Listed]:
         if run not in started:
             return "not judged"
         if run not in seconds:
-            return "still on" if now - last_heard.get(run, 0.0) < SILENCE else "broken off"
+            return "still on" if now - last_heard.get(run, 0.0) < SILENT_WHEN_OVER else "broken off"
         if held.get(run) == 0:
             return "crossed"
         if run in broken_off:
@@ -126,11 +125,10 @@ def _in_the_id(run: str) -> float | None:
     """Give the time that a run's id begins with, if it does."""
     found = BEGINS_WITH_A_TIME.match(run)
     try:
-        return (
-            datetime.strptime(f"{found[0]}+0000", "%Y%m%d-%H%M%S%z").timestamp() if found else None
-        )
+        at = datetime.strptime(f"{found[0]}+0000", "%Y%m%d-%H%M%S%z") if found else None
     except ValueError:
         return None
+    return at.timestamp() if at else None
 
 
 def _of_file(saved: Record) -> Listed:
