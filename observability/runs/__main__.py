@@ -7,7 +7,16 @@ import click
 
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
-from observability.runs import generator, listing, load, numbers, terminal, traces, waterfall
+from observability.runs import (
+    compare,
+    generator,
+    listing,
+    load,
+    numbers,
+    terminal,
+    traces,
+    waterfall,
+)
 from observability.runs.environment import read_environment
 from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
@@ -102,6 +111,35 @@ def trace(trace_id: str) -> None:
 def runs(last: int | None) -> None:
     """List the runs, newest first: those in Prometheus, and those a saved file has kept."""
     listing.show(terminal.console(), listing.read(the_bundle().prometheus_url), last)
+
+
+@main.command("compare")
+@click.argument("before", metavar="[A]", required=False)
+@click.argument("after", metavar="[B]", required=False)
+@click.option(
+    "--fail-over",
+    "over",
+    callback=compare.percentage,
+    metavar="PERCENT",
+    help="Exit with 1 if something got worse by more than this, such as 10%, beyond the noise.",
+)
+@click.option("--anyway", is_flag=True, help="Compare also what cannot well be compared.")
+def compare_runs(
+    before: str | None, after: str | None, over: float | None, *, anyway: bool
+) -> None:
+    """Compare run A with the later run B: what each operation took, and what got worse.
+
+    The beginning of an id is enough. Without B: the newest run of A's profile and journey; without
+    either: the last two of one profile and journey.
+
+    Exits with 0, with 1 as --fail-over says, and with 2 when there was nothing to compare: unknown
+    runs, another profile, journey, plan or machine, a run broken off, still on or too short.
+    """
+    try:
+        status = compare.run(the_bundle(), before, after, over, anyway=anyway)
+    except click.ClickException as error:
+        raise compare.NotComparedError(error.message) from error
+    sys.exit(status)
 
 
 def the_bundle() -> Bundle:

@@ -1,6 +1,7 @@
 """Compare two runs, operation by operation: what differs, and whether beyond the noise."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from observability.runs.noise import ALL, Difference, Pair
 from observability.runs.record import Record, Row, SideName, Spread
 
 Direction = Literal["worse", "better", "equal", "unknown"]
+TOLD: tuple[Direction, Direction] = ("worse", "better")
 
 # Less than half a request in a hundred is nothing to stop a pipeline for.
 LEAST_FAILED = 0.005
@@ -70,10 +72,15 @@ class Line:
     @property
     def direction(self) -> Direction:
         """Say how the clients fared: worse as soon as one judged number is."""
-        judged = [self.failed, *(self.seconds[column.name] for column in COLUMNS if column.judged)]
-        directions = {change.direction for change in judged}
-        order: tuple[Direction, ...] = ("worse", "better", "equal")
+        directions = {change.direction for change in self.judged.values()}
+        order: tuple[Direction, ...] = (*TOLD, "equal")
         return next((direction for direction in order if direction in directions), "unknown")
+
+    @property
+    def judged(self) -> dict[str, Change]:
+        """Choose the numbers that count, by name."""
+        seconds = {column.name: self.seconds[column.name] for column in COLUMNS if column.judged}
+        return {**seconds, FAILED: self.failed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,20 @@ class Comparison:
     obstacles: list[str]
     remarks: list[str]
 
+    @property
+    def sentence(self) -> str:
+        """Say in short what came of it."""
+        count = Counter(line.direction for line in self.lines)
+        of = f"of {len(self.lines)} operations"
+        told = [f"{word} in {count[word]} {of}" for word in TOLD if count[word]]
+        if not told and self.total.direction in TOLD:
+            told = [f"{self.total.direction} over all operations together"]
+        if told:
+            return f"Beyond the noise B is {' and '.join(told)}."
+        if self.total.direction == "unknown":
+            return "The noise is not known, so nothing is told from it."
+        return "B does not differ from A beyond the noise."
+
     def worse(self, allowed: float) -> list[Worsening]:
         """List what got worse beyond the noise and by more than the allowed share.
 
@@ -104,15 +125,10 @@ class Comparison:
         return [
             Worsening(line.operation, name, change)
             for line in (self.total, *self.lines)
-            for name, change in judged(line).items()
+            for name, change in line.judged.items()
             if change.direction == "worse"
             and (name == FAILED or (change.difference or 0.0) > allowed)
         ]
-
-
-def judged(line: Line) -> dict[str, Change]:
-    seconds = {column.name: line.seconds[column.name] for column in COLUMNS if column.judged}
-    return {**seconds, FAILED: line.failed}
 
 
 def compare(before: Record, after: Record) -> Comparison:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from observability.runs.comparison import COLUMNS, Change, Comparison, Direction, Line
+from observability.runs.comparison import COLUMNS, Change, Column, Comparison, Direction, Line
 from observability.runs.record import Record
 from observability.runs.terminal import milliseconds, plain
 
@@ -23,9 +23,10 @@ def show(console: Console, comparison: Comparison) -> None:
         console.print(Text.assemble((f"{name}  {plain(run.run)}", "bold"), f"  {_what(run)}"))
     console.print()
     console.print(_table(comparison, wide=console.width >= WIDE))
+    console.print(Text(f"\n{comparison.sentence}", style="bold"))
     console.print(
         Text(
-            "\nA → B in ms, the difference, and how much of it noise could make. All: the mean of\n"
+            "A → B in ms, the difference, and how much of it noise could make. All: the mean of\n"
             "the operations' differences. Worse, better or equal is what the clients' p50, p95\n"
             "and failed share say beyond the noise; the rest says where it comes from."
         )
@@ -39,7 +40,7 @@ def _what(run: Record) -> str:
 
 
 def _table(comparison: Comparison, *, wide: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("Operation", overflow="fold")
     table.add_column("Requests", justify="right", no_wrap=True)
     columns = [column for column in COLUMNS if wide or column.judged]
@@ -47,37 +48,44 @@ def _table(comparison: Comparison, *, wide: bool) -> Table:
         table.add_column(column.name.replace(" ", "\n").capitalize(), justify="right", no_wrap=True)
     table.add_column("Failed\n%", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    names = [column.name for column in columns]
     for line in comparison.lines:
-        table.add_row(*_cells(line, names))
+        table.add_row(*_cells(line, columns))
     table.add_section()
-    table.add_row(*_cells(comparison.total, names), style="bold")
+    table.add_row(*_cells(comparison.total, columns), style="bold")
     return table
 
 
-def _cells(line: Line, names: list[str]) -> list[Text]:
+def _cells(line: Line, columns: list[Column]) -> list[Text]:
     before, after = line.requests
     return [
         Text(plain(line.operation)),
         Text(f"{before:,}\n{after:,}" if before != after else f"{after:,}"),
-        *(_seconds(line.seconds[name]) for name in names),
+        *(_seconds(line.seconds[column.name], exact=column.judged) for column in columns),
         _failed(line.failed),
         Text("" if line.direction == "unknown" else line.direction, style=STYLES[line.direction]),
     ]
 
 
-def _seconds(change: Change) -> Text:
+def _seconds(change: Change, *, exact: bool) -> Text:
+    if change.before is None and change.after is None:
+        return Text("-")
     cell = Text(f"{milliseconds(change.before)} → {milliseconds(change.after)}\n")
-    return cell.append(difference(change), STYLES[change.direction])
+    noise = f" {within(change)}" if exact else ""
+    return cell.append(difference(change) + noise, STYLES[change.direction])
 
 
 def difference(change: Change) -> str:
-    """Write a difference of seconds, such as `▲ +21 % ±8`."""
+    """Write the difference of a percentile, such as `▲ +21 %`."""
     if change.difference is None:
         return ""
-    arrow = f"{ARROWS[change.direction]} " if change.direction != "unknown" else ""
-    within = "" if change.noise is None else f" ±{min(change.noise, 9.99) * 100:.0f}"
-    return f"{arrow}{change.difference * 100:+.0f} %{within}"
+    return f"{ARROWS[change.direction]} {change.difference:+.0%}".strip()
+
+
+def within(change: Change) -> str:
+    """Write how much of a difference noise could make, such as `±8`."""
+    if change.noise is None:
+        return ""
+    return f"±{change.noise * 100:.0f}" if change.noise < 1 else "±>100"
 
 
 def _failed(change: Change) -> Text:
