@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.text import Text
 
 from observability.bundle import Bundle
-from observability.runs import comparison_table, listing, numbers, record, terminal
+from observability.runs import comparison_page, comparison_table, listing, numbers, record, terminal
 from observability.runs.comparison import FAILED, Comparison, Worsening, compare
 from observability.runs.comparison_table import difference, within
 from observability.runs.listing import Listed
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record
 from observability.runs.terminal import plain
+from observability.way import shown
 
 WORSE = 1
 NOT_COMPARED = 2
@@ -122,6 +123,9 @@ def run(
     comparison_table.show(console, comparison)
     for sentence in (*comparison.obstacles, *comparison.remarks):
         console.print(Text(sentence, style="yellow"))
+    for name, was, now in comparison.changed:
+        console.print(Text(f"Not the same: {name}, {plain(was)}, then {plain(now)}."))
+    console.print(Text(str(shown(comparison_page.write(comparison)))), soft_wrap=True)
     return 0 if over is None else judge(console, comparison, over)
 
 

@@ -79,8 +79,11 @@ class Line:
     @property
     def judged(self) -> dict[str, Change]:
         """Choose the numbers that count, by name."""
-        seconds = {column.name: self.seconds[column.name] for column in COLUMNS if column.judged}
-        return {**seconds, FAILED: self.failed}
+        return {**self.judged_seconds, FAILED: self.failed}
+
+    @property
+    def judged_seconds(self) -> dict[str, Change]:
+        return {column.name: self.seconds[column.name] for column in COLUMNS if column.judged}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,10 @@ class Worsening:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs beside each other; in sentences, what keeps them from being compared."""
+    """Two runs beside each other.
+
+    What keeps them from being compared is in sentences; `changed` are programs and settings.
+    """
 
     before: Record
     after: Record
@@ -102,6 +108,7 @@ class Comparison:
     total: Line
     obstacles: list[str]
     remarks: list[str]
+    changed: list[tuple[str, str, str]]
 
     @property
     def sentence(self) -> str:
@@ -146,6 +153,7 @@ def compare(before: Record, after: Record) -> Comparison:
         total=_line(ALL, before.total, after.total, told),
         obstacles=obstacles(before, after),
         remarks=remarks(before, after),
+        changed=changed(before, after),
     )
 
 
@@ -258,6 +266,19 @@ def remarks(before: Record, after: Record) -> list[str]:
     if not unknown:
         return []
     return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
+
+
+def changed(before: Record, after: Record) -> list[tuple[str, str, str]]:
+    """List the programs and settings that are not the same, by name."""
+    if not before.environment or not after.environment:
+        return []
+    was = {**before.environment.programs, **before.environment.settings}
+    now = {**after.environment.programs, **after.environment.settings}
+    return [
+        (name, was.get(name, "-"), now.get(name, "-"))
+        for name in {**was, **now}
+        if was.get(name) != now.get(name)
+    ]
 
 
 def _plan(record: Record) -> str:
