@@ -103,9 +103,7 @@ class Prometheus:
         form: dict[str, str] | None = None,
     ) -> httpx.Response:
         try:
-            return self._http.request(
-                "POST" if form else "GET", path, params=parameters, data=form
-            )
+            return self._http.request("POST" if form else "GET", path, params=parameters, data=form)
         except httpx.TimeoutException:
             raise PrometheusError(
                 f"Prometheus at {self.url} did not answer within 15 s: see `just status`."
