@@ -23,14 +23,15 @@ API = "http://api:8000"
 REMOTE_WRITE = "http://prometheus:9090/api/v1/write"
 
 
-def command(bundle: Bundle, settings: Mapping[str, str], verb: str = "run") -> list[str]:
+def command(bundle: Bundle, settings: Mapping[str, str], *words: str) -> list[str]:
     """Give the command that runs the project's script; values go by the environment."""
     names = [name for name in sorted(settings) if name.startswith("K6_") or name in script_words()]
     passed = [word for name in names for word in ("--env", name)]
     moved = addresses(bundle, settings)
     passed += [word for name, value in moved.items() for word in ("--env", f"{name}={value}")]
     name = f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', settings['RUN_ID'])}"
-    run = ("run", "--rm", "--no-deps", "--no-TTY", "--name", name, *passed, "k6", verb, SCRIPT)
+    told = ("k6", *(words or ("run",)), SCRIPT)
+    run = ("run", "--rm", "--no-deps", "--no-TTY", "--name", name, *passed, *told)
     compose = Engine(bundle).compose("--progress", "quiet", *run)
     return [sys.executable, "-m", __name__, name, *compose]
 

@@ -33,6 +33,7 @@ SETTINGS = (
     "K6_PROMETHEUS_RW_STALE_MARKERS",
 )
 CPU_INFO = Path("/proc/cpuinfo")
+INSPECT = ("inspect", "--include-system-env-vars")
 INSPECT_SECONDS = 60
 
 
@@ -78,7 +79,7 @@ def options(bundle: Bundle, script: str, settings: Mapping[str, str]) -> dict[st
     """Ask k6 what it makes of the script and its settings; thresholds have their own place."""
     try:
         answer = subprocess.run(  # noqa: S603 - k6, on the project's own script
-            generator.command(bundle, script, settings, "inspect"),
+            generator.command(bundle, script, settings, *INSPECT),
             env=dict(settings),
             capture_output=True,
             text=True,

@@ -99,16 +99,14 @@ def say_slowest(slow: Slow) -> str:
         if slow.outside or over
         else "Every operation kept its objective; nearest to it"
     )
-    words = [
-        f"{head}: {row.operation}, p95 {milliseconds(row.client_p95)} ms where "
-        f"{milliseconds(row.objective_p95)} ms are allowed."
-    ]
+    taken, allowed = milliseconds(row.client_p95), milliseconds(row.objective_p95)
+    words = [f"{head}: {row.operation}, p95 {taken} ms where {allowed} ms are allowed."]
     if side := main_side(row):
         words.append(f"{getattr(row, side):.0%} of its time went {SIDES[side]}.")
     if slow.outside:
         words.append(_say_when(slow))
     elif slow.worst_at is not None and not over:
-        words.append(f"It was slowest around {clock(slow.worst_at)}.")
+        words.append(f"It was slowest at {clock(slow.worst_at)}.")
     return " ".join(words)
 
 
@@ -129,26 +127,48 @@ def varies(record: Record) -> bool:
     return any(values and max(values) >= VARIES * values[0] for values in (users, rates))
 
 
-def knee(record: Record) -> Knee | None:
-    """Find the load at which p95 left the objective or throughput stopped growing, if any."""
-    found = [knee for knee in (_left_objective(record), _stopped_growing(record)) if knee]
-    return min(found, key=lambda knee: knee.at, default=None)
+def knees(record: Record) -> list[Knee]:
+    """Find, in their order, where throughput stopped growing and where p95 left the objective."""
+    found = [knee for knee in (_stopped_growing(record), _left_objective(record)) if knee]
+    return sorted(found, key=lambda knee: knee.at)
 
 
 def say_knee(record: Record) -> str:
     """Say where the knee is, or that there is none up to the highest load."""
-    found = knee(record)
-    users = max((value for value in record.course.virtual_users if value), default=0)
-    rate = max((value for value in record.course.rate if value), default=0)
-    if found is None:
+    found = knees(record)
+    if not found:
+        users = max((value for value in record.course.virtual_users if value), default=0.0)
+        rate = max((value for value in record.course.rate if value), default=0.0)
         return (
-            f"No knee up to {users:,.0f} virtual users and {rate:,.0f} requests a second: every "
-            "operation stayed within its objective and throughput grew with the load."
+            f"No knee up to {_load(users, rate)}: every operation stayed within its objective "
+            "and throughput grew with the load."
         )
-    return (
-        f"The knee is at {found.users:,.0f} virtual users and {found.rate:,.0f} requests a second "
-        f"({clock(found.at)}): {found.why}"
+    knee, *others = found
+    words = f"The knee is at {_load(knee.users, knee.rate)} ({clock(knee.at)}): {knee.why}."
+    return words + "".join(
+        f" At {_load(other.users, other.rate)} ({clock(other.at)}) {other.why}." for other in others
     )
+
+
+def _load(users: float, rate: float) -> str:
+    requests = f"{rate:,.0f} requests a second"
+    return f"{users:,.0f} virtual users and {requests}" if users else requests
+
+
+def say_failed(record: Record) -> str:
+    """Say how many requests failed, of which operations and how."""
+    failed = round(record.total.failed_share * record.total.requests)
+    if not failed:
+        return "No request failed."
+    words = [f"{failed:,} of {record.total.requests:,} requests failed"]
+    worst = max(record.rows, key=lambda row: row.failed_share * row.requests)
+    words.append(f", most of them {worst.operation} ({worst.failed_share:.1%} of its own)")
+    if record.failed_statuses:
+        statuses = ", ".join(map(str, record.failed_statuses))
+        words.append(f"; the server answered {statuses}")
+    if record.ledger.unanswered:
+        words.append(f"; {record.ledger.unanswered:,} had no answer")
+    return "".join(words) + "."
 
 
 def _left_objective(record: Record) -> Knee | None:
@@ -169,7 +189,7 @@ def _left_objective(record: Record) -> Knee | None:
     start, row = first
     allowed = milliseconds(row.objective_p95)
     return _knee_at(
-        record, start + course.step, f"there the p95 of {row.operation} left its {allowed} ms."
+        record, start + course.step, f"the p95 of {row.operation} left its {allowed} ms"
     )
 
 
@@ -186,12 +206,8 @@ def _stopped_growing(record: Record) -> Knee | None:
         if users[i] and rates[i] and users[peak] >= MORE_USERS * users[i]:
             if most >= MORE_RATE * rates[i]:
                 continue
-            return _knee_at(
-                record,
-                course.at[i],
-                f"from there to {users[peak]:,.0f} users throughput grew no further "
-                f"({most:,.0f} requests a second at the most).",
-            )
+            why = f"up to {users[peak]:,.0f} users throughput stayed below {most:,.0f} a second"
+            return Knee(course.at[i], users[i], rates[i], why)
     return None
 
 

@@ -8,13 +8,15 @@ from observability.containers import k6
 from observability.native.tools import find, version_text
 
 
-def command(
-    bundle: Bundle, script: str, settings: Mapping[str, str], verb: str = "run"
-) -> list[str]:
-    """Give the command that runs the script; ToolError where there is no k6 to be had."""
+def command(bundle: Bundle, script: str, settings: Mapping[str, str], *words: str) -> list[str]:
+    """Give the command that runs the script, or else does what the words say with it.
+
+    Raises ToolError where there is no k6 to be had.
+    """
+    words = words or ("run",)
     if in_containers(bundle):
-        return k6.command(bundle, settings, verb)
-    return [str(find("k6")), verb, script]
+        return k6.command(bundle, settings, *words)
+    return [str(find("k6")), *words, script]
 
 
 def version(bundle: Bundle) -> str:

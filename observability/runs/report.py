@@ -3,7 +3,6 @@
 from contextlib import suppress
 from pathlib import Path
 
-import click
 import msgspec
 from rich.console import Console
 from rich.text import Text
@@ -96,16 +95,12 @@ def with_traces(of_run: Record, store: Store, guess: float) -> Record:
     of = RunTraces(of_run.run, of_run.period)
     slowest = traces.slowest(store, of, TRACES_KEPT, guess)
     if not slowest:
-        return remark(
-            of_run, f"{store.name} holds no trace of this run: it keeps them for a day."
-        )
+        return remark(of_run, f"{store.name} holds no trace of this run: it keeps them for a day.")
     slow = findings.slowest_operation(of_run)
     if slow and all(found.operation != slow.row.operation for found in slowest):
         of = RunTraces(of_run.run, of_run.period, slow.row.operation)
         slowest += traces.slowest(store, of, 1, slow.row.server_p95 or 0.0)
-    failed = store.failed(
-        RunTraces(of_run.run, of_run.period), of_run.failed_statuses, TRACES_KEPT
-    )
+    failed = store.failed(RunTraces(of_run.run, of_run.period), of_run.failed_statuses, TRACES_KEPT)
     return msgspec.structs.replace(
         of_run,
         slowest=[whole(store, found) for found in slowest],
@@ -131,9 +126,7 @@ def with_what_was_known(of_run: Record, environment: Environment | None) -> Reco
         if kept := record.saved(of_run.run):
             environment = environment or kept.environment
             if not of_run.slowest and kept.slowest:
-                of_run = msgspec.structs.replace(
-                    of_run, slowest=kept.slowest, failed=kept.failed
-                )
+                of_run = msgspec.structs.replace(of_run, slowest=kept.slowest, failed=kept.failed)
     return msgspec.structs.replace(of_run, environment=environment)
 
 

@@ -53,9 +53,8 @@ def _operations(of_run: Record, padding: tuple[int, int]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in of_run.rows[:MOST_ROWS]:
         table.add_row(*_cells(row))
-    if more := len(of_run.rows) - MOST_ROWS:
-        if more > 0:
-            table.add_row(f"… and {more:,} more")
+    if (more := len(of_run.rows) - MOST_ROWS) > 0:
+        table.add_row(f"… and {more:,} more")
     table.add_section()
     table.add_row(*_cells(of_run.total), style="bold")
     return table
