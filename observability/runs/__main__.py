@@ -4,6 +4,7 @@ import os
 import sys
 
 import click
+import msgspec
 
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
@@ -18,6 +19,7 @@ from observability.runs import (
     waterfall,
 )
 from observability.runs.environment import read_environment
+from observability.runs.neighbours import Neighbours
 from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
 from observability.runs.report import report as write_report
@@ -70,7 +72,9 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
         made_in = read_environment(bundle, str(load.SCRIPT), environment)
 
     click.echo(f"Run {run_id} against {target}")
+    neighbours = Neighbours(bundle) if target == bundle.api_url else None
     status = load.run_k6(k6, environment)
+    busy_with_others = neighbours.share() if neighbours else None
     click.echo(load.say_status(status))
     if not kept and not without_prometheus:
         click.echo(
@@ -78,6 +82,7 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
             "there is no table of it here."
         )
     if kept:
+        made_in = msgspec.structs.replace(made_in, neighbours=busy_with_others)
         try:
             write_report(bundle, run_id, made_in)
         except UnknownRunError:

@@ -17,6 +17,9 @@ TOLD: tuple[Direction, Direction] = ("worse", "better")
 # Less than half a request in a hundred is nothing to stop a pipeline for.
 LEAST_FAILED = 0.005
 DEVIATIONS = 3.0
+# From here on what other programs take is worth a word.
+BUSY = 0.1
+LEAST_FREE = 0.01
 FAILED = "failed share"
 # What tells k6 how much load.
 LOAD = ("RATE", "VUS")
@@ -140,8 +143,11 @@ class Comparison:
 
 def compare(before: Record, after: Record) -> Comparison:
     """Compare two runs as far as that can be."""
+    allowance = _allowance(before, after)
     told = {
-        column.name: noise.differences(_pairs(before, after, column.side), column.quantile)
+        column.name: noise.differences(
+            _pairs(before, after, column.side), column.quantile, allowance
+        )
         for column in COLUMNS
     }
     was = {row.operation: row for row in before.rows}
@@ -155,6 +161,18 @@ def compare(before: Record, after: Record) -> Comparison:
         remarks=remarks(before, after),
         changed=changed(before, after),
     )
+
+
+def _allowance(before: Record, after: Record) -> float:
+    """Allow for other programs: a machine of which half is free is taken to be half as fast."""
+    was, now = _neighbours(before), _neighbours(after)
+    if was is None or now is None:
+        return 0.0
+    return abs(math.log(max(1 - was, LEAST_FREE) / max(1 - now, LEAST_FREE)))
+
+
+def _neighbours(record: Record) -> float | None:
+    return record.environment.neighbours if record.environment else None
 
 
 def _pairs(before: Record, after: Record, side: SideName) -> dict[str, Pair]:
@@ -262,10 +280,15 @@ def obstacles(before: Record, after: Record) -> list[str]:
 
 def remarks(before: Record, after: Record) -> list[str]:
     """Say what the reader has to judge alone."""
-    unknown = [run.run for run in (before, after) if not run.environment]
-    if not unknown:
+    was, now = _neighbours(before), _neighbours(after)
+    if unknown := [run.run for run in (before, after) if not run.environment]:
+        return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
+    if was is None or now is None:
+        return ["It is not known what other programs took of the machine meanwhile."]
+    if max(was, now) < BUSY:
         return []
-    return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
+    took = f"Other programs took {was:.0%} of the machine during A and {now:.0%} during B"
+    return [f"{took}: the noise allows for it, and a quieter machine tells more."]
 
 
 def changed(before: Record, after: Record) -> list[tuple[str, str, str]]:

@@ -73,7 +73,7 @@ def render(comparison: Comparison) -> str:
     """Give the page of a comparison."""
     before, after = comparison.before, comparison.after
     edge = _edge((comparison.total, *comparison.lines))
-    return template("comparison.html").render(
+    page: str = template("comparison.html").render(
         before=before,
         after=after,
         sentence=comparison.sentence,
@@ -87,6 +87,7 @@ def render(comparison: Comparison) -> str:
         changed=comparison.changed,
         names=[place(run.run, ".json").name for run in (before, after)],
     )
+    return page
 
 
 def _row(line: Line, edge: float) -> Row:
@@ -94,7 +95,10 @@ def _row(line: Line, edge: float) -> Row:
     return Row(
         operation=line.operation,
         requests=line.requests,
-        cells=[*((name, _cell(change)) for name, change in seconds), ("Failed", _failed(line.failed))],
+        cells=[
+            *((name, _cell(change)) for name, change in seconds),
+            ("Failed", _failed(line.failed)),
+        ],
         marks=[
             (_heading(name), mark)
             for name, change in line.judged_seconds.items()

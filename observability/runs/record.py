@@ -189,13 +189,17 @@ class Machine(Struct, frozen=True):
 
 
 class Environment(Struct, frozen=True):
-    """Where a run was made, by which programs, and what k6 was told."""
+    """Where a run was made, by which programs, and what k6 was told.
+
+    `neighbours` is the share of the machine's processors that other programs took meanwhile.
+    """
 
     target: str
     machine: Machine
     programs: dict[str, str]
     settings: dict[str, str]
     options: dict[str, Any]
+    neighbours: float | None = None
 
 
 class Record(Struct, frozen=True, kw_only=True):
