@@ -24,7 +24,7 @@ from observability.runs.terminal import milliseconds
 TONES: dict[Direction, str] = {"worse": "bad", "better": "good", "equal": "same", "unknown": "same"}
 Values = list[float | None]
 # The edges of the drawn differences, as ratios: wide enough for what was found, and no wider.
-LEAST_EDGE, MOST_EDGE = 1.25, 3.0
+LEAST_EDGE, MOST_EDGE = 1.25, 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from observability.runs.record import Record
 from observability.runs.terminal import milliseconds, plain
 
 WIDE = 110
+BOUNDLESS = 10.0
 STYLES: dict[Direction, str] = {"worse": "red", "better": "green", "equal": "dim", "unknown": ""}
 ARROWS: dict[Direction, str] = {"worse": "▲", "better": "▼", "equal": "≈", "unknown": " "}
 
@@ -82,10 +83,14 @@ def difference(change: Change) -> str:
 
 
 def within(change: Change) -> str:
-    """Write how much of a difference noise could make, such as `±8`."""
-    if change.noise is None:
+    """Write how much of a difference noise could make, such as `±8`.
+
+    What could make a number twice as high could make it half as high.
+    """
+    if change.noise is None or change.difference is None:
         return ""
-    return f"±{change.noise * 100:.0f}" if change.noise < 1 else "±>100"
+    noise = change.noise if change.difference >= 0 else change.noise / (1 + change.noise)
+    return f"±{noise * 100:.0f}" if noise < BOUNDLESS else "±∞"
 
 
 def _failed(change: Change) -> Text:
