@@ -1,14 +1,15 @@
 """Known series in, known numbers out: every expression through the real promtool."""
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import yaml
 
 from observability.native.tools import find
-from observability.queries import history, totals
+from observability.queries import course, history, totals
 from observability.queries.names import (
     ENDED,
     HELD,
@@ -36,7 +37,20 @@ NINETY_BELOW_1 = "{{schema:0 count:90 sum:67.5 buckets:[90] offset:0}}"
 TEN_FROM_1_TO_2 = "{{schema:0 count:10 sum:15 buckets:[10] offset:1}}"
 P95_OF_BOTH = 2**0.5
 
-Check = Callable[[Mapping[str, str], str, Mapping[str, float]], subprocess.CompletedProcess[str]]
+Series = Mapping[str, str]
+Samples = Mapping[str, float]
+
+
+class Check(Protocol):
+    def __call__(
+        self, series: Series, expression: str, expected: Samples, at: str = AT
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+class Gives(Protocol):
+    def __call__(
+        self, series: Series, expression: str, expected: Samples, at: str = AT
+    ) -> None: ...
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +63,7 @@ def check(promtool: Path, tmp_path: Path) -> Check:
     """Run a unit test of an expression: series by name, the samples expected by their labels."""
 
     def run_check(
-        series: Mapping[str, str], expression: str, expected: Mapping[str, float]
+        series: Series, expression: str, expected: Samples, at: str = AT
     ) -> subprocess.CompletedProcess[str]:
         unit = {
             "evaluation_interval": "5s",
@@ -63,7 +77,7 @@ def check(promtool: Path, tmp_path: Path) -> Check:
                     "promql_expr_test": [
                         {
                             "expr": f"round({expression}, 0.000001)",
-                            "eval_time": AT,
+                            "eval_time": at,
                             "exp_samples": [
                                 {"labels": labels, "value": round(value, 6)}
                                 for labels, value in expected.items()
@@ -83,15 +97,12 @@ def check(promtool: Path, tmp_path: Path) -> Check:
 
 
 @pytest.fixture
-def gives(check: Check) -> Callable[[Mapping[str, str], str, Mapping[str, float]], None]:
-    def gives(series: Mapping[str, str], expression: str, expected: Mapping[str, float]) -> None:
-        outcome = check(series, expression, expected)
+def gives(check: Check) -> Gives:
+    def gives(series: Series, expression: str, expected: Samples, at: str = AT) -> None:
+        outcome = check(series, expression, expected, at)
         assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
     return gives
-
-
-Gives = Callable[[Mapping[str, str], str, Mapping[str, float]], None]
 
 
 def requests(name: str, run: str = RUN, *, failed: bool = False, status: int = 200) -> str:
@@ -433,3 +444,173 @@ def test_an_id_cannot_leave_its_quotes(gives: Gives) -> None:
     hostile = 'x"} or vector(7) or {testid="\\'
 
     gives({requests("GET /owners"): "5"}, totals.all_requests(Of(hostile, WINDOW)), {})
+
+
+# The spans of a run over time
+
+
+def errors(kind: str, operation: str = "POST /owners") -> str:
+    labels = f'testid="{RUN}",scenario="load",operation="{operation}",kind="{kind}"'
+    return f"k6_errors_total{{{labels}}}"
+
+
+def at_each_push(expression: str, pushes: int) -> str:
+    """Add up an expression over the first pushes of a run, 5 s apart."""
+    return f"sum_over_time(({expression})[{pushes * 5}s:5s] @ {(pushes - 1) * 5})"
+
+
+def test_the_spans_of_a_run_add_up_to_its_total(gives: Gives) -> None:
+    """The first push is the first span's, which a rate would leave out."""
+    series = {requests("GET /owners"): PUSHES_OF_417, requests("POST /owners"): "_ _ 7 9 stale"}
+    rate = course.all_request_rate(OF, "5s")
+    by_name = course.request_rate(OF, "5s")
+
+    gives(series, at_each_push(f"{rate} * 5", 10), {"{}": 417 + 9})
+    gives(series, rate, {"{}": 101 / 5}, at="0s")
+    gives(series, rate, {"{}": 0}, at="60s")
+    gives(series, by_name, {OWNERS: 10, '{name="POST /owners"}': 7 / 5}, at="10s")
+
+
+OWNERS = '{name="GET /owners"}'
+
+
+def test_a_run_of_twenty_seconds_has_its_whole_course(gives: Gives) -> None:
+    series = {requests("GET /owners"): "25 50 75 100 stale"}
+
+    gives(series, at_each_push(f"{course.all_request_rate(OF, '5s')} * 5", 4), {"{}": 100})
+
+
+def test_failures_over_time_are_zero_where_none_failed_and_absent_without_requests(
+    gives: Gives,
+) -> None:
+    series = {
+        requests("GET /owners"): "40 80 80 160 stale",
+        requests("GET /owners", failed=True, status=503): "_ 10 10 10 stale",
+    }
+    share, rate = course.failed_share(OF, "5s"), course.failed_rate(OF, "5s")
+
+    gives(series, share, {"{}": 0}, at="0s")
+    gives(series, share, {"{}": 10 / 50}, at="5s")
+    gives(series, share, {}, at="10s")
+    gives(series, share, {"{}": 0}, at="15s")
+    gives(series, rate, {"{}": 0}, at="0s")
+    gives(series, rate, {"{}": 2}, at="5s")
+
+
+def test_errors_over_time_are_told_apart_by_kind(gives: Gives) -> None:
+    series = {errors("status"): "_ 5 10 stale", errors("timeout", "GET /owners"): "_ _ 3 stale"}
+
+    gives(
+        series,
+        course.error_rate(OF, "5s"),
+        {'{kind="status"}': 1, '{kind="timeout"}': 3 / 5},
+        at="10s",
+    )
+    gives(
+        series,
+        totals.errors(OF),
+        {
+            '{kind="status",operation="POST /owners"}': 10,
+            '{kind="timeout",operation="GET /owners"}': 3,
+        },
+    )
+
+
+# A hundred below 1, then a hundred from 1 to 2.
+HUNDRED = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
+TWO_HUNDRED = "{{schema:0 count:200 sum:225 buckets:[100 100] offset:0}}"
+
+
+def test_a_percentile_over_time_is_of_what_was_added(gives: Gives) -> None:
+    span = span_metric(TEMPO, "GET /owners")
+    series = {client_seconds("GET /owners"): f"{HUNDRED} {TWO_HUNDRED} stale", span: HUNDRED}
+    client, by_name = (
+        course.all_client_quantile(0.5, OF, "5s"),
+        course.client_quantile(0.5, OF, "5s"),
+    )
+
+    gives(series, client, {"{}": 0.5**0.5}, at="0s")
+    gives(series, client, {"{}": 2**0.5}, at="5s")
+    gives(series, by_name, {OWNERS: 2**0.5}, at="5s")
+    gives(series, course.all_span_quantile(0.5, Side.SERVER, OF, "5s"), {"{}": 0.5**0.5}, at="0s")
+    gives(
+        series,
+        course.span_quantile(0.5, Side.SERVER, OF, "5s"),
+        {'{clinic_operation="GET /owners"}': 0.5**0.5},
+        at="0s",
+    )
+
+
+# A request took the client 1.0 s on average, the server 0.75, the database 0.25.
+CLIENT = "{{schema:0 count:100 sum:100 buckets:[100] offset:0}}"
+SERVER = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
+DATABASE = "{{schema:0 count:100 sum:25 buckets:[100] offset:0}}"
+THREE_SIDES = {
+    client_seconds("GET /owners"): CLIENT,
+    span_metric(TEMPO, "GET /owners"): SERVER,
+    span_metric(TEMPO, "GET /owners", span_kind=Side.DATABASE): DATABASE,
+}
+
+
+def test_the_time_of_a_request_is_shared_out_among_the_sides(gives: Gives) -> None:
+    operation = '{operation="GET /owners"}'
+
+    gives(THREE_SIDES, totals.share_of_client_time(Side.SERVER, OF), {operation: 0.75})
+    gives(THREE_SIDES, totals.share_of_client_time(Side.DATABASE, OF), {operation: 0.25})
+    gives(THREE_SIDES, totals.all_share_of_client_time(Side.SERVER, OF), {"{}": 0.75})
+    gives(THREE_SIDES, course.mean_outside_server(OF, "5s"), {"{}": 0.25}, at="0s")
+    gives(THREE_SIDES, course.mean_in_server(OF, "5s"), {"{}": 0.5}, at="0s")
+    gives(THREE_SIDES, course.mean_in_database(OF, "5s"), {"{}": 0.25}, at="0s")
+    gives(THREE_SIDES, course.mean_in_database(OF, "5s"), {}, at="60s")
+
+
+def test_virtual_users_are_those_of_all_generators(gives: Gives) -> None:
+    series = {
+        f'k6_vus{{testid="{RUN}",instance="a"}}': "3 5 stale",
+        f'k6_vus{{testid="{RUN}",instance="b"}}': "1 2 stale",
+        f'k6_vus{{testid="{OTHER}"}}': "90 90 stale",
+    }
+
+    gives(series, course.virtual_users(OF, "5s"), {"{}": 7}, at="5s")
+    gives(series, course.virtual_users(OF, "5s"), {}, at="60s")
+
+
+def test_rows_written_are_the_inserts_that_did_not_fail(gives: Gives) -> None:
+    def statement(name: str, status: str = "STATUS_CODE_UNSET", run: str = RUN) -> str:
+        kind = {"span_kind": Side.DATABASE, "http_response_status_code": ""}
+        return span_metric(
+            SPAN_CALLS, "POST /owners", run, span_name=name, status_code=status, **kind
+        )
+
+    series = {
+        requests("POST /owners", status=201): "40 stale",
+        requests("POST /owners", failed=True, status=409): "2 stale",
+        statement("INSERT owner"): "40",
+        statement("INSERT owner", "STATUS_CODE_ERROR"): "2",
+        statement("INSERT pet"): "3",
+        statement("UPDATE owner"): "90",
+        statement("INSERT owner", run=OTHER): "7",
+    }
+
+    gives(series, totals.created(OF), {"{}": 40})
+    gives(series, totals.rows_written(OF), {"{}": 43})
+
+
+def test_only_the_scenarios_asked_for_count(gives: Gives) -> None:
+    browse = requests("GET /owners").replace('scenario="load"', 'scenario="browse"')
+    series = {requests("GET /owners"): "5 stale", browse: "8 stale"}
+
+    gives(series, totals.all_requests(OF), {"{}": 13})
+    gives(series, totals.all_requests(Of(RUN, WINDOW, "browse")), {"{}": 8})
+
+
+def test_each_run_has_its_numbers_in_the_list(gives: Gives) -> None:
+    series = FAILED_RUN | {
+        requests("GET /owners", OTHER): "9 stale",
+        client_seconds("GET /owners", OTHER): f"{HUNDRED} stale",
+    }
+    one, other = f'{{testid="{RUN}"}}', f'{{testid="{OTHER}"}}'
+
+    gives(series, history.requests(WINDOW), {one: 1020, other: 9})
+    gives(series, history.failed_share(WINDOW), {one: 15 / 1020, other: 0})
+    gives(series, history.client_quantile(0.5, WINDOW), {other: 0.5**0.5})
