@@ -1,9 +1,11 @@
 """Run a load and read a run back: `python -m observability.runs`."""
 
+import json
 import os
 import sys
 
 import click
+import msgspec
 
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
@@ -11,6 +13,7 @@ from observability.runs import generator, load, numbers, terminal, traces, water
 from observability.runs.environment import read_environment
 from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
+from observability.runs.record import Record
 from observability.runs.report import report as write_report
 from observability.runs.traces import TraceStoreError
 
@@ -95,6 +98,12 @@ def trace(trace_id: str) -> None:
     if not spans:
         raise TraceStoreError(f"{store.name} holds no trace {full}: traces are kept for a day.")
     waterfall.show(terminal.console(), full, spans)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of RUN.json."""
+    click.echo(json.dumps(msgspec.json.schema(Record), indent=2))
 
 
 def the_bundle() -> Bundle:
