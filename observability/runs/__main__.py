@@ -1,5 +1,6 @@
 """Run a load and read a run back: `python -m observability.runs`."""
 
+import json
 import os
 import sys
 
@@ -22,6 +23,7 @@ from observability.runs.environment import read_environment
 from observability.runs.neighbours import Neighbours
 from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
+from observability.runs.record import Record
 from observability.runs.report import report as write_report
 from observability.runs.traces import TraceStoreError
 
@@ -145,6 +147,12 @@ def compare_runs(
     except click.ClickException as error:
         raise compare.NotComparedError(error.message) from error
     sys.exit(status)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of RUN.json."""
+    click.echo(json.dumps(msgspec.json.schema(Record), indent=2))
 
 
 def the_bundle() -> Bundle:

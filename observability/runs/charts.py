@@ -86,7 +86,8 @@ def lines(  # noqa: PLR0913 - by name alone, as a chart has that many sides
     chart = _with_time(chart, last)
     svg = vl_convert.vegalite_to_svg(json.dumps(chart), allowed_base_urls=[])
     svg = PATHS.sub(lambda path: LONG.sub(r"\1", path[0]), svg)
-    label = escape(f"{what}: {', '.join(line.name for line in (*shown, *([right] * bool(right))))}")
+    names = [line.name for line in (*shown, right) if line]
+    label = escape(f"{what}: {', '.join(names)}")
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))  # noqa: S704 - Vega escapes
 
 

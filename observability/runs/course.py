@@ -13,7 +13,7 @@ MOST_STEPS = 120
 # Of each the course is read; the others are in the table alone.
 MOST_OPERATIONS = 40
 # A span reaches Prometheus some seconds after its request: in batches, then with the next flush.
-SPANS_LATE = 4.0
+SPANS_LATE = 3.0
 # A rate of the service's own metrics needs some exports.
 SEVERAL_EXPORTS = 15.0
 

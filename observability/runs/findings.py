@@ -1,10 +1,10 @@
 """What a run's numbers say, in sentences: which operation is slow, on which side, since when."""
 
+import re
 from dataclasses import dataclass
 from statistics import median
 
-from observability.runs.record import Record, Row, Slice
-from observability.runs.terminal import milliseconds
+from observability.runs.record import Record, Row, Slice, Threshold
 
 Stretch = tuple[float, float]
 
@@ -15,6 +15,13 @@ MORE_RATE = 1.10
 AT_THE_PEAK = 0.95
 # A single step is no proof: of few requests the slowest is the 95th of 100.
 STEPS_IN_A_ROW = 2
+
+# From here on a tenth of a millisecond means nothing.
+WHOLE = 100
+THRESHOLD = re.compile(
+    r"http_req_(?P<of>duration|failed)\{(?P<tag>name|scenario):(?P<name>.*)\} "
+    r"(?:p\((?P<quantile>\d+)\)<(?P<ms>\d+)|rate<(?P<share>[\d.]+))"
+)
 
 SIDES = {
     "outside_server": "outside the server: network, queues, k6",
@@ -48,6 +55,25 @@ def clock(seconds: float) -> str:
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def ms(seconds: float | None) -> str:
+    """Say milliseconds with as many digits as mean something."""
+    if seconds is None:
+        return "-"
+    value = seconds * 1000
+    return f"{value:,.0f}" if value >= WHOLE else f"{value:.1f}"
+
+
+def say_threshold(threshold: Threshold) -> tuple[str, str]:
+    """Say what a threshold is on, and what it demands; as k6 has it where it is another kind."""
+    found = THRESHOLD.fullmatch(f"{threshold.metric} {threshold.threshold}")
+    if not found:
+        return threshold.metric, threshold.threshold
+    on = "every request" if found["tag"] == "scenario" else found["name"]
+    if found["of"] == "duration":
+        return on, f"p{found['quantile']} < {found['ms']} ms"
+    return on, f"failed < {float(found['share']) * 100:g} %"
 
 
 def slices_of(record: Record, operation: str) -> list[Slice]:
@@ -99,10 +125,10 @@ def say_slowest(slow: Slow) -> str:
         if slow.outside or over
         else "Every operation kept its objective; nearest to it"
     )
-    taken, allowed = milliseconds(row.client_p95), milliseconds(row.objective_p95)
+    taken, allowed = ms(row.client_p95), ms(row.objective_p95)
     words = [f"{head}: {row.operation}, p95 {taken} ms where {allowed} ms are allowed."]
     if side := main_side(row):
-        words.append(f"{getattr(row, side):.0%} of its time went {SIDES[side]}.")
+        words.append(f"{getattr(row, side) * 100:.0f} % of its time went {SIDES[side]}.")
     if slow.outside:
         words.append(_say_when(slow))
     elif slow.worst_at is not None and not over:
@@ -162,7 +188,7 @@ def say_failed(record: Record) -> str:
         return "No request failed."
     words = [f"{failed:,} of {record.total.requests:,} requests failed"]
     worst = max(record.rows, key=lambda row: row.failed_share * row.requests)
-    words.append(f", most of them {worst.operation} ({worst.failed_share:.1%} of its own)")
+    words.append(f", most of them {worst.operation} ({worst.failed_share * 100:.1f} % of its own)")
     if record.failed_statuses:
         statuses = ", ".join(map(str, record.failed_statuses))
         words.append(f"; the server answered {statuses}")
@@ -187,7 +213,7 @@ def _left_objective(record: Record) -> Knee | None:
     if first is None:
         return None
     start, row = first
-    allowed = milliseconds(row.objective_p95)
+    allowed = ms(row.objective_p95)
     return _knee_at(
         record, start + course.step, f"the p95 of {row.operation} left its {allowed} ms"
     )

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from observability.runs import charts, findings
@@ -28,7 +27,7 @@ LEAST_WIDTH = 0.4
 # What a verdict is called, with a mark beside the colour.
 VERDICTS = {
     "held": ("good", "✓ every threshold held"),
-    "crossed": ("bad", "✗ a threshold was crossed"),
+    "crossed": ("bad", "✗ thresholds crossed"),
     "broken off": ("warning", "■ broken off"),
     "still on": ("warning", "… still on"),
     "not judged": ("warning", "not judged"),
@@ -40,7 +39,8 @@ class Sentence:
     """A sentence of the summary, and where on the page to see it."""
 
     words: str
-    chart: str = ""
+    link: str = ""
+    of_link: str = "see it over time"
     trace: str = ""
 
 
@@ -107,6 +107,8 @@ def render(run: Record) -> str:
     traces = [*run.slowest, *run.failed]
     each = max(LEAST_SPANS, MOST_SPANS // max(1, len(traces)))
     tone, words = VERDICTS[run.verdict]
+    if crossed := sum(not threshold.held for threshold in run.thresholds):
+        words += f": {crossed} of {len(run.thresholds)}"
     return template("report.html").render(
         run=run,
         verdict={"tone": tone, "words": words},
@@ -122,7 +124,7 @@ def render(run: Record) -> str:
     )
 
 
-def template(name: str) -> Any:
+def template(name: str) -> Template:
     """Give a template whose every value is escaped, with the project's ways to write numbers."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -136,17 +138,14 @@ def template(name: str) -> Any:
         "count": "{:,}".format,
         "day": _day,
         "lasting": _lasting,
-        "ms": _ms,
+        "ms": findings.ms,
         "percent": _percent,
         "plain": plain,
         "pretty": partial(json.dumps, indent=2),
         "rate": "{:,.1f}".format,
+        "said": findings.say_threshold,
     }
     return environment.get_template(name)
-
-
-def _ms(seconds: float | None, digits: int = 1) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:,.{digits}f}"
 
 
 def _percent(share: float, digits: int = 0) -> str:
@@ -176,11 +175,13 @@ def _sentences(run: Record, operations: Iterable[Operation]) -> list[Sentence]:
         operation = slow.row.operation
         shows = next((t.trace_id for t in run.slowest if t.operation == operation), "")
         sentences.append(
-            Sentence(findings.say_slowest(slow), anchors.get(operation, ""), plain(shows))
+            Sentence(findings.say_slowest(slow), anchors.get(operation, ""), trace=plain(shows))
         )
     if findings.varies(run):
         sentences.append(Sentence(findings.say_knee(run), "time"))
-    sentences.append(Sentence(findings.say_failed(run), "failed" if run.failed else ""))
+    sentences.append(
+        Sentence(findings.say_failed(run), "failed" if run.failed else "", "see the failed traces")
+    )
     if run.dropped_iterations:
         sentences.append(
             Sentence(
@@ -196,9 +197,9 @@ def _operation(run: Record, row: Row, number: int, *, drawn: bool) -> Operation:
     by_time = {part.at: part for part in slices}
     parts = [by_time.get(at) for at in run.course.at]
     sides = [
-        Line("client", "client", _ms_of(part and part.p95 for part in parts)),
-        Line("server", "server", _ms_of(part and part.server_p95 for part in parts)),
-        Line("database", "database", _ms_of(part and part.database_p95 for part in parts)),
+        Line("client", "client", _ms_of(part.p95 if part else None for part in parts)),
+        Line("server", "server", _ms_of(part.server_p95 if part else None for part in parts)),
+        Line("database", "database", _ms_of(part.database_p95 if part else None for part in parts)),
     ]
     limit = row.objective_p95 * 1000 if row.objective_p95 else None
     chart = (
@@ -212,7 +213,7 @@ def _operation(run: Record, row: Row, number: int, *, drawn: bool) -> Operation:
 def _words(run: Record, row: Row, slices: Sequence[Slice]) -> str:
     if row.objective_p95 is None or not slices:
         return ""
-    allowed = f"{_ms(row.objective_p95, 0)} ms"
+    allowed = f"{findings.ms(row.objective_p95)} ms"
     outside = findings.stretches(run, row)
     if not outside:
         return f"Never outside its {allowed}."
@@ -228,6 +229,7 @@ def _charts(run: Record) -> list[Chart]:
         Line("server p95", "server", _ms_of(course.server_p95)),
         Line("database p95", "database", _ms_of(course.database_p95)),
     ]
+    median = Line("client p50", "client", _ms_of(course.client_p50))
     limit = run.total.objective_p95 * 1000 if run.total.objective_p95 else None
     rate = Line("requests a second", "client", course.rate)
     users = Line("virtual users", "load", course.virtual_users)
@@ -242,6 +244,12 @@ def _charts(run: Record) -> list[Chart]:
             "Latency, ms",
             [("client p95", "client"), ("server p95", "server"), ("database p95", "database")],
             draw("Latency in ms", drawn=p95, limit=limit),
+            nothing,
+        ),
+        Chart(
+            "Median latency, ms",
+            [("client p50", "client")],
+            draw("Median latency in ms", drawn=[median]),
             nothing,
         ),
         Chart(

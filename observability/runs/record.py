@@ -7,7 +7,7 @@ run began. What could not be known is null.
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from observability.bundle import PROJECT
 
-FORMAT = 1
+FORMAT: Final = 1
 FOLDER_VARIABLE = "CLINIC_RESULTS_DIR"
 LATEST_FLUSH = 120.0
 
