@@ -6,13 +6,15 @@ import click
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from observability.bundle import PROJECT
-from observability.dashboards import home, load_test, runs
+from observability.dashboards import clinic_api, home, load_test, runs, telemetry
 
 FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 PAGES = {
     "home": home.page,
     "load-test": load_test.page,
     "runs": runs.page,
+    "clinic-api": clinic_api.page,
+    "telemetry": telemetry.page,
 }
 
 

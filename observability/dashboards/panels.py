@@ -113,7 +113,7 @@ def graph(
             .placement(LegendPlacement.BOTTOM)
             .calcs([])
         )
-        .targets(_lettered(queries))
+        .targets(lettered(queries))
     )
     for name, colour in (colours or {}).items():
         panel.override_by_name(name, [fixed(colour)])
@@ -165,7 +165,7 @@ def stat(number: int, title: str, description: str, unit: str, *queries: Query) 
         .text_mode(BigValueTextMode.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .thresholds(steps(below="text"))
-        .targets(_lettered(queries))
+        .targets(lettered(queries))
     )
 
 
@@ -217,7 +217,7 @@ def joined(
     return (
         _table(number, title, description, {**by, **values}, _step("joinByField", join))
         .datasource(PROMETHEUS)
-        .targets(_lettered(queries))
+        .targets(lettered(queries))
         .span(24)
         .height(9)
     )
@@ -343,5 +343,6 @@ def text(number: int, markdown: str) -> texts.Panel:
     )
 
 
-def _lettered(queries: Sequence[Query]) -> list[Builder[Dataquery]]:
+def lettered(queries: Sequence[Query]) -> list[Builder[Dataquery]]:
+    """Name queries A, B, … as panels know them."""
     return [query.ref_id(letter) for query, letter in zip(queries, ascii_uppercase, strict=False)]
