@@ -173,14 +173,6 @@ def share_of_exemplars() -> str:
     return f"sum(prometheus_tsdb_exemplar_exemplars_in_storage) / ({room} > 0)"
 
 
-def share_of_memory() -> str:
-    """Give each program's memory by what it was told to do with."""
-    return (
-        "max by (instance) (process_resident_memory_bytes / on (instance, job) "
-        "(go_gc_gomemlimit_bytes > 0 < 1e15))"
-    )
-
-
 def share_of_files() -> str:
     """Give the share of the files that each program may open and has."""
     return "max by (instance) (process_open_fds / (process_max_fds > 0))"
@@ -203,11 +195,6 @@ def series() -> str:
 def store_series() -> str:
     """Count the series that Tempo makes of spans."""
     return f"sum(tempo_metrics_generator_registry_active_series{{{STORE}}})"
-
-
-def samples(each: str) -> str:
-    """Give the samples that Prometheus takes in a second."""
-    return f"sum(rate(prometheus_tsdb_head_samples_appended_total[{each}]))"
 
 
 def live_traces() -> str:
