@@ -36,7 +36,6 @@ from observability.dashboards.style import (
     SHARE,
     TEXT,
     coloured_text,
-    fixed,
     limits,
     mappings,
     words,
@@ -72,7 +71,6 @@ def page() -> Dashboard:
             "Judgement": _judgement(),
         },
         variables=[
-            pages.run_variable(),
             pages.scenario_variable(),
             pages.hidden_variable("slow", totals.slow(SLOWEST, OF), r"/} ([0-9.]+) /"),
         ],
@@ -162,52 +160,31 @@ def _at_a_glance() -> list[Panel]:
 
 
 def _operations() -> tables.Panel:
-    def client(quantile: float) -> str:
-        return by_client(totals.client_quantile(quantile, OF))
-
-    def by_client(expression: str) -> str:
+    def client(expression: str) -> str:
         return named(expression, totals.CLIENT_LABEL)
 
-    def by_span(expression: str) -> str:
-        return named(expression, totals.SPAN_LABEL)
+    def client_p(quantile: float) -> str:
+        return client(totals.client_quantile(quantile, OF))
+
+    def span_p95(side: Side) -> str:
+        return named(totals.span_quantile(0.95, side, OF), totals.SPAN_LABEL)
+
+    def share(side: Side) -> str:
+        return totals.share_of_client_time(side, OF)
 
     its_traces = explore_traces(traceql.of_operation("$testid", "${__value.text}"))
+    too_many = [limits((SLO.failed_share, BAD)), coloured_text()]
     columns = [
-        Column("Requests", by_client(totals.requests(OF)), COUNT),
-        Column("Rate", by_client(totals.rate(OF)), PER_SECOND),
-        Column("Client p50", client(0.5), SECONDS, [fixed(CLIENT), coloured_text()]),
-        Column("Client p95", client(0.95), SECONDS, [fixed(CLIENT), coloured_text()]),
-        Column("Client p99", client(0.99), SECONDS, [fixed(CLIENT), coloured_text()]),
-        Column(
-            "Server p95",
-            by_span(totals.span_quantile(0.95, Side.SERVER, OF)),
-            SECONDS,
-            [fixed(SERVER), coloured_text()],
-        ),
-        Column(
-            "Database p95",
-            by_span(totals.span_quantile(0.95, Side.DATABASE, OF)),
-            SECONDS,
-            [fixed(DATABASE), coloured_text()],
-        ),
-        Column(
-            "In server",
-            totals.share_of_client_time(Side.SERVER, OF),
-            SHARE,
-            [fixed(SERVER), coloured_text()],
-        ),
-        Column(
-            "In database",
-            totals.share_of_client_time(Side.DATABASE, OF),
-            SHARE,
-            [fixed(DATABASE), coloured_text()],
-        ),
-        Column(
-            "Failed",
-            by_client(totals.failed_share(OF)),
-            SHARE,
-            [limits((SLO.failed_share, BAD)), coloured_text()],
-        ),
+        Column("Requests", client(totals.requests(OF)), COUNT),
+        Column("Rate", client(totals.rate(OF)), PER_SECOND),
+        Column("Client p50", client_p(0.5), SECONDS, colour=CLIENT),
+        Column("Client p95", client_p(0.95), SECONDS, colour=CLIENT),
+        Column("Client p99", client_p(0.99), SECONDS, colour=CLIENT),
+        Column("Server p95", span_p95(Side.SERVER), SECONDS, colour=SERVER),
+        Column("Database p95", span_p95(Side.DATABASE), SECONDS, colour=DATABASE),
+        Column("In server", share(Side.SERVER), SHARE, colour=SERVER),
+        Column("In database", share(Side.DATABASE), SHARE, colour=DATABASE),
+        Column("Failed", client(totals.failed_share(OF)), SHARE, too_many),
     ]
     return joined(
         201,
@@ -336,7 +313,7 @@ def _judgement() -> list[Panel]:
             "Errors",
             "What k6 judged wrong over the whole run, by operation and kind. Empty is good.",
             {"operation": ("Operation", []), "kind": ("Kind", [width(120)])},
-            [Column("Errors", totals.errors(OF), COUNT, [fixed(BAD), coloured_text(), width(90)])],
+            [Column("Errors", totals.errors(OF), COUNT, [width(90)], colour=BAD)],
         )
         .no_value("No errors in this run")
         .span(12),

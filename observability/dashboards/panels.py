@@ -48,7 +48,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
-from observability.dashboards.style import GOOD, LINES, TEXT, Property, fixed
+from observability.dashboards.style import GOOD, LINES, TEXT, Property, coloured_text, fixed
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
@@ -192,6 +192,7 @@ class Column:
     expression: str
     unit: str
     properties: Sequence[Property] = ()
+    colour: str = ""
 
 
 def joined(
@@ -245,8 +246,10 @@ def joined(
     for shown, properties in by.values():
         panel.override_by_name(shown, list(properties))
     for column in columns:
-        unit = Property(id_val="unit", value=column.unit)
-        panel.override_by_name(column.title, [unit, *column.properties])
+        of_all = [Property(id_val="unit", value=column.unit)]
+        if column.colour:
+            of_all += [fixed(column.colour), coloured_text()]
+        panel.override_by_name(column.title, [*of_all, *column.properties])
     return panel
 
 
