@@ -15,7 +15,7 @@ PAGES = ("clinic-api", "telemetry")
 NOT_BY_PROMTOOL = {
     ("clinic-api", "501 A"): "Tempo's data source makes the service graph's queries itself",
 }
-OF_LOAD_TEST = ("Runs begin", "Runs end")
+OF_LOAD_TEST = ("testid", "Runs begin", "Runs end")
 LETTERS = "ABCDEFG"
 
 # All is asked at the 120th sample. What was added in the 20 s before it came after the 116th, and

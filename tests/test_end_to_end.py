@@ -33,6 +33,7 @@ from tests.test_bundle import free_ports
 
 pytestmark = pytest.mark.bundle
 
+SERVICE_GRAPH = "traces_service_graph_request_total"
 WRITES = {
     "POST /owners": "owner",
     "POST /owners/{owner_id}/pets": "pet",
@@ -300,6 +301,28 @@ def test_the_services_own_metrics_arrive(run: Run) -> None:
         "process_memory_usage_bytes",
     }
     assert labels == ["test"]
+
+
+def test_the_service_graph_names_k6_the_clinic_and_its_database(run: Run) -> None:
+    """Tempo draws a call without a parent after ten seconds of waiting for one."""
+    if shutil.which("tempo", path=run.environment["PATH"]) is None:
+        pytest.skip("Jaeger draws no service graph")
+    calls = {("k6", "clinic"), ("clinic", "postgresql")}
+
+    def drawn() -> set[tuple[str, str]]:
+        with Prometheus(run.bundle.prometheus_url) as prometheus:
+            return {
+                (client, server)
+                for client in prometheus.label_values("client", SERVICE_GRAPH)
+                for server in prometheus.label_values(
+                    "server", f'{SERVICE_GRAPH}{{client="{client}"}}'
+                )
+            }
+
+    until = time.monotonic() + 40
+    while not drawn() >= calls and time.monotonic() < until:
+        time.sleep(1)
+    assert drawn() == calls
 
 
 FEW = {"RATE": "6"}
