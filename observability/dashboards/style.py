@@ -34,7 +34,7 @@ LINES = {
     "sent": SERVER,
     "stored": DATABASE,
     "dropped": BAD,
-    "lost on the way": WARNING,
+    "given up": WARNING,
     "failed": BAD,
     "waiting": SERVER,
     "limit": NEUTRAL,

@@ -79,11 +79,12 @@ def ledger() -> list[Panel]:
         ).thresholds(none_of),
         stat(
             104,
-            "Lost on the way",
-            "Spans that the trace store refused, or that did not reach it. They are gone.",
+            "Given up",
+            "Spans whose sending failed, or took over two seconds. They are gone, unless the trace "
+            "store was only slow: then they are stored nevertheless.",
             COUNT,
-            value(pipeline.refused(RANGE)),
-        ).thresholds(none_of),
+            value(pipeline.given_up(RANGE)),
+        ).thresholds(steps((1, WARNING))),
         stat(
             105,
             "Stored",
@@ -95,7 +96,7 @@ def ledger() -> list[Panel]:
         stat(
             106,
             "Missing",
-            "Spans sent and not stored. While requests go on, the newest ten seconds' worth is not "
+            "Spans made and not stored. While requests go on, the newest ten seconds' worth is not "
             f"counted yet; what is missing after that is lost. {estimate}",
             COUNT,
             value(pipeline.missing(RANGE)),
@@ -109,7 +110,7 @@ def spans() -> list[Panel]:
         "sent": pipeline.sent,
         "stored": pipeline.stored,
         "dropped": pipeline.dropped,
-        "lost on the way": pipeline.refused,
+        "given up": pipeline.given_up,
     }
     return [
         lines(

@@ -36,8 +36,8 @@ def dropped(each: str) -> str:
     return _or_none(added(f'{PROCESSED}{{{OF_THE_CLINIC},error_type!=""}}', each), made(each))
 
 
-def refused(each: str) -> str:
-    """Count the spans that were lost on the way to the trace store."""
+def given_up(each: str) -> str:
+    """Count the spans whose sending failed or took too long; a slow store may have them yet."""
     return _or_none(added(f'{EXPORTED}{{{OF_THE_CLINIC},error_type!=""}}', each), made(each))
 
 
@@ -48,8 +48,8 @@ def stored(each: str) -> str:
 
 
 def missing(each: str) -> str:
-    """Count the spans that were sent and not stored."""
-    return f"clamp_min({sent(each)} - ({stored(each)}), 0)"
+    """Count the spans that were made and are not stored."""
+    return f"clamp_min({made(each)} - ({stored(each)}), 0)"
 
 
 def discarded(each: str) -> str:
