@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from observability.bundle import PORTS, PROJECT, Bundle
 from observability.dashboards import links
 from observability.runs import numbers
-from observability.runs.numbers import Numbers
 from observability.runs.prometheus import Prometheus
+from observability.runs.record import Record
 from observability.runs.traces import RunTraces, store_at
 from tests.panels import MAY_BE_EMPTY, OF_JAEGER_ALONE, OF_TEMPO_ALONE, Target, target, targets
 from tests.test_bundle import free_ports
@@ -68,7 +68,7 @@ class Run:
         """Put another load on the same bundle."""
         return load_of(self.bundle, profile, self.environment | settings)
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> Record:
         with Prometheus(self.bundle.prometheus_url) as prometheus:
             period = numbers.period_of(prometheus, self.id)
             return numbers.read_numbers(prometheus, self.id, period)
@@ -119,6 +119,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
             **ports,
             "PATH": path,
             "CLINIC_STATE_DIR": folder,
+            "CLINIC_RESULTS_DIR": f"{folder}/results",
             "K6_SUMMARY_EXPORT": str(summary),
             "COLUMNS": "120",
         }

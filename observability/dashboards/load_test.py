@@ -42,7 +42,7 @@ from observability.dashboards.style import (
 )
 from observability.queries import course as over_time
 from observability.queries import totals, traceql
-from observability.queries.names import KEPT, Of, Side
+from observability.queries.names import CLIENT_LABEL, KEPT, SPAN_LABEL, Of, Side
 
 OF = Of("$testid", KEPT, "$scenario")
 EACH = "$__rate_interval"
@@ -161,13 +161,13 @@ def _at_a_glance() -> list[Panel]:
 
 def _operations() -> tables.Panel:
     def client(expression: str) -> str:
-        return named(expression, totals.CLIENT_LABEL)
+        return named(expression, CLIENT_LABEL)
 
     def client_p(quantile: float) -> str:
         return client(totals.client_quantile(quantile, OF))
 
     def span_p95(side: Side) -> str:
-        return named(totals.span_quantile(0.95, side, OF), totals.SPAN_LABEL)
+        return named(totals.span_quantile(0.95, side, OF), SPAN_LABEL)
 
     def share(side: Side) -> str:
         return totals.share_of_client_time(side, OF)
@@ -242,7 +242,7 @@ def _over_time() -> list[Panel]:
         PER_SECOND,
         course(over_time.error_rate(OF, EACH), "{{kind}}"),
     )
-    label = "{{" + totals.SPAN_LABEL + "}}"
+    label = "{{" + SPAN_LABEL + "}}"
     each = [
         graph(
             305,

@@ -25,7 +25,7 @@ from observability.dashboards.style import (
     words,
 )
 from observability.queries import history, totals
-from observability.queries.names import KEPT, Of, Side, by_operation
+from observability.queries.names import CLIENT_LABEL, KEPT, SPAN_LABEL, Of, Side, by_operation
 
 HELD: list[Word] = [(1, "✓ held", GOOD), (0, "✗ crossed", BAD)]
 OWN_PAGE = (
@@ -102,13 +102,13 @@ _BY_OPERATION = {"operation": ("Operation", [width(280)])}
 
 def _client(total: Callable[[Of], str]) -> tuple[str, str]:
     """Give a total of k6's for both runs, by operation."""
-    ours, theirs = (named(total(of), totals.CLIENT_LABEL) for of in (RUN, AGAINST))
+    ours, theirs = (named(total(of), CLIENT_LABEL) for of in (RUN, AGAINST))
     return ours, theirs
 
 
 def _spans(side: Side) -> tuple[str, str]:
     ours, theirs = (
-        named(totals.span_quantile(0.95, side, of), totals.SPAN_LABEL) for of in (RUN, AGAINST)
+        named(totals.span_quantile(0.95, side, of), SPAN_LABEL) for of in (RUN, AGAINST)
     )
     return ours, theirs
 

@@ -4,15 +4,15 @@ A counter's first value is counted as that span's own, which `rate` would lose: 
 as `each`, the spans add up to the total. `Of.window` must reach back to before the run.
 """
 
-from observability.queries.names import SPAN_SECONDS, Of, Side, quoted
-from observability.queries.totals import (
+from observability.queries.names import (
     CLIENT_LABEL,
-    CLIENT_SECONDS,
-    ERRORS,
-    FAILED,
-    REQUESTS,
     SPAN_LABEL,
+    SPAN_SECONDS,
+    Of,
+    Side,
+    quoted,
 )
+from observability.queries.totals import CLIENT_SECONDS, ERRORS, FAILED, REQUESTS
 
 
 def virtual_users(of: Of, each: str) -> str:
@@ -52,6 +52,11 @@ def client_quantile(quantile: float, of: Of, each: str) -> str:
     """Give a quantile of the seconds a request took k6, for each operation."""
     added = _added(of.k6(CLIENT_SECONDS), of, each, CLIENT_LABEL)
     return _quantile(quantile, added)
+
+
+def client_mean(of: Of, each: str) -> str:
+    """Give the mean seconds of a request for each operation."""
+    return f"histogram_avg({_added(of.k6(CLIENT_SECONDS), of, each, CLIENT_LABEL)})"
 
 
 def all_client_quantile(quantile: float, of: Of, each: str) -> str:

@@ -25,6 +25,11 @@ def seconds(window: str, only: str = "") -> str:
     return f"{ends(window, only)} - {runs(window, only)}"
 
 
+def last_heard() -> str:
+    """Give the time of each run's last push; one that ended, or fell silent, soon has no value."""
+    return "max by (testid) (timestamp(k6_vus))"
+
+
 def broken_off(window: str, only: str = "") -> str:
     """List the runs whose load ended well before the plan, by the seconds that are missing."""
     missing = f"{_planned(window, only)} - ({seconds(window, only)})"

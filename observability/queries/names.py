@@ -1,5 +1,6 @@
 """The names that series and spans go by, and how a run's are chosen among them."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,6 +13,10 @@ KEPT = "15d"
 # Tempo's generator and Jaeger's connector name the same histogram of seconds differently.
 SPAN_SECONDS = "traces_spanmetrics_(latency|duration_seconds)"
 SPAN_CALLS = "traces_spanmetrics_calls_total"
+
+# What k6 and the spans call the operation.
+CLIENT_LABEL = "name"
+SPAN_LABEL = "clinic_operation"
 
 # What k6 says of a run itself. The verdict is k6's own: it is written at the very end, once.
 STARTED = "k6_run_started_timestamp_seconds"
@@ -30,7 +35,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Of:
-    """A run by its id, the range to look back over, and the scenarios of it that count.
+    """A run by its id, the range to look back over, its scenarios and operations that count.
 
     Either values or a dashboard's variables: `Of("$testid", "$__range", "$scenario")`. k6's check
     of the clinic's readiness, before the load, belongs to no scenario.
@@ -39,15 +44,22 @@ class Of:
     run: str
     window: str
     scenarios: str = ".+"
+    operations: tuple[str, ...] = ()
 
     def k6(self, metric: str, only: str = "") -> str:
         """Choose the series of a metric that k6 pushed of the run's load."""
-        return self._chosen(metric, "testid", "scenario", only)
+        return self._chosen(metric, "testid", "scenario", joined(self._among(CLIENT_LABEL), only))
 
     def spans(self, metric: str, side: Side, only: str = "") -> str:
         """Choose the series that the trace store made of the run's spans on one side."""
-        of_side = joined(f"span_kind={quoted(side)}", only)
+        of_side = joined(f"span_kind={quoted(side)}", self._among(SPAN_LABEL), only)
         return self._chosen(metric, "k6_test_run_id", "k6_scenario", of_side)
+
+    def _among(self, label: str) -> str:
+        """Choose the operations that count; all of them where none is named."""
+        if not self.operations:
+            return ""
+        return f"{label}=~{quoted('|'.join(map(_literal, self.operations)))}"
 
     def _chosen(self, metric: str, run: str, scenario: str, only: str) -> str:
         """Choose by a regular expression of names where the metric has several."""
@@ -56,6 +68,11 @@ class Of:
             named, f"{run}={quoted(self.run)}", f"{scenario}=~{quoted(self.scenarios)}", only
         )
         return f"{{{matchers}}}" if named else f"{metric}{{{matchers}}}"
+
+
+def _literal(text: str) -> str:
+    """Write a text as a regular expression that matches it alone."""
+    return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text)
 
 
 def joined(*matchers: str) -> str:

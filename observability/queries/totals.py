@@ -6,9 +6,12 @@ native histograms.
 """
 
 from observability.queries.names import (
+    CLIENT_LABEL,
     ENDED,
     HELD,
+    PLANNED,
     SPAN_CALLS,
+    SPAN_LABEL,
     SPAN_SECONDS,
     STARTED,
     THRESHOLD_HELD,
@@ -28,9 +31,6 @@ CREATED = 'status="201"'
 WROTE = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
 PUSH_SECONDS = 5
-
-CLIENT_LABEL = "name"
-SPAN_LABEL = "clinic_operation"
 
 
 # As k6 marks it
@@ -52,8 +52,18 @@ def seconds(of: Of) -> str:
     return f"({ended(of)} - {started(of)} or {PUSH_SECONDS} * {pushes})"
 
 
+def kind(of: Of) -> str:
+    """Name a run's profile and journey, as the labels of the one value."""
+    return f"min by (profile, journey) ({_marked(STARTED, of)})"
+
+
+def planned(of: Of) -> str:
+    """Give the seconds that a run's load was to last."""
+    return f"max({_marked(PLANNED, of)})"
+
+
 def held(of: Of) -> str:
-    """Give 1 for a run whose thresholds all held on every generator, 0 for another."""
+    """Give 1 where all thresholds held on every generator, 0 where one did not."""
     return f"min({_marked(HELD, of)})"
 
 
@@ -137,6 +147,11 @@ def all_client_quantile(quantile: float, of: Of) -> str:
     return f"histogram_quantile({quantile}, sum({_client_seconds(of)}))"
 
 
+def client_seconds(of: Of) -> str:
+    """Give the histogram of the seconds a request took k6, for each operation."""
+    return f"sum by ({CLIENT_LABEL}) ({_client_seconds(of)})"
+
+
 def errors(of: Of) -> str:
     """Count what k6 judged wrong, for each operation and kind of error."""
     return f"sum by (operation, kind) (last_over_time({of.k6(ERRORS)}[{of.window}]))"
@@ -166,6 +181,11 @@ def span_quantile(quantile: float, side: Side, of: Of) -> str:
 def all_span_quantile(quantile: float, side: Side, of: Of) -> str:
     """Give a quantile of the seconds any span took on one side."""
     return f"histogram_quantile({quantile}, sum({_span_seconds(side, of)}))"
+
+
+def span_seconds(side: Side, of: Of) -> str:
+    """Give the histogram of the seconds spans took on one side, for each operation."""
+    return f"sum by ({SPAN_LABEL}) ({_span_seconds(side, of)})"
 
 
 def spans(side: Side, of: Of) -> str:

@@ -5,9 +5,10 @@ from observability.queries.names import quoted
 SHOWN = "select(span.clinic.operation, span.http.response.status_code)"
 
 
-def slow(run: str, over: str, scenarios: str = "") -> str:
+def slow(run: str, over: str, scenarios: str = "", operation: str = "") -> str:
     """Find the requests of a run that took the server as long as `over`, such as `60ms`."""
-    return f"{{ {_server_span(run, scenarios)} && duration >= {over} }} | {SHOWN}"
+    of_operation = f" && span.clinic.operation = {quoted(operation)}" if operation else ""
+    return f"{{ {_server_span(run, scenarios)}{of_operation} && duration >= {over} }} | {SHOWN}"
 
 
 def failed(run: str, scenarios: str = "") -> str:

@@ -5,16 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from observability.queries import traceql
-from observability.runs.traces import (
-    AT_ONCE,
-    FULL_ID,
-    Api,
-    Attribute,
-    Found,
-    RunTraces,
-    Span,
-    last_day,
-)
+from observability.runs.record import Attribute, Span
+from observability.runs.traces import AT_ONCE, FULL_ID, Api, Found, RunTraces, last_day
 
 
 class Tempo:
@@ -26,7 +18,7 @@ class Tempo:
         self._api = api
 
     def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        query = traceql.slow(of.run, over=f"{seconds * 1e6:.0f}us")
+        query = traceql.slow(of.run, f"{seconds * 1e6:.0f}us", operation=of.operation)
         found = self._search(query, of.start, of.end, limit)
         return found, len(found) >= limit
 
