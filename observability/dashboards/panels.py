@@ -48,7 +48,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
-from observability.dashboards.style import GOOD, TEXT, TIME, Property, coloured_text, fixed
+from observability.dashboards.style import GOOD, LINES, TEXT, TIME, Property, coloured_text, fixed
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
 TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
@@ -118,6 +118,15 @@ def graph(
     for name, colour in (colours or {}).items():
         panel.override_by_name(name, [fixed(colour)])
     return panel
+
+
+def lines(
+    number: int, title: str, description: str, unit: str, expressions: Mapping[str, str]
+) -> timeseries.Panel:
+    """Draw an expression for each legend, in the colour that this has on every page."""
+    queries = [course(expression, legend) for legend, expression in expressions.items()]
+    colours = {legend: LINES[legend] for legend in expressions if legend in LINES}
+    return graph(number, title, description, unit, *queries, colours=colours)
 
 
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:
