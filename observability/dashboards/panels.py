@@ -22,38 +22,18 @@ from grafana_foundation_sdk.builders import table as tables
 from grafana_foundation_sdk.builders import text as texts
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
-from grafana_foundation_sdk.models.common import (
-    BigValueColorMode,
-    BigValueGraphMode,
-    BigValueTextMode,
-    DataSourceRef,
-    GraphDrawStyle,
-    GraphThresholdsStyleMode,
-    LegendDisplayMode,
-    LegendPlacement,
-    SortOrder,
-    StackingMode,
-    TooltipDisplayMode,
-    VisibilityMode,
-)
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardLinkType,
-    DataTransformerConfig,
-    FieldColorModeId,
-    Threshold,
-    ThresholdsMode,
-)
-from grafana_foundation_sdk.models.dashboard import Panel as BuiltPanel
+from grafana_foundation_sdk.models import common as kinds
+from grafana_foundation_sdk.models import dashboard as parts
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
 from observability.dashboards.style import GOOD, LINES, TEXT, TIME, Property, coloured_text, fixed
 
-PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
-TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
+PROMETHEUS = kinds.DataSourceRef(type_val="prometheus", uid="prometheus")
+TEMPO = kinds.DataSourceRef(type_val="tempo", uid="tempo")
 
-Panel = Builder[BuiltPanel]
+Panel = Builder[parts.Panel]
 Query = prometheus.Dataquery
 
 NOTHING = "Nothing in this time range"
@@ -97,20 +77,22 @@ def graph(
         .no_value(NOTHING)
         .span(12)
         .height(8)
-        .draw_style(GraphDrawStyle.LINE)
+        .draw_style(kinds.GraphDrawStyle.LINE)
         .line_width(2)
         .fill_opacity(8)
-        .show_points(VisibilityMode.AUTO)
+        .show_points(kinds.VisibilityMode.AUTO)
         .span_nulls(30_000)
-        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(parts.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .tooltip(
-            common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+            common.VizTooltipOptions()
+            .mode(kinds.TooltipDisplayMode.MULTI)
+            .sort(kinds.SortOrder.DESCENDING)
         )
         .legend(
             common.VizLegendOptions()
             .show_legend(True)
-            .display_mode(LegendDisplayMode.LIST)
-            .placement(LegendPlacement.BOTTOM)
+            .display_mode(kinds.LegendDisplayMode.LIST)
+            .placement(kinds.LegendPlacement.BOTTOM)
             .calcs([])
         )
         .targets(lettered(queries))
@@ -134,14 +116,14 @@ def stacked(panel: timeseries.Panel) -> timeseries.Panel:
     return (
         panel.fill_opacity(55)
         .line_width(1)
-        .stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
+        .stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"))
     )
 
 
 def with_limit(panel: timeseries.Panel, limit: float, colour: str) -> timeseries.Panel:
     """Draw a dashed line at a limit."""
     return panel.thresholds(steps((limit, colour), below="transparent")).thresholds_style(
-        common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
+        common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED)
     )
 
 
@@ -169,9 +151,9 @@ def stat(number: int, title: str, description: str, unit: str, *queries: Query) 
         .no_value("-")
         .span(4)
         .height(4)
-        .graph_mode(BigValueGraphMode.NONE)
-        .color_mode(BigValueColorMode.VALUE)
-        .text_mode(BigValueTextMode.AUTO)
+        .graph_mode(kinds.BigValueGraphMode.NONE)
+        .color_mode(kinds.BigValueColorMode.VALUE)
+        .text_mode(kinds.BigValueTextMode.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .thresholds(steps(below="text"))
         .targets(lettered(queries))
@@ -182,8 +164,13 @@ def steps(*above: tuple[float, str], below: str = GOOD) -> dashboard.ThresholdsC
     """Colour a value by the last of the steps that it has reached."""
     return (
         dashboard.ThresholdsConfig()
-        .mode(ThresholdsMode.ABSOLUTE)
-        .steps([Threshold(None, below), *(Threshold(value, colour) for value, colour in above)])
+        .mode(parts.ThresholdsMode.ABSOLUTE)
+        .steps(
+            [
+                parts.Threshold(None, below),
+                *(parts.Threshold(value, colour) for value, colour in above),
+            ]
+        )
     )
 
 
@@ -236,7 +223,10 @@ def traces(number: int, title: str, description: str, query: str, nothing: str) 
     """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
     waterfall = link("Open the trace", explore_traces("${__value.text}"))
     shown: Fields = {
-        "traceIdHidden": ("Trace", [Property(id_val="custom.hidden", value=False), waterfall]),
+        "traceIdHidden": (
+            "Trace",
+            [Property(id_val="custom.hideFrom.viz", value=False), waterfall],
+        ),
         "name": ("Operation", []),
         "span.http.response.status_code": ("Status", [width(80)]),
         "time": ("Began", [Property(id_val="unit", value=TIME), width(170)]),
@@ -261,14 +251,14 @@ def traces(number: int, title: str, description: str, query: str, nothing: str) 
         .datasource(TEMPO)
         .targets([target])
         .no_value(nothing)
-        .links([explore.type(DashboardLinkType.LINK)])
+        .links([explore.type(parts.DashboardLinkType.LINK)])
         .span(12)
         .height(10)
     )
 
 
 def _table(
-    number: int, title: str, description: str, fields: Fields, first: DataTransformerConfig
+    number: int, title: str, description: str, fields: Fields, first: parts.DataTransformerConfig
 ) -> tables.Panel:
     """Make a table of these fields alone, in this order, each under its title."""
     names = {field: shown for field, (shown, _) in fields.items()}
@@ -293,8 +283,8 @@ def _table(
     return panel
 
 
-def _step(name: str, options: object) -> DataTransformerConfig:
-    return DataTransformerConfig(id_val=name, options=options)
+def _step(name: str, options: object) -> parts.DataTransformerConfig:
+    return parts.DataTransformerConfig(id_val=name, options=options)
 
 
 def explore_traces(query: str) -> str:
