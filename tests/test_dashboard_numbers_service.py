@@ -136,7 +136,7 @@ def by_route(get: float, post: float, unknown: float) -> Samples:
 def alert(name: str, state: str, severity: str, instance: str = "") -> str:
     own = f'instance="{instance}",' if instance else ""
     labels = f'alertname="{name}",alertstate="{state}",severity="{severity}"'
-    return f'{{{own}{labels},of="  {instance}"}}'
+    return f'{{{own}{labels},of="  {instance} "}}'
 
 
 def statements(select: float, insert: float) -> Samples:

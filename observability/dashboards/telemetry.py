@@ -92,7 +92,7 @@ def ledger() -> list[Panel]:
             f"threw away. {estimate}",
             COUNT,
             value(pipeline.stored(RANGE)),
-        ),
+        ).decimals(0),
         stat(
             106,
             "Missing",
@@ -100,7 +100,9 @@ def ledger() -> list[Panel]:
             f"counted yet; what is missing after that is lost. {estimate}",
             COUNT,
             value(pipeline.missing(RANGE)),
-        ).thresholds(none_of),
+        )
+        .decimals(0)
+        .thresholds(none_of),
     ]
 
 
