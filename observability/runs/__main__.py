@@ -9,8 +9,18 @@ import msgspec
 
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
-from observability.runs import generator, load, numbers, terminal, traces, waterfall
+from observability.runs import (
+    compare,
+    generator,
+    listing,
+    load,
+    numbers,
+    terminal,
+    traces,
+    waterfall,
+)
 from observability.runs.environment import read_environment
+from observability.runs.neighbours import Neighbours
 from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record
@@ -64,7 +74,9 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
         made_in = read_environment(bundle, str(load.SCRIPT), environment)
 
     click.echo(f"Run {run_id} against {target}")
+    neighbours = Neighbours(bundle) if target == bundle.api_url else None
     status = load.run_k6(k6, environment)
+    busy_with_others = neighbours.share() if neighbours else None
     click.echo(load.say_status(status))
     if not kept and not without_prometheus:
         click.echo(
@@ -72,6 +84,7 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
             "there is no table of it here."
         )
     if kept:
+        made_in = msgspec.structs.replace(made_in, neighbours=busy_with_others)
         try:
             write_report(bundle, run_id, made_in)
         except UnknownRunError:
@@ -98,6 +111,42 @@ def trace(trace_id: str) -> None:
     if not spans:
         raise TraceStoreError(f"{store.name} holds no trace {full}: traces are kept for a day.")
     waterfall.show(terminal.console(), full, spans)
+
+
+@main.command()
+@click.option("--last", type=click.IntRange(1), help="List no more than so many.")
+def runs(last: int | None) -> None:
+    """List the runs, newest first: those in Prometheus, and those a saved file has kept."""
+    listing.show(terminal.console(), listing.read(the_bundle().prometheus_url), last)
+
+
+@main.command("compare")
+@click.argument("before", metavar="[A]", required=False)
+@click.argument("after", metavar="[B]", required=False)
+@click.option(
+    "--fail-over",
+    "over",
+    callback=compare.percentage,
+    metavar="PERCENT",
+    help="Exit with 1 if something got worse by more than this, such as 10%, beyond the noise.",
+)
+@click.option("--anyway", is_flag=True, help="Compare also what cannot well be compared.")
+def compare_runs(
+    before: str | None, after: str | None, over: float | None, *, anyway: bool
+) -> None:
+    """Compare run A with the later run B: what each operation took, and what got worse.
+
+    The beginning of an id is enough. Without B: the newest run of A's profile and journey; without
+    either: the last two of one profile and journey.
+
+    Exits with 0, with 1 as --fail-over says, and with 2 when there was nothing to compare: unknown
+    runs, another profile, journey, plan or machine, a run broken off, still on or too short.
+    """
+    try:
+        status = compare.run(the_bundle(), before, after, over, anyway=anyway)
+    except click.ClickException as error:
+        raise compare.NotComparedError(error.message) from error
+    sys.exit(status)
 
 
 @main.command()

@@ -77,15 +77,20 @@ def read_course(prometheus: Prometheus, run: str, period: Period) -> Course:
     )
 
 
+def busiest(rows: Iterable[Row]) -> list[Row]:
+    """Choose the operations that made the most requests."""
+    return sorted(rows, key=lambda row: -row.requests)[:MOST_OPERATIONS]
+
+
 def read_slices(
     prometheus: Prometheus, run: str, period: Period, rows: Iterable[Row]
 ) -> list[Slice]:
     """Read over time the operations of a run that made the most requests."""
-    busiest = sorted(rows, key=lambda row: -row.requests)[:MOST_OPERATIONS]
-    if not busiest:
+    followed = busiest(rows)
+    if not followed:
         return []
     clock = Clock(period)
-    of = Of(run, period.window, operations=tuple(row.operation for row in busiest))
+    of = Of(run, period.window, operations=tuple(row.operation for row in followed))
     each, nothing = clock.each, [None] * len(clock.at)
 
     def by_name(query: str) -> dict[str, Values]:
@@ -102,7 +107,7 @@ def read_slices(
     server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
     columns = (rate, mean, p50, p95, server, database)
     slices = []
-    for row in busiest:
+    for row in followed:
         sides = [column.get(row.operation, nothing) for column in columns]
         for at, *values in zip(clock.at, *sides, strict=True):
             a_rate, a_mean, a_p50, a_p95, a_server, a_database = values

@@ -21,6 +21,7 @@ from observability.runs.record import (
     Threshold,
     Verdict,
 )
+from observability.runs.spread import read_spreads
 
 # In the order in which visits do them; others follow by name.
 FLOW = slo.OPERATIONS
@@ -135,6 +136,7 @@ def read_numbers(
         failed_statuses=sorted(int(status) for status in statuses),
         course=read_course(prometheus, run, period),
         slices=read_slices(prometheus, run, period, rows),
+        spreads=read_spreads(prometheus, run, period, rows),
     )
 
 

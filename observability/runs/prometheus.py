@@ -1,10 +1,15 @@
 """Ask Prometheus for the numbers of a run."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, Self
 
 import click
 import httpx
+
+# The count of each bucket by its upper bound.
+Buckets = dict[float, float]
+Series = tuple[dict[str, str], list[tuple[int, Any]]]
 
 
 class PrometheusError(click.ClickException):
@@ -50,6 +55,26 @@ class Prometheus:
         self, query: str, label: str, moments: list[float]
     ) -> dict[str, list[float | None]]:
         """Give an expression's values at evenly spaced moments, by one label."""
+        found: dict[str, list[float | None]] = {}
+        for labels, samples in self._range(query, "values", moments):
+            values = found.setdefault(labels.get(label, ""), [None] * len(moments))
+            for place, value in samples:
+                if not math.isnan(number := float(value)):
+                    values[place] = number
+        return found
+
+    def histograms(self, query: str, label: str, moments: list[float]) -> dict[str, list[Buckets]]:
+        """Give an expression's native histograms at evenly spaced moments, by one label."""
+        found: dict[str, list[Buckets]] = {}
+        for labels, samples in self._range(query, "histograms", moments):
+            histograms = found.setdefault(labels.get(label, ""), [{} for _ in moments])
+            for place, histogram in samples:
+                buckets = histogram.get("buckets", [])
+                histograms[place] = {float(upper): float(count) for _, _, upper, count in buckets}
+        return found
+
+    def _range(self, query: str, kind: str, moments: list[float]) -> Iterator[Series]:
+        """Give each series' labels, and its samples of a kind with their moments' numbers."""
         step = moments[1] - moments[0] if len(moments) > 1 else 1.0
         asked = {
             "query": query,
@@ -57,13 +82,13 @@ class Prometheus:
             "end": _time(moments[-1] + step / 10),
             "step": _time(step),
         }
-        found: dict[str, list[float | None]] = {}
         for series in self._data(self._answer("/api/v1/query_range", form=asked))["result"]:
-            values = found.setdefault(series["metric"].get(label, ""), [None] * len(moments))
-            for time, value in series["values"]:
-                if not math.isnan(number := float(value)):
-                    values[round((float(time) - moments[0]) / step)] = number
-        return found
+            samples = series.get(kind, [])
+            places = [round((float(time) - moments[0]) / step) for time, _ in samples]
+            yield (
+                series["metric"],
+                [(place, sample) for place, (_, sample) in zip(places, samples, strict=True)],
+            )
 
     def number(self, query: str, at: float) -> float | None:
         """Give the one value of an expression at a time, or nothing."""

@@ -20,6 +20,7 @@ FOLDER_VARIABLE = "CLINIC_RESULTS_DIR"
 LATEST_FLUSH = 120.0
 
 Verdict = Literal["held", "crossed", "broken off", "still on", "not judged"]
+SideName = Literal["client", "server", "database"]
 Attribute = str | int | float | bool
 
 
@@ -139,6 +140,20 @@ class Slice(Struct, frozen=True, kw_only=True):
     database_p95: float | None = None
 
 
+class Spread(Struct, frozen=True):
+    """How long one operation's requests took on one side, counted in each of a run's parts.
+
+    A run has ten parts of equal length, fewer where it is short. The count at `i` is of bucket
+    `first + i`: of what took up to 2 to the power of (first + i) / 8 seconds, and no less than the
+    bucket before it.
+    """
+
+    operation: str
+    side: SideName
+    first: int
+    parts: list[list[int]]
+
+
 class Span(Struct, frozen=True):
     """One span of a trace; times are seconds, of the start since 1970."""
 
@@ -174,13 +189,17 @@ class Machine(Struct, frozen=True):
 
 
 class Environment(Struct, frozen=True):
-    """Where a run was made, by which programs, and what k6 was told."""
+    """Where a run was made, by which programs, and what k6 was told.
+
+    `neighbours` is the share of the machine's processors that other programs took meanwhile.
+    """
 
     target: str
     machine: Machine
     programs: dict[str, str]
     settings: dict[str, str]
     options: dict[str, Any]
+    neighbours: float | None = None
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -202,6 +221,7 @@ class Record(Struct, frozen=True, kw_only=True):
     failed_statuses: list[int]
     course: Course
     slices: list[Slice]
+    spreads: list[Spread] = field(default_factory=list)
     slowest: list[Trace] = field(default_factory=list)
     failed: list[Trace] = field(default_factory=list)
     environment: Environment | None = None
