@@ -221,10 +221,10 @@ def _line(
 
 def _change(before: float | None, after: float | None, told: Difference | None) -> Change:
     """Take the difference of all from those of the operations: their mean."""
-    if told:
-        return Change(before, after, told.share, told.noise, _direction(told))
     if not before or after is None:
         return Change(before, after)
+    if told:
+        return Change(before, after, told.share, told.noise, _direction(told))
     return Change(before, after, after / before - 1)
 
 
