@@ -143,7 +143,7 @@ def _say_when(slow: Slow) -> str:
     else:
         when = f"It was outside its objective from {clock(longest[0])} to {clock(longest[1])}."
     others = len(slow.outside) - 1
-    return when + (f" ({others} shorter time{'s' * (others > 1)} beside.)" if others else "")
+    return when + (f" ({others} shorter time{'s' * (others > 1)} besides.)" if others else "")
 
 
 def varies(record: Record) -> bool:
