@@ -38,6 +38,24 @@ status:
 logs *args:
     @uv run --quiet python -m observability logs {{ args }}
 
+# What fires now, since when and why
+[group('alerts')]
+[no-exit-message]
+alerts:
+    @uv run --quiet python -m observability.alerts show
+
+# Let one alert, or all, call nobody for a while (just silence 30m ClinicDown)
+[group('alerts')]
+[no-exit-message]
+silence duration *alertname:
+    @uv run --quiet python -m observability.alerts silence {{ duration }} {{ alertname }}
+
+# End what `just silence` began
+[group('alerts')]
+[no-exit-message]
+unsilence:
+    @uv run --quiet python -m observability.alerts unsilence
+
 # A few requests for 20 s, then the run's table
 [group('load')]
 smoke: (run "smoke")
@@ -127,12 +145,22 @@ test *args:
 bench:
     uv run python -m tests.telemetry_cost
 
+# Write Grafana's pages from their source, observability/dashboards
+[group('check')]
+dashboards:
+    uv run python -W ignore::DeprecationWarning -m observability.dashboards
+
 # Mend style where that can be done by machine
 [group('check')]
 format:
     uv run ruff check --fix
     uv run ruff format
     just --fmt
+
+# Write the rules of Prometheus that come from performance/slo.json
+[group('check')]
+rules:
+    @uv run --quiet python -m observability.alerts rules
 
 # Resolve the newest versions and pin every one in pyproject.toml
 [group('check')]

@@ -113,7 +113,7 @@ def native() -> Iterator[Native]:
 def test_the_bundle_comes_up_once_and_goes_down_whole(native: Native) -> None:
     first = native.run("up")
     assert first.returncode == 0, first.stdout + first.stderr
-    for line in ("postgres ", "prometheus ", "alertmanager ", "migrations ", "api "):
+    for line in ("postgres ", "prometheus ", "notices ", "alertmanager ", "migrations ", "api "):
         assert line in first.stdout
     assert "`just load`" in first.stdout
     bundle = native.bundle
@@ -354,7 +354,7 @@ def test_a_span_is_stored_and_becomes_metrics_of_its_run(store: str, tmp_path: P
         metrics_port = free_ports(1)[0]
         part = parts.jaeger_part(bundle, tools.find("jaeger"), metrics_port)
         scraped = f"{HOST}:{metrics_port}"
-    parts.write_targets(bundle, store, scraped)
+    parts.write_targets(bundle, store, scraped, free_ports(1)[0])
     trace_id = secrets.token_hex(16)
 
     with (

@@ -31,7 +31,7 @@ ENDING = {*JOBS, "k6"}
 GIBIBYTES_2 = 2048
 MONITORING = PROJECT / "observability"
 # What the images have: none of these commands needs a shell.
-PROBES = {"pg_isready", "promtool", "amtool", "/tempo", "wget"}
+PROBES = {"pg_isready", "promtool", "amtool", "/tempo", "wget", "python"}
 
 
 def read(path: Path) -> Any:
@@ -432,10 +432,11 @@ def checked(*command: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.bundle
 def test_alertmanager_accepts_its_configuration(tmp_path: Path) -> None:
     amtool = tools.find("amtool")
+    file = parts.ALERTMANAGER_FOLDER / "alertmanager.yml"
     broken = tmp_path / "alertmanager.yml"
-    broken.write_text(parts.ALERTMANAGER_FILE.read_text().replace("receiver: shown", "receiver: x"))
+    broken.write_text(file.read_text().replace("receiver: shown", "receiver: x"))
 
-    assert checked(amtool, "check-config", parts.ALERTMANAGER_FILE).returncode == 0
+    assert checked(amtool, "check-config", file).returncode == 0
     assert checked(amtool, "check-config", broken).returncode != 0
 
 

@@ -1,14 +1,7 @@
 """Known series in, known numbers out: every expression through the real promtool."""
 
-import subprocess
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
-
 import pytest
-import yaml
 
-from observability.native.tools import find
 from observability.queries import course, history, totals
 from observability.queries.names import (
     ENDED,
@@ -21,13 +14,25 @@ from observability.queries.names import (
     Side,
     by_operation,
 )
+from tests.promtool import (
+    AT,
+    JAEGER,
+    OTHER,
+    RUN,
+    TEMPO,
+    Samples,
+    Series,
+    asked,
+    client_seconds,
+    errors,
+    hold,
+    mark,
+    requests,
+    span_metric,
+)
 
 pytestmark = pytest.mark.bundle
 
-RUN = "20261123-053249-load"
-OTHER = "20261123-053250-stress"
-# Samples are 5 s apart; a run of some samples is asked for well after its end.
-AT = "20m"
 WINDOW = "30m"
 OF = Of(RUN, WINDOW)
 OF_OTHER = Of(OTHER, WINDOW)
@@ -37,108 +42,16 @@ NINETY_BELOW_1 = "{{schema:0 count:90 sum:67.5 buckets:[90] offset:0}}"
 TEN_FROM_1_TO_2 = "{{schema:0 count:10 sum:15 buckets:[10] offset:1}}"
 P95_OF_BOTH = 2**0.5
 
-Series = Mapping[str, str]
-Samples = Mapping[str, float]
+
+def gives(series: Series, expression: str, expected: Samples, at: str = AT) -> None:
+    hold(series, [(expression, expected, at)])
 
 
-class Check(Protocol):
-    def __call__(
-        self, series: Series, expression: str, expected: Samples, at: str = AT
-    ) -> subprocess.CompletedProcess[str]: ...
-
-
-class Gives(Protocol):
-    def __call__(
-        self, series: Series, expression: str, expected: Samples, at: str = AT
-    ) -> None: ...
-
-
-@pytest.fixture(scope="session")
-def promtool() -> Path:
-    return find("promtool")
-
-
-@pytest.fixture
-def check(promtool: Path, tmp_path: Path) -> Check:
-    """Run a unit test of an expression: series by name, the samples expected by their labels."""
-
-    def run_check(
-        series: Series, expression: str, expected: Samples, at: str = AT
-    ) -> subprocess.CompletedProcess[str]:
-        unit = {
-            "evaluation_interval": "5s",
-            "fuzzy_compare": True,
-            "tests": [
-                {
-                    "interval": "5s",
-                    "input_series": [
-                        {"series": name, "values": values} for name, values in series.items()
-                    ],
-                    "promql_expr_test": [
-                        {
-                            "expr": f"round({expression}, 0.000001)",
-                            "eval_time": at,
-                            "exp_samples": [
-                                {"labels": labels, "value": round(value, 6)}
-                                for labels, value in expected.items()
-                            ],
-                        }
-                    ],
-                }
-            ],
-        }
-        file = tmp_path / "unit.yml"
-        file.write_text(yaml.safe_dump(unit, sort_keys=False))
-        return subprocess.run(
-            [promtool, "test", "rules", file], capture_output=True, text=True, check=False
-        )
-
-    return run_check
-
-
-@pytest.fixture
-def gives(check: Check) -> Gives:
-    def gives(series: Series, expression: str, expected: Samples, at: str = AT) -> None:
-        outcome = check(series, expression, expected, at)
-        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-
-    return gives
-
-
-def requests(name: str, run: str = RUN, *, failed: bool = False, status: int = 200) -> str:
-    ok = "false" if failed else "true"
-    return (
-        f'k6_http_reqs_total{{testid="{run}",name="{name}",scenario="load",'
-        f'status="{status}",expected_response="{ok}"}}'
-    )
-
-
-def client_seconds(name: str, run: str = RUN, scenario: str = "load") -> str:
-    labels = f'testid="{run}",name="{name}",scenario="{scenario}"'
-    return f"k6_http_req_duration_seconds{{{labels}}}"
-
-
-TEMPO = "traces_spanmetrics_latency"
-JAEGER = "traces_spanmetrics_duration_seconds"
-
-
-def span_metric(metric: str, operation: str, run: str = RUN, **labels: str | Side) -> str:
-    named = {
-        "clinic_operation": operation,
-        "k6_test_run_id": run,
-        "k6_scenario": "load",
-        "span_kind": Side.SERVER,
-        "http_response_status_code": "200",
-    } | labels
-    inside = ",".join(f'{label}="{value}"' for label, value in named.items() if value)
-    return f"{metric}{{{inside}}}"
-
-
-def test_promtool_refuses_a_wrong_number(check: Check) -> None:
+def test_promtool_refuses_a_wrong_number() -> None:
     """Without this the other tests could pass for nothing."""
     series = {requests("GET /owners"): "10 20 stale"}
 
-    outcome = check(series, totals.all_requests(OF), {"{}": 21})
+    outcome = asked(series, [(totals.all_requests(OF), {"{}": 21}, AT)])
 
     assert outcome.returncode != 0
     assert "got" in outcome.stdout + outcome.stderr
@@ -153,13 +66,13 @@ FAILED_RUN = {
 }
 
 
-def test_the_failed_share_is_that_of_requests(gives: Gives) -> None:
+def test_the_failed_share_is_that_of_requests() -> None:
     gives(FAILED_RUN, totals.all_failed_share(OF), {"{}": 15 / 1020})
 
     assert round(15 / 1020 * 100, 2) == 1.47
 
 
-def test_the_common_dashboards_show_a_third_of_it(gives: Gives) -> None:
+def test_the_common_dashboards_show_a_third_of_it() -> None:
     """Each series of k6's rate is 0 or 1, so that their mean counts series, not requests."""
     rates = {
         name.replace("k6_http_reqs_total", "k6_http_req_failed_rate"): str(int("false" in name))
@@ -172,7 +85,7 @@ def test_the_common_dashboards_show_a_third_of_it(gives: Gives) -> None:
     assert round(1 / SERIES * 100, 2) == 0.49
 
 
-def test_an_operation_without_failures_has_a_share_of_zero(gives: Gives) -> None:
+def test_an_operation_without_failures_has_a_share_of_zero() -> None:
     series = {
         requests("GET /owners"): "40 99 stale",
         requests("POST /owners"): "40 150 stale",
@@ -186,7 +99,7 @@ def test_an_operation_without_failures_has_a_share_of_zero(gives: Gives) -> None
     )
 
 
-def test_a_run_without_failures_has_a_share_of_zero(gives: Gives) -> None:
+def test_a_run_without_failures_has_a_share_of_zero() -> None:
     gives({requests("GET /owners"): "9"}, totals.all_failed_share(OF), {"{}": 0})
 
 
@@ -194,28 +107,28 @@ def test_a_run_without_failures_has_a_share_of_zero(gives: Gives) -> None:
 PUSHES_OF_417 = "101 151 201 251 301 351 401 417 stale"
 
 
-def test_a_total_counts_the_first_push(gives: Gives) -> None:
+def test_a_total_counts_the_first_push() -> None:
     series = {requests("GET /owners"): PUSHES_OF_417}
 
     gives(series, totals.requests(OF), {'{name="GET /owners"}': 417})
     gives(series, totals.all_requests(OF), {"{}": 417})
 
 
-def test_increase_would_lose_the_first_push(gives: Gives) -> None:
+def test_increase_would_lose_the_first_push() -> None:
     """Over exactly the run's samples, so that nothing is extrapolated."""
     series = {requests("GET /owners"): PUSHES_OF_417}
 
     gives(series, "round(sum(increase(k6_http_reqs_total[35001ms] @ 35)))", {"{}": 316})
 
 
-def test_a_counter_pushed_once_counts(gives: Gives) -> None:
+def test_a_counter_pushed_once_counts() -> None:
     series = {requests("GET /owners"): "20 stale"}
 
     gives(series, totals.requests(OF), {'{name="GET /owners"}': 20})
     gives(series, f"sum(increase(k6_http_reqs_total[{WINDOW}]))", {})
 
 
-def test_two_runs_that_overlap_stay_apart(gives: Gives) -> None:
+def test_two_runs_that_overlap_stay_apart() -> None:
     series = {
         requests("GET /owners"): "10 20 30 stale",
         requests("GET /owners", OTHER): "_ 500 900 1300 stale",
@@ -235,7 +148,7 @@ def test_two_runs_that_overlap_stay_apart(gives: Gives) -> None:
     gives(series, totals.all_client_quantile(0.95, OF_OTHER), {"{}": 2**0.95})
 
 
-def test_a_percentile_is_of_all_scenarios_at_once(gives: Gives) -> None:
+def test_a_percentile_is_of_all_scenarios_at_once() -> None:
     series = {
         client_seconds("GET /owners", scenario="browse"): f"{NINETY_BELOW_1} stale",
         client_seconds("GET /owners", scenario="book"): f"{TEN_FROM_1_TO_2} stale",
@@ -247,20 +160,20 @@ def test_a_percentile_is_of_all_scenarios_at_once(gives: Gives) -> None:
     gives(series, of_all, {"{}": P95_OF_BOTH})
 
 
-def test_the_mean_of_percentiles_is_no_percentile(check: Check) -> None:
+def test_the_mean_of_percentiles_is_no_percentile() -> None:
     series = {
         client_seconds("GET /owners", scenario="browse"): NINETY_BELOW_1,
         client_seconds("GET /owners", scenario="book"): TEN_FROM_1_TO_2,
     }
     each = f"last_over_time(k6_http_req_duration_seconds[{WINDOW}])"
 
-    outcome = check(series, f"avg(histogram_quantile(0.95, {each}))", {"{}": P95_OF_BOTH})
+    outcome = asked(series, [(f"avg(histogram_quantile(0.95, {each}))", {"{}": P95_OF_BOTH}, AT)])
 
     assert outcome.returncode != 0
 
 
 @pytest.mark.parametrize("metric", [TEMPO, JAEGER])
-def test_either_stores_spans_give_the_same_percentile(gives: Gives, metric: str) -> None:
+def test_either_stores_spans_give_the_same_percentile(metric: str) -> None:
     """A generator's series go on at their last value after a run; Tempo's also has classic ones."""
     series = {
         span_metric(metric, "POST /owners"): f"{NINETY_BELOW_1}x3",
@@ -279,7 +192,7 @@ def test_either_stores_spans_give_the_same_percentile(gives: Gives, metric: str)
     gives(series, totals.all_span_quantile(0.95, Side.SERVER, OF), {"{}": P95_OF_BOTH})
 
 
-def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
+def test_spans_are_counted_by_side_and_operation() -> None:
     calls = SPAN_CALLS
     series = {
         span_metric(calls, "POST /owners"): "3 60x3",
@@ -298,7 +211,7 @@ def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
     gives(series, totals.all_spans(Side.DATABASE, OF), {"{}": 59})
 
 
-def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
+def test_failed_statuses_are_those_from_400() -> None:
     calls = SPAN_CALLS
     series = {
         span_metric(calls, "POST /owners", http_response_status_code="201"): "60",
@@ -315,14 +228,14 @@ def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
     )
 
 
-def test_the_readiness_check_before_the_load_is_no_request_of_it(gives: Gives) -> None:
+def test_the_readiness_check_before_the_load_is_no_request_of_it() -> None:
     ready = f'k6_http_reqs_total{{testid="{RUN}",name="GET /readyz",expected_response="true"}}'
     series = {ready: "1 stale", requests("GET /owners"): "5 stale"}
 
     gives(series, totals.requests(OF), {'{name="GET /owners"}': 5})
 
 
-def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
+def test_unanswered_requests_are_those_without_a_status() -> None:
     series = {
         requests("GET /owners"): "50 stale",
         requests("GET /owners", failed=True, status=0): "3 stale",
@@ -330,12 +243,6 @@ def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
     }
 
     gives(series, totals.unanswered_requests(OF), {"{}": 3})
-
-
-def mark(mark: str, run: str = RUN, profile: str = "load", /, **labels: str) -> str:
-    named = {"testid": run, "profile": profile, "journey": "book"} | labels
-    inside = ",".join(f'{label}="{value}"' for label, value in named.items())
-    return f"{mark}{{{inside}}}"
 
 
 def of(run: str, profile: str) -> str:
@@ -361,22 +268,22 @@ LOAD = of(RUN, "load")
 STRESS = of(OTHER, "stress")
 
 
-def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end(gives: Gives) -> None:
+def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end() -> None:
     gives(MARKED_RUNS, totals.started(OF), {"{}": 100})
     gives(MARKED_RUNS, totals.ended(OF), {"{}": 163.5})
     gives(MARKED_RUNS, history.runs(WINDOW), {LOAD: 100, STRESS: 200})
     gives(MARKED_RUNS, history.seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
 
 
-def test_a_run_held_when_it_held_on_every_generator(gives: Gives) -> None:
+def test_a_run_held_when_it_held_on_every_generator() -> None:
     gives(MARKED_RUNS, history.held(WINDOW), {LOAD: 0, STRESS: 1})
 
 
-def test_a_run_that_ended_before_its_time_was_broken_off(gives: Gives) -> None:
+def test_a_run_that_ended_before_its_time_was_broken_off() -> None:
     gives(MARKED_RUNS, history.broken_off(WINDOW), {STRESS: 40})
 
 
-def test_a_run_that_is_still_on_has_no_end_and_no_verdict(gives: Gives) -> None:
+def test_a_run_that_is_still_on_has_no_end_and_no_verdict() -> None:
     series = {mark(STARTED): "100 _x300", mark(PLANNED): "60 _x300"}
 
     gives(series, history.runs(WINDOW), {LOAD: 100})
@@ -389,7 +296,7 @@ def test_a_run_that_is_still_on_has_no_end_and_no_verdict(gives: Gives) -> None:
         gives(series, expression, {})
 
 
-def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> None:
+def test_the_thresholds_that_some_generator_crossed_are_listed() -> None:
     def threshold(metric: str, instance: str, run: str = RUN) -> str:
         named = {"metric": metric, "threshold": "p(95)<300", "instance": instance}
         return mark(THRESHOLD_HELD, run, **named)
@@ -408,7 +315,7 @@ def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> 
     )
 
 
-def test_dropped_iterations_are_summed(gives: Gives) -> None:
+def test_dropped_iterations_are_summed() -> None:
     name = "k6_dropped_iterations_total"
     series = {
         f'{name}{{testid="{RUN}",scenario="a"}}': "3 8 stale",
@@ -419,7 +326,7 @@ def test_dropped_iterations_are_summed(gives: Gives) -> None:
     gives(series, totals.dropped_iterations(OF), {"{}": 10})
 
 
-def test_client_and_server_meet_under_one_label(gives: Gives) -> None:
+def test_client_and_server_meet_under_one_label() -> None:
     series = {
         requests("GET /owners"): "5 stale",
         span_metric(SPAN_CALLS, "GET /owners"): "5",
@@ -430,7 +337,7 @@ def test_client_and_server_meet_under_one_label(gives: Gives) -> None:
     gives(series, f"{client} - on (operation) {server}", {'{operation="GET /owners"}': 0})
 
 
-def test_a_dashboards_variables_stand_where_the_values_would(gives: Gives) -> None:
+def test_a_dashboards_variables_stand_where_the_values_would() -> None:
     expression = totals.all_requests(Of("$testid", "$__range", "$scenario"))
 
     assert 'testid="$testid"' in expression
@@ -440,7 +347,7 @@ def test_a_dashboards_variables_stand_where_the_values_would(gives: Gives) -> No
     gives({requests("GET /owners"): "5 stale"}, filled, {"{}": 5})
 
 
-def test_an_id_cannot_leave_its_quotes(gives: Gives) -> None:
+def test_an_id_cannot_leave_its_quotes() -> None:
     hostile = 'x"} or vector(7) or {testid="\\'
 
     gives({requests("GET /owners"): "5"}, totals.all_requests(Of(hostile, WINDOW)), {})
@@ -449,17 +356,12 @@ def test_an_id_cannot_leave_its_quotes(gives: Gives) -> None:
 # The spans of a run over time
 
 
-def errors(kind: str, operation: str = "POST /owners") -> str:
-    labels = f'testid="{RUN}",scenario="load",operation="{operation}",kind="{kind}"'
-    return f"k6_errors_total{{{labels}}}"
-
-
 def at_each_push(expression: str, pushes: int) -> str:
     """Add up an expression over the first pushes of a run, 5 s apart."""
     return f"sum_over_time(({expression})[{pushes * 5}s:5s] @ {(pushes - 1) * 5})"
 
 
-def test_the_spans_of_a_run_add_up_to_its_total(gives: Gives) -> None:
+def test_the_spans_of_a_run_add_up_to_its_total() -> None:
     """The first push is the first span's, which a rate would leave out."""
     series = {requests("GET /owners"): PUSHES_OF_417, requests("POST /owners"): "_ _ 7 9 stale"}
     rate = course.all_request_rate(OF, "5s")
@@ -474,15 +376,13 @@ def test_the_spans_of_a_run_add_up_to_its_total(gives: Gives) -> None:
 OWNERS = '{name="GET /owners"}'
 
 
-def test_a_run_of_twenty_seconds_has_its_whole_course(gives: Gives) -> None:
+def test_a_run_of_twenty_seconds_has_its_whole_course() -> None:
     series = {requests("GET /owners"): "25 50 75 100 stale"}
 
     gives(series, at_each_push(f"{course.all_request_rate(OF, '5s')} * 5", 4), {"{}": 100})
 
 
-def test_failures_over_time_are_zero_where_none_failed_and_absent_without_requests(
-    gives: Gives,
-) -> None:
+def test_failures_over_time_are_zero_where_none_failed_and_absent_without_requests() -> None:
     series = {
         requests("GET /owners"): "40 80 80 160 stale",
         requests("GET /owners", failed=True, status=503): "_ 10 10 10 stale",
@@ -497,7 +397,7 @@ def test_failures_over_time_are_zero_where_none_failed_and_absent_without_reques
     gives(series, rate, {"{}": 2}, at="5s")
 
 
-def test_errors_over_time_are_told_apart_by_kind(gives: Gives) -> None:
+def test_errors_over_time_are_told_apart_by_kind() -> None:
     series = {errors("status"): "_ 5 10 stale", errors("timeout", "GET /owners"): "_ _ 3 stale"}
 
     gives(
@@ -521,7 +421,7 @@ HUNDRED = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
 TWO_HUNDRED = "{{schema:0 count:200 sum:225 buckets:[100 100] offset:0}}"
 
 
-def test_a_percentile_over_time_is_of_what_was_added(gives: Gives) -> None:
+def test_a_percentile_over_time_is_of_what_was_added() -> None:
     span = span_metric(TEMPO, "GET /owners")
     series = {client_seconds("GET /owners"): f"{HUNDRED} {TWO_HUNDRED} stale", span: HUNDRED}
     client, by_name = (
@@ -552,7 +452,7 @@ THREE_SIDES = {
 }
 
 
-def test_the_time_of_a_request_is_shared_out_among_the_sides(gives: Gives) -> None:
+def test_the_time_of_a_request_is_shared_out_among_the_sides() -> None:
     operation = '{operation="GET /owners"}'
 
     gives(THREE_SIDES, totals.share_of_client_time(Side.SERVER, OF), {operation: 0.75})
@@ -564,7 +464,7 @@ def test_the_time_of_a_request_is_shared_out_among_the_sides(gives: Gives) -> No
     gives(THREE_SIDES, course.mean_in_database(OF, "5s"), {}, at="60s")
 
 
-def test_virtual_users_are_those_of_all_generators(gives: Gives) -> None:
+def test_virtual_users_are_those_of_all_generators() -> None:
     series = {
         f'k6_vus{{testid="{RUN}",instance="a"}}': "3 5 stale",
         f'k6_vus{{testid="{RUN}",instance="b"}}': "1 2 stale",
@@ -575,7 +475,7 @@ def test_virtual_users_are_those_of_all_generators(gives: Gives) -> None:
     gives(series, course.virtual_users(OF, "5s"), {}, at="60s")
 
 
-def test_rows_written_are_the_inserts_that_did_not_fail(gives: Gives) -> None:
+def test_rows_written_are_the_inserts_that_did_not_fail() -> None:
     def statement(name: str, status: str = "STATUS_CODE_UNSET", run: str = RUN) -> str:
         kind = {"span_kind": Side.DATABASE, "http_response_status_code": ""}
         return span_metric(
@@ -596,7 +496,7 @@ def test_rows_written_are_the_inserts_that_did_not_fail(gives: Gives) -> None:
     gives(series, totals.rows_written(OF), {"{}": 43})
 
 
-def test_only_the_scenarios_asked_for_count(gives: Gives) -> None:
+def test_only_the_scenarios_asked_for_count() -> None:
     browse = requests("GET /owners").replace('scenario="load"', 'scenario="browse"')
     series = {requests("GET /owners"): "5 stale", browse: "8 stale"}
 
@@ -604,7 +504,7 @@ def test_only_the_scenarios_asked_for_count(gives: Gives) -> None:
     gives(series, totals.all_requests(Of(RUN, WINDOW, "browse")), {"{}": 8})
 
 
-def test_each_run_has_its_numbers_in_the_list(gives: Gives) -> None:
+def test_each_run_has_its_numbers_in_the_list() -> None:
     series = FAILED_RUN | {
         requests("GET /owners", OTHER): "9 stale",
         client_seconds("GET /owners", OTHER): f"{HUNDRED} stale",

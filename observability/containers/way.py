@@ -40,6 +40,7 @@ class Containers:
             "postgres": f"127.0.0.1:{self.bundle.postgres_port}",
             "prometheus": self.bundle.prometheus_url,
             "tempo": self.bundle.traces_url,
+            "notices": "`just logs notices`",
             "alertmanager": self.bundle.alertmanager_url,
             "grafana": self.bundle.grafana_url,
             "api": self.bundle.api_url,

@@ -19,7 +19,7 @@ from observability.native.programs import say
 
 OBSERVABILITY = PROJECT / "observability"
 PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
-ALERTMANAGER_FILE = OBSERVABILITY / "alertmanager" / "alertmanager.yml"
+ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
 GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 READY_TIMEOUT = 3
 
@@ -35,6 +35,7 @@ class Part:
     """A URL that answers 200 when the part is ready, or postgresql:PORT."""
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    folder: str = str(PROJECT)
     user: str = ""
     stop_signal: str = "TERM"
     stop_seconds: int = 15
@@ -75,16 +76,19 @@ def assemble(bundle: Bundle) -> list[Part]:
     prometheus = tools.find("prometheus")
     traces, scraped = trace_store(bundle)
     alertmanager = tools.find("alertmanager")
+    notices_port = ports.free()
     grafana = tools.find_on_path("grafana")
     parts = [
         postgres_part(bundle),
         prometheus_part(bundle, prometheus),
         traces,
+        notices_part(bundle, notices_port),
         alertmanager_part(bundle, alertmanager),
         *([grafana_part(bundle, grafana)] if grafana else []),
         api_part(bundle),
     ]
-    write_targets(bundle, traces.name, scraped)
+    write_targets(bundle, traces.name, scraped, notices_port)
+    write_alertmanager_config(bundle, notices_port)
     return parts
 
 
@@ -106,7 +110,7 @@ def prometheus_config(bundle: Bundle) -> Path:
     return bundle.state / "prometheus" / "config" / "prometheus.yml"
 
 
-def write_targets(bundle: Bundle, store: str, scraped: str) -> None:
+def write_targets(bundle: Bundle, store: str, scraped: str, notices_port: int) -> None:
     """Set the repository's own files beside the native targets: Prometheus expands no variables."""
     folder = prometheus_config(bundle).parent
     shutil.rmtree(folder, ignore_errors=True)
@@ -117,6 +121,7 @@ def write_targets(bundle: Bundle, store: str, scraped: str) -> None:
         "prometheus": {"prometheus": f"{HOST}:{bundle.prometheus_port}"},
         "traces": {store: scraped},
         "alertmanager": {"alertmanager": f"{HOST}:{bundle.alertmanager_port}"},
+        "notices": {"notices": f"{HOST}:{notices_port}"},
     }
     for file, addresses in targets.items():
         groups = [
@@ -203,6 +208,42 @@ def jaeger_part(bundle: Bundle, program: Path, metrics_port: int) -> Part:
     )
 
 
+def notices_file(bundle: Bundle) -> Path:
+    return bundle.state / "alerts" / "notices.jsonl"
+
+
+def notices_part(bundle: Bundle, port: int) -> Part:
+    return Part(
+        "notices",
+        installed("vet-clinic"),
+        str(notices_file(bundle)),
+        f"http://{HOST}:{port}/healthz",
+        (sys.executable, "-m", "observability.notices.receiver"),
+        {
+            "NOTICES_FILE": str(notices_file(bundle)),
+            "NOTICES_HOST": HOST,
+            "NOTICES_PORT": str(port),
+        },
+    )
+
+
+def alertmanager_config(bundle: Bundle) -> Path:
+    """Say where the repository's configuration stands beside the address of the notices."""
+    return bundle.state / "alertmanager" / "config" / "alertmanager.yml"
+
+
+def write_alertmanager_config(bundle: Bundle, notices_port: int) -> None:
+    """Set the repository's own files beside the native address: Alertmanager expands nothing."""
+    folder = alertmanager_config(bundle).parent
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file in ALERTMANAGER_FOLDER.iterdir():
+        (folder / file.name).symlink_to(file)
+    address = folder / "notices-url"
+    address.unlink()
+    address.write_text(f"http://{HOST}:{notices_port}/\n")
+
+
 def alertmanager_part(bundle: Bundle, program: Path) -> Part:
     return Part(
         "alertmanager",
@@ -211,12 +252,13 @@ def alertmanager_part(bundle: Bundle, program: Path) -> Part:
         f"{bundle.alertmanager_url}/-/ready",
         (
             str(program),
-            f"--config.file={ALERTMANAGER_FILE}",
-            f"--storage.path={bundle.state / 'alertmanager'}",
+            f"--config.file={alertmanager_config(bundle)}",
+            f"--storage.path={bundle.state / 'alertmanager' / 'data'}",
             f"--web.listen-address={HOST}:{bundle.alertmanager_port}",
             "--cluster.listen-address=",
         ),
         {"GOMEMLIMIT": "100MiB"},
+        folder=str(alertmanager_config(bundle).parent),  # whence it reads the files it names
     )
 
 

@@ -137,7 +137,7 @@ class Supervisor:
         return section(
             f"program:{part.name}",
             command=shlex.join(part.command),
-            directory=str(PROJECT),
+            directory=part.folder,
             environment=pairs,
             autostart="false",
             autorestart="unexpected",

@@ -51,7 +51,7 @@ def error_rate(of: Of, each: str) -> str:
 def client_quantile(quantile: float, of: Of, each: str) -> str:
     """Give a quantile of the seconds a request took k6, for each operation."""
     added = _added(of.k6(CLIENT_SECONDS), of, each, CLIENT_LABEL)
-    return f"histogram_quantile({quantile}, {added})"
+    return _quantile(quantile, added)
 
 
 def client_mean(of: Of, each: str) -> str:
@@ -61,18 +61,18 @@ def client_mean(of: Of, each: str) -> str:
 
 def all_client_quantile(quantile: float, of: Of, each: str) -> str:
     """Give a quantile of the seconds any request took k6."""
-    return f"histogram_quantile({quantile}, {_added(of.k6(CLIENT_SECONDS), of, each)})"
+    return _quantile(quantile, _added(of.k6(CLIENT_SECONDS), of, each))
 
 
 def span_quantile(quantile: float, side: Side, of: Of, each: str) -> str:
     """Give a quantile of the seconds spans took on one side, for each operation."""
     added = _added(of.spans(SPAN_SECONDS, side), of, each, SPAN_LABEL)
-    return f"histogram_quantile({quantile}, {added})"
+    return _quantile(quantile, added)
 
 
 def all_span_quantile(quantile: float, side: Side, of: Of, each: str) -> str:
     """Give a quantile of the seconds any span took on one side."""
-    return f"histogram_quantile({quantile}, {_added(of.spans(SPAN_SECONDS, side), of, each)})"
+    return _quantile(quantile, _added(of.spans(SPAN_SECONDS, side), of, each))
 
 
 def mean_outside_server(of: Of, each: str) -> str:
@@ -110,6 +110,11 @@ def _added(selector: str, of: Of, each: str, label: str = "") -> str:
     now = f"sum{by} (last_over_time({selector}[{of.window}]))"
     before = f"sum{by} (last_over_time({selector}[{of.window}] offset {each}))"
     return f"({now} - {before} or {now})"
+
+
+def _quantile(quantile: float, added: str) -> str:
+    """Give a quantile where something was added: of nothing it would be no number."""
+    return f"histogram_quantile({quantile}, {added}) >= 0"
 
 
 def _per_second(added: str, each: str) -> str:

@@ -6,6 +6,10 @@ from enum import StrEnum
 
 SERVICE = "clinic"
 
+# How far back Prometheus keeps series. A run's series are its own, so looking back that far finds
+# all of it up to the time of asking, and nothing else.
+KEPT = "15d"
+
 # Tempo's generator and Jaeger's connector name the same histogram of seconds differently.
 SPAN_SECONDS = "traces_spanmetrics_(latency|duration_seconds)"
 SPAN_CALLS = "traces_spanmetrics_calls_total"
@@ -44,11 +48,11 @@ class Of:
 
     def k6(self, metric: str, only: str = "") -> str:
         """Choose the series of a metric that k6 pushed of the run's load."""
-        return self._chosen(metric, "testid", "scenario", _joined(self._among(CLIENT_LABEL), only))
+        return self._chosen(metric, "testid", "scenario", joined(self._among(CLIENT_LABEL), only))
 
     def spans(self, metric: str, side: Side, only: str = "") -> str:
         """Choose the series that the trace store made of the run's spans on one side."""
-        of_side = _joined(f"span_kind={quoted(side)}", self._among(SPAN_LABEL), only)
+        of_side = joined(f"span_kind={quoted(side)}", self._among(SPAN_LABEL), only)
         return self._chosen(metric, "k6_test_run_id", "k6_scenario", of_side)
 
     def _among(self, label: str) -> str:
@@ -60,7 +64,7 @@ class Of:
     def _chosen(self, metric: str, run: str, scenario: str, only: str) -> str:
         """Choose by a regular expression of names where the metric has several."""
         named = f"__name__=~{quoted(metric)}" if "|" in metric else ""
-        matchers = _joined(
+        matchers = joined(
             named, f"{run}={quoted(self.run)}", f"{scenario}=~{quoted(self.scenarios)}", only
         )
         return f"{{{matchers}}}" if named else f"{metric}{{{matchers}}}"
@@ -71,7 +75,7 @@ def _literal(text: str) -> str:
     return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text)
 
 
-def _joined(*matchers: str) -> str:
+def joined(*matchers: str) -> str:
     return ",".join(filter(None, matchers))
 
 

@@ -30,6 +30,8 @@ UNANSWERED = 'status="0"'
 CREATED = 'status="201"'
 WROTE = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
+PUSH_SECONDS = 5
+
 
 # As k6 marks it
 
@@ -42,6 +44,12 @@ def started(of: Of) -> str:
 def ended(of: Of) -> str:
     """Give the time at which a run's last generator ended its load, in seconds since 1970."""
     return f"max({_marked(ENDED, of)})"
+
+
+def seconds(of: Of) -> str:
+    """Give how long a run's load lasted; up to k6's last push where it has not ended."""
+    pushes = f"max(count_over_time(k6_vus{{testid={quoted(of.run)}}}[{of.window}]))"
+    return f"({ended(of)} - {started(of)} or {PUSH_SECONDS} * {pushes})"
 
 
 def kind(of: Of) -> str:
@@ -96,6 +104,16 @@ def all_requests(of: Of) -> str:
     return f"sum({_requests(of)})"
 
 
+def rate(of: Of) -> str:
+    """Give the requests a second for each operation, over the whole run."""
+    return f"{requests(of)} / on () group_left () {seconds(of)}"
+
+
+def all_rate(of: Of) -> str:
+    """Give the requests a second, over the whole run."""
+    return f"{all_requests(of)} / {seconds(of)}"
+
+
 def unanswered_requests(of: Of) -> str:
     """Count the requests to which no answer came: the server need not have seen them."""
     return f"sum({_requests(of, UNANSWERED)})"
@@ -110,13 +128,13 @@ def failed_share(of: Of) -> str:
     """Give the failed share of requests, 0 to 1, for each operation."""
     total = requests(of)
     failed = f"sum by ({CLIENT_LABEL}) ({_requests(of, FAILED)})"
-    return f"({failed} or 0 * {total}) / {total}"
+    return f"({failed} or 0 * {total}) / ({total} > 0)"
 
 
 def all_failed_share(of: Of) -> str:
     """Give the failed share of all requests, 0 to 1."""
     total = all_requests(of)
-    return f"(sum({_requests(of, FAILED)}) or 0 * {total}) / {total}"
+    return f"(sum({_requests(of, FAILED)}) or 0 * {total}) / ({total} > 0)"
 
 
 def client_quantile(quantile: float, of: Of) -> str:
@@ -175,6 +193,13 @@ def spans(side: Side, of: Of) -> str:
     return f"sum by ({SPAN_LABEL}) ({_span_calls(side, of)})"
 
 
+def slow(left: int, of: Of) -> str:
+    """Give the milliseconds that some `left` of a run's requests took the server at least."""
+    quantile = f"scalar(clamp_min(1 - {left} / {all_spans(Side.SERVER, of)}, 0))"
+    seconds_of_all = f"sum({_span_seconds(Side.SERVER, of)})"
+    return f"1000 * histogram_quantile({quantile}, {seconds_of_all}) >= 0 or vector(0)"
+
+
 def all_spans(side: Side, of: Of) -> str:
     """Count a run's spans on one side."""
     return f"sum({_span_calls(side, of)})"
@@ -183,6 +208,20 @@ def all_spans(side: Side, of: Of) -> str:
 def rows_written(of: Of) -> str:
     """Count the rows that a run's requests added to the clinic, from the database's spans."""
     return f"sum({_span_calls(Side.DATABASE, of, WROTE)})"
+
+
+def untraced(of: Of) -> str:
+    """Count the answered requests that have no stored span of the server."""
+    none = f"0 * {all_requests(of)}"
+    unanswered = f"({unanswered_requests(of)} or {none})"
+    stored = f"({all_spans(Side.SERVER, of)} or {none})"
+    return f"clamp_min({all_requests(of)} - {unanswered} - {stored}, 0)"
+
+
+def unwritten(of: Of) -> str:
+    """Count the promised rows, those of a 201, whose statement is not among the spans."""
+    none = f"0 * {all_requests(of)}"
+    return f"clamp_min(({created(of)} or {none}) - ({rows_written(of)} or {none}), 0)"
 
 
 def failed_statuses(of: Of) -> str:
@@ -213,3 +252,11 @@ def _span_seconds(side: Side, of: Of) -> str:
 
 def _span_calls(side: Side, of: Of, only: str = "") -> str:
     return f"last_over_time({of.spans(SPAN_CALLS, side, only)}[{of.window}])"
+
+
+# One run beside another
+
+
+def change(ours: str, theirs: str) -> str:
+    """Give how much more one expression is than the other, as a share of the other."""
+    return f"({ours} - {theirs}) / ({theirs} > 0)"

@@ -5,15 +5,21 @@ from observability.queries.names import quoted
 SHOWN = "select(span.clinic.operation, span.http.response.status_code)"
 
 
-def slow(run: str, over: str, operation: str = "") -> str:
+def slow(run: str, over: str, scenarios: str = "", operation: str = "") -> str:
     """Find the requests of a run that took the server as long as `over`, such as `60ms`."""
     of_operation = f" && span.clinic.operation = {quoted(operation)}" if operation else ""
-    return f"{{ {_server_span(run)}{of_operation} && duration >= {over} }} | {SHOWN}"
+    return f"{{ {_server_span(run, scenarios)}{of_operation} && duration >= {over} }} | {SHOWN}"
 
 
-def failed(run: str) -> str:
+def failed(run: str, scenarios: str = "") -> str:
     """Find the requests of a run that the server answered with 400 or more."""
-    return f"{{ {_server_span(run)} && span.http.response.status_code >= 400 }} | {SHOWN}"
+    status = "span.http.response.status_code >= 400"
+    return f"{{ {_server_span(run, scenarios)} && {status} }} | {SHOWN}"
+
+
+def of_operation(run: str, operation: str) -> str:
+    """Find the requests of a run for one operation."""
+    return f"{{ {_server_span(run)} && span.clinic.operation = {quoted(operation)} }} | {SHOWN}"
 
 
 def with_prefix(prefix: str) -> str:
@@ -21,5 +27,6 @@ def with_prefix(prefix: str) -> str:
     return f"{{ trace:id =~ {quoted(prefix + '.*')} }}"
 
 
-def _server_span(run: str) -> str:
-    return f"span.k6.test_run_id = {quoted(run)} && kind = server"
+def _server_span(run: str, scenarios: str = "") -> str:
+    of_scenarios = f" && span.k6.scenario =~ {quoted(scenarios)}" if scenarios else ""
+    return f"span.k6.test_run_id = {quoted(run)} && kind = server{of_scenarios}"

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from observability.bundle import Bundle
+from observability.dashboards import links
 from observability.queries import totals
 from observability.queries.names import Of, Side
 from observability.runs import findings, numbers, page, record, table, terminal, traces
@@ -50,6 +51,10 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
     of_run = with_what_was_known(of_run, environment)
     show_traces(console, of_run)
     say_written(console, [page.write(of_run), of_run.save()])
+    if there := links.page_of(
+        bundle.grafana_url, of_run.run, of_run.period.started, of_run.period.ended
+    ):
+        console.print(Text(f"In Grafana: {there}"), soft_wrap=True)
 
 
 def read(console: Console, prometheus: Prometheus, run: str, *, over: bool) -> tuple[Record, float]:

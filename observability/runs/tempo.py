@@ -18,7 +18,7 @@ class Tempo:
         self._api = api
 
     def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        query = traceql.slow(of.run, f"{seconds * 1e6:.0f}us", of.operation)
+        query = traceql.slow(of.run, f"{seconds * 1e6:.0f}us", operation=of.operation)
         found = self._search(query, of.start, of.end, limit)
         return found, len(found) >= limit
 

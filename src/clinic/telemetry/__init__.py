@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clinic.telemetry.calls import RUN_ID, add_trace, note_exception
 from clinic.telemetry.requests import TracedApp
-from clinic.telemetry.runtime import PROCESS, observe_pool, watched_event_loop
+from clinic.telemetry.runtime import PROCESS, observe_pool, watched_database, watched_event_loop
 from clinic.telemetry.statements import DatabaseSpans
 
 SHUTDOWN_SECONDS = 6.0
@@ -80,7 +80,10 @@ class Telemetry:
         app.asgi_handler = TracedApp(app, self.tracers, self.meter, load_runs=self.load_runs)
         try:
             with self.watched_logs(), DatabaseSpans(self.engine, self.tracer):
-                async with watched_event_loop(self.meter):
+                async with (
+                    watched_event_loop(self.meter),
+                    watched_database(self.meter, self.engine),
+                ):
                     yield
         finally:
             app.asgi_handler = plain

@@ -1,0 +1,1 @@
+"""The alerts: what fires, what is silenced, and the rules that come from the objective."""

@@ -1,0 +1,1 @@
+"""What Alertmanager's notices are sent to, where nobody said otherwise."""
