@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from observability.bundle import PORTS, PROJECT, Bundle
 from observability.dashboards import links
-from observability.runs import numbers
+from observability.runs import numbers, record
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record
 from observability.runs.traces import RunTraces, store_at
@@ -233,6 +233,38 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
     }
 
     assert not empty - {*MAY_BE_EMPTY}
+
+
+def test_the_record_beside_the_page_agrees_with_k6s_own_summary(run: Run) -> None:
+    kept = record.load(Path(run.environment[record.FOLDER_VARIABLE]) / f"{run.id}.json")
+    k6 = run.summary["http_req_duration{scenario:smoke}"]
+
+    assert (kept.verdict, kept.profile, kept.journey) == ("held", "smoke", "book")
+    assert all(threshold.held for threshold in kept.thresholds)
+    assert kept.missing == []
+    assert kept.total.requests == counted_by_k6(run)
+    assert kept.ledger.created == kept.ledger.rows_written == counted_by_k6(run) // 2
+    assert sum(part.requests for part in kept.slices) == pytest.approx(kept.total.requests, abs=6)
+    assert kept.total.client_p50 == pytest.approx(k6["med"] / 1000, rel=0.05)
+    assert k6["p(90)"] * 0.95 <= (kept.total.client_p95 or 0) * 1000 <= k6["p(99)"] * 1.05
+    assert len(kept.slowest) >= 10
+    assert all({span.kind for span in t.spans} == {"server", "client"} for t in kept.slowest)
+    assert kept.environment is not None
+    assert {"k6", "prometheus", "postgres", "api"} <= set(kept.environment.programs)
+    assert list(kept.environment.options["scenarios"]) == ["smoke"]
+    assert run.bundle.password_file.read_text().strip() not in str(kept)
+
+
+def test_the_page_is_written_and_leads_to_the_slowest_operations_trace(run: Run) -> None:
+    path = Path(run.environment[record.FOLDER_VARIABLE]) / f"{run.id}.html"
+    html = path.read_text()
+    shows = re.search(r'<a href="#(trace-[0-9a-f]{32})">open the trace that shows it', html)
+
+    assert f"\n{path}\n" in run.said
+    assert len(html) < 1_000_000
+    assert shows
+    assert f'id="{shows[1]}"' in html
+    assert "every threshold held" in html
 
 
 def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
