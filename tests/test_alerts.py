@@ -82,7 +82,7 @@ def units() -> list[tuple[str, list[Any]]]:
     return [
         (file.stem, unit["alert_rule_test"])
         for file in UNITS
-        for unit in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["tests"]  # noqa: S506
+        for unit in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)["tests"]
     ]
 
 
