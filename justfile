@@ -99,6 +99,18 @@ run profile *options:
 report *run:
     @uv run --quiet python -m observability.runs report {{ run }}
 
+# The runs there are, newest first (just runs --last 10)
+[group('load')]
+[no-exit-message]
+runs *args:
+    @uv run --quiet python -m observability.runs runs {{ args }}
+
+# Two runs beside each other (default: the last two of a kind; just compare A B --fail-over 10%)
+[group('load')]
+[no-exit-message]
+compare *args:
+    @uv run --quiet python -m observability.runs compare {{ args }}
+
 # The waterfall of a trace
 [group('load')]
 [no-exit-message]
@@ -132,6 +144,11 @@ test *args:
 [group('check')]
 bench:
     uv run python -m tests.telemetry_cost
+
+# Write Grafana's pages from their source, observability/dashboards
+[group('check')]
+dashboards:
+    uv run python -W ignore::DeprecationWarning -m observability.dashboards
 
 # Mend style where that can be done by machine
 [group('check')]

@@ -1,12 +1,15 @@
 """Start the programs of the bundle for a test, and the project's commands beside them."""
 
+import atexit
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -54,6 +57,14 @@ def attributes(values: Mapping[str, object]) -> list[dict[str, Any]]:
     ]
 
 
+@cache
+def results() -> str:
+    """Give a folder for the records and pages that the commands write."""
+    folder = TemporaryDirectory(prefix="clinic-results-")
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
 def command(
     prometheus_url: str, traces_url: str, *arguments: str, **settings: str
 ) -> tuple[list[str], dict[str, str]]:
@@ -61,6 +72,7 @@ def command(
         "PROMETHEUS_PORT": prometheus_url.rsplit(":", 1)[1],
         "TRACES_PORT": traces_url.rsplit(":", 1)[1],
         "CLINIC_STATE_DIR": "/nonexistent",
+        "CLINIC_RESULTS_DIR": results(),
     }
     return [sys.executable, "-m", "observability.runs", *arguments], os.environ | ports | settings
 

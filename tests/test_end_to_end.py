@@ -10,21 +10,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from observability.bundle import PORTS, PROJECT, Bundle
+from observability.dashboards import links
 from observability.runs import numbers
-from observability.runs.numbers import Numbers
 from observability.runs.prometheus import Prometheus
+from observability.runs.record import Record
 from observability.runs.traces import RunTraces, store_at
+from tests.panels import MAY_BE_EMPTY, Target, target, targets
 from tests.test_bundle import free_ports
 
 pytestmark = pytest.mark.bundle
@@ -63,10 +67,17 @@ class Run:
         """Put another load on the same bundle."""
         return load_of(self.bundle, profile, self.environment | settings)
 
-    def numbers(self) -> Numbers:
+    def numbers(self) -> Record:
         with Prometheus(self.bundle.prometheus_url) as prometheus:
             period = numbers.period_of(prometheus, self.id)
             return numbers.read_numbers(prometheus, self.id, period)
+
+    def shown(self, place: str) -> dict[str, float]:
+        """Give what a query of the run's page shows at the run's end, by the label it has."""
+        asked = target("load-test", place).filled(testid=self.id, scenario=".+")
+        with Prometheus(self.bundle.prometheus_url) as prometheus:
+            period = numbers.period_of(prometheus, self.id)
+            return prometheus.by_label(asked, "operation", period.ended + links.AFTER)
 
 
 def without_tempo(path: str) -> str:
@@ -107,6 +118,7 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
             **ports,
             "PATH": path,
             "CLINIC_STATE_DIR": folder,
+            "CLINIC_RESULTS_DIR": f"{folder}/results",
             "K6_SUMMARY_EXPORT": str(summary),
             "COLUMNS": "120",
         }
@@ -150,6 +162,77 @@ def test_prometheus_agrees_with_k6s_own_summary(run: Run) -> None:
         # client has the answer: on a busy machine by some milliseconds.
         assert row.database_p95 <= row.server_p95 * 1.1
         assert row.server_p95 <= row.client_p95 * 1.2 + 0.01
+
+
+def close(shown: float, k6: dict[str, float]) -> bool:
+    """Compare a p95 in seconds with k6's, as above."""
+    return k6["p(90)"] * 0.95 <= shown * 1000 <= k6["p(99)"] * 1.05
+
+
+def test_the_page_of_the_run_agrees_with_k6s_own_summary(run: Run) -> None:
+    sent = counted_by_k6(run)
+    each = run.shown("201 A")
+
+    assert run.shown("102 A") == {"": 1}
+    for requests_shown in ("103 A", "107 A", "107 B"):
+        assert run.shown(requests_shown) == {"": sent}, requests_shown
+    for rows_shown in ("107 C", "107 D"):
+        assert run.shown(rows_shown) == {"": sum(each[operation] for operation in WRITES)}
+    for none_shown in ("105 A", "108 A", "108 B"):
+        assert run.shown(none_shown) == {"": 0}, none_shown
+    [rate] = run.shown("104 A").values()
+    assert rate == pytest.approx(sent / run.numbers().period.seconds, rel=0.001)
+    [p95] = run.shown("106 A").values()
+    assert close(p95, run.summary["http_req_duration{scenario:smoke}"])
+    assert sum(each.values()) == sent
+    assert len(each) == 6
+    for operation, seconds in run.shown("201 D").items():
+        assert close(seconds, run.summary[f"http_req_duration{{name:{operation}}}"])
+
+
+def answers(run: Run, one: Target, variables: dict[str, str], until: float) -> int:
+    """Count the series, values or traces that a query of a page finds."""
+    asked = one.filled(**variables)
+    if one.source == "tempo":
+        return len(searched(run, asked)) if asked.startswith("{") else 1
+    if asked.startswith("label_values("):
+        metric, label = asked.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+        with Prometheus(run.bundle.prometheus_url) as prometheus:
+            return len(prometheus.label_values(label, metric))
+    times = {"time": until} if not one.over_time else {"start": until - 90, "end": until, "step": 5}
+    path = "query_range" if one.over_time else "query"
+    url = f"{run.bundle.prometheus_url}/api/v1/{path}"
+    found = httpx.post(url, data={"query": asked, **times}, timeout=20).json()
+    assert found["status"] == "success", (one, found)
+    return len(found["data"]["result"])
+
+
+def searched(run: Run, query: str) -> list[Any]:
+    """Search the trace store by TraceQL, once what it has is searchable."""
+    for _ in range(20):
+        found = httpx.get(f"{run.bundle.traces_url}/api/search", params={"q": query}, timeout=20)
+        assert found.is_success, found.text
+        if traces := found.json().get("traces"):
+            return list(traces)
+        time.sleep(0.5)
+    return []
+
+
+def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
+    """Against another, so that the page of runs has two."""
+    other = run.another("smoke", DURATION="5s")
+    variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
+    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s"}
+    tempo = shutil.which("tempo", path=run.environment["PATH"])
+    until = time.time()
+
+    empty = {
+        one.key
+        for one in targets()
+        if (tempo or one.source != "tempo") and not answers(run, one, variables, until)
+    }
+
+    assert not empty - {*MAY_BE_EMPTY}
 
 
 def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:

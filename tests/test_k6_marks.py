@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from observability import queries
 from observability.native.ports import free as free_port
 from observability.native.tools import find
+from observability.queries import history, totals
+from observability.queries.names import THRESHOLD_HELD, Of
 from observability.runs import load, numbers
 from observability.runs.prometheus import Prometheus
 from tests.k6 import BOOK, THRESHOLD_CROSSED, Script, one_in_twenty, stated
@@ -78,9 +79,9 @@ def test_k6_itself_says_when_a_run_was_and_that_it_held(prometheus: Prometheus) 
     assert began < period.started < period.ended < now
     assert 3.5 < period.seconds < 6
     for label, value in (("profile", "smoke"), ("journey", "cancel"), ("testid", run)):
-        only = f"{queries.runs_held('10m')}"
+        only = f"{history.held('10m')}"
         assert prometheus.by_label(only, label, now)[value] == 1
-    assert not prometheus.by_label(queries.runs_broken_off("10m"), "testid", now)
+    assert not prometheus.by_label(history.broken_off("10m"), "testid", now)
     assert (
         prometheus.number(f'count(last_over_time({{testid="{run}",env!="qa"}}[10m]))', now) is None
     )
@@ -88,7 +89,7 @@ def test_k6_itself_says_when_a_run_was_and_that_it_held(prometheus: Prometheus) 
         prometheus.number(f'count(last_over_time({{testid="{run}",owner!="me"}}[10m]))', now)
         is None
     )
-    every = f'count(last_over_time({queries.THRESHOLD_HELD}{{testid="{run}"}}[10m]))'
+    every = f'count(last_over_time({THRESHOLD_HELD}{{testid="{run}"}}[10m]))'
     assert prometheus.number(every, now) == len(stated("smoke", "cancel"))
 
 
@@ -100,8 +101,8 @@ def test_the_verdict_names_what_was_crossed(prometheus: Prometheus) -> None:
     now = time.time() + 5
 
     assert process.returncode == THRESHOLD_CROSSED, said
-    assert prometheus.by_label(queries.runs_held("10m"), "testid", now)[run] == 0
-    crossed = prometheus.by_label(queries.crossed_thresholds(run, "10m"), "metric", now)
+    assert prometheus.by_label(history.held("10m"), "testid", now)[run] == 0
+    crossed = prometheus.by_label(totals.crossed_thresholds(Of(run, "10m")), "metric", now)
     assert set(crossed) == {f"http_req_failed{{name:{BOOK[4]}}}"}
 
 
@@ -114,7 +115,7 @@ def test_a_run_that_is_broken_off_says_so(prometheus: Prometheus) -> None:
         process.communicate(timeout=60)
     now = time.time() + 5
 
-    missing = prometheus.by_label(queries.runs_broken_off("10m"), "testid", now)
+    missing = prometheus.by_label(history.broken_off("10m"), "testid", now)
     assert 50 < missing[run] < 60
 
 
@@ -156,7 +157,9 @@ def test_two_generators_of_one_run_add_up(prometheus: Prometheus) -> None:
     assert of_run.total.requests == sent
     assert len(set(emails)) == len(emails)
     # A quarter of the requests takes 100 ms, so the 95th of 100 does, and the median does not.
-    median = prometheus.number(queries.all_client_quantile(0.5, run, period.window), period.read_at)
+    median = prometheus.number(
+        totals.all_client_quantile(0.5, Of(run, period.window)), period.read_at
+    )
     assert of_run.total.client_p95 is not None
     assert 0.095 < of_run.total.client_p95 < 0.13
     assert median is not None

@@ -1,121 +1,57 @@
 """Known series in, known numbers out: every expression through the real promtool."""
 
-import subprocess
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
 import pytest
-import yaml
 
-from observability import queries
-from observability.native.tools import find
-from observability.queries import Side
+from observability.queries import course, history, totals
+from observability.queries.names import (
+    ENDED,
+    HELD,
+    PLANNED,
+    SPAN_CALLS,
+    STARTED,
+    THRESHOLD_HELD,
+    Of,
+    Side,
+    by_operation,
+)
+from tests.promtool import (
+    AT,
+    JAEGER,
+    OTHER,
+    RUN,
+    TEMPO,
+    Samples,
+    Series,
+    asked,
+    client_seconds,
+    errors,
+    hold,
+    mark,
+    requests,
+    span_metric,
+)
 
 pytestmark = pytest.mark.bundle
 
-RUN = "20261123-053249-load"
-OTHER = "20261123-053250-stress"
-# Samples are 5 s apart; a run of some samples is asked for well after its end.
-AT = "20m"
 WINDOW = "30m"
+OF = Of(RUN, WINDOW)
+OF_OTHER = Of(OTHER, WINDOW)
 
 # Of 100 seconds-long observations the 95th is half-way, by ratio, between 1 and 2.
 NINETY_BELOW_1 = "{{schema:0 count:90 sum:67.5 buckets:[90] offset:0}}"
 TEN_FROM_1_TO_2 = "{{schema:0 count:10 sum:15 buckets:[10] offset:1}}"
 P95_OF_BOTH = 2**0.5
 
-Check = Callable[[Mapping[str, str], str, Mapping[str, float]], subprocess.CompletedProcess[str]]
+
+def gives(series: Series, expression: str, expected: Samples, at: str = AT) -> None:
+    hold(series, [(expression, expected, at)])
 
 
-@pytest.fixture(scope="session")
-def promtool() -> Path:
-    return find("promtool")
-
-
-@pytest.fixture
-def check(promtool: Path, tmp_path: Path) -> Check:
-    """Run a unit test of an expression: series by name, the samples expected by their labels."""
-
-    def run_check(
-        series: Mapping[str, str], expression: str, expected: Mapping[str, float]
-    ) -> subprocess.CompletedProcess[str]:
-        unit = {
-            "evaluation_interval": "5s",
-            "fuzzy_compare": True,
-            "tests": [
-                {
-                    "interval": "5s",
-                    "input_series": [
-                        {"series": name, "values": values} for name, values in series.items()
-                    ],
-                    "promql_expr_test": [
-                        {
-                            "expr": f"round({expression}, 0.000001)",
-                            "eval_time": AT,
-                            "exp_samples": [
-                                {"labels": labels, "value": round(value, 6)}
-                                for labels, value in expected.items()
-                            ],
-                        }
-                    ],
-                }
-            ],
-        }
-        file = tmp_path / "unit.yml"
-        file.write_text(yaml.safe_dump(unit, sort_keys=False))
-        return subprocess.run(
-            [promtool, "test", "rules", file], capture_output=True, text=True, check=False
-        )
-
-    return run_check
-
-
-@pytest.fixture
-def gives(check: Check) -> Callable[[Mapping[str, str], str, Mapping[str, float]], None]:
-    def gives(series: Mapping[str, str], expression: str, expected: Mapping[str, float]) -> None:
-        outcome = check(series, expression, expected)
-        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-
-    return gives
-
-
-Gives = Callable[[Mapping[str, str], str, Mapping[str, float]], None]
-
-
-def requests(name: str, run: str = RUN, *, failed: bool = False, status: int = 200) -> str:
-    ok = "false" if failed else "true"
-    return (
-        f'k6_http_reqs_total{{testid="{run}",name="{name}",scenario="load",'
-        f'status="{status}",expected_response="{ok}"}}'
-    )
-
-
-def client_seconds(name: str, run: str = RUN, scenario: str = "load") -> str:
-    labels = f'testid="{run}",name="{name}",scenario="{scenario}"'
-    return f"k6_http_req_duration_seconds{{{labels}}}"
-
-
-TEMPO = "traces_spanmetrics_latency"
-JAEGER = "traces_spanmetrics_duration_seconds"
-
-
-def span_metric(metric: str, operation: str, run: str = RUN, **labels: str | Side) -> str:
-    named = {
-        "clinic_operation": operation,
-        "k6_test_run_id": run,
-        "k6_scenario": "load",
-        "span_kind": Side.SERVER,
-        "http_response_status_code": "200",
-    } | labels
-    inside = ",".join(f'{label}="{value}"' for label, value in named.items() if value)
-    return f"{metric}{{{inside}}}"
-
-
-def test_promtool_refuses_a_wrong_number(check: Check) -> None:
+def test_promtool_refuses_a_wrong_number() -> None:
     """Without this the other tests could pass for nothing."""
     series = {requests("GET /owners"): "10 20 stale"}
 
-    outcome = check(series, queries.all_requests(RUN, WINDOW), {"{}": 21})
+    outcome = asked(series, [(totals.all_requests(OF), {"{}": 21}, AT)])
 
     assert outcome.returncode != 0
     assert "got" in outcome.stdout + outcome.stderr
@@ -130,13 +66,13 @@ FAILED_RUN = {
 }
 
 
-def test_the_failed_share_is_that_of_requests(gives: Gives) -> None:
-    gives(FAILED_RUN, queries.all_failed_share(RUN, WINDOW), {"{}": 15 / 1020})
+def test_the_failed_share_is_that_of_requests() -> None:
+    gives(FAILED_RUN, totals.all_failed_share(OF), {"{}": 15 / 1020})
 
     assert round(15 / 1020 * 100, 2) == 1.47
 
 
-def test_the_common_dashboards_show_a_third_of_it(gives: Gives) -> None:
+def test_the_common_dashboards_show_a_third_of_it() -> None:
     """Each series of k6's rate is 0 or 1, so that their mean counts series, not requests."""
     rates = {
         name.replace("k6_http_reqs_total", "k6_http_req_failed_rate"): str(int("false" in name))
@@ -149,7 +85,7 @@ def test_the_common_dashboards_show_a_third_of_it(gives: Gives) -> None:
     assert round(1 / SERIES * 100, 2) == 0.49
 
 
-def test_an_operation_without_failures_has_a_share_of_zero(gives: Gives) -> None:
+def test_an_operation_without_failures_has_a_share_of_zero() -> None:
     series = {
         requests("GET /owners"): "40 99 stale",
         requests("POST /owners"): "40 150 stale",
@@ -158,86 +94,86 @@ def test_an_operation_without_failures_has_a_share_of_zero(gives: Gives) -> None
 
     gives(
         series,
-        queries.failed_share(RUN, WINDOW),
+        totals.failed_share(OF),
         {'{name="GET /owners"}': 0, '{name="POST /owners"}': 0.25},
     )
 
 
-def test_a_run_without_failures_has_a_share_of_zero(gives: Gives) -> None:
-    gives({requests("GET /owners"): "9"}, queries.all_failed_share(RUN, WINDOW), {"{}": 0})
+def test_a_run_without_failures_has_a_share_of_zero() -> None:
+    gives({requests("GET /owners"): "9"}, totals.all_failed_share(OF), {"{}": 0})
 
 
 # The first push brings 101 requests of 417.
 PUSHES_OF_417 = "101 151 201 251 301 351 401 417 stale"
 
 
-def test_a_total_counts_the_first_push(gives: Gives) -> None:
+def test_a_total_counts_the_first_push() -> None:
     series = {requests("GET /owners"): PUSHES_OF_417}
 
-    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 417})
-    gives(series, queries.all_requests(RUN, WINDOW), {"{}": 417})
+    gives(series, totals.requests(OF), {'{name="GET /owners"}': 417})
+    gives(series, totals.all_requests(OF), {"{}": 417})
 
 
-def test_increase_would_lose_the_first_push(gives: Gives) -> None:
+def test_increase_would_lose_the_first_push() -> None:
     """Over exactly the run's samples, so that nothing is extrapolated."""
     series = {requests("GET /owners"): PUSHES_OF_417}
 
     gives(series, "round(sum(increase(k6_http_reqs_total[35001ms] @ 35)))", {"{}": 316})
 
 
-def test_a_counter_pushed_once_counts(gives: Gives) -> None:
+def test_a_counter_pushed_once_counts() -> None:
     series = {requests("GET /owners"): "20 stale"}
 
-    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 20})
+    gives(series, totals.requests(OF), {'{name="GET /owners"}': 20})
     gives(series, f"sum(increase(k6_http_reqs_total[{WINDOW}]))", {})
 
 
-def test_two_runs_that_overlap_stay_apart(gives: Gives) -> None:
+def test_two_runs_that_overlap_stay_apart() -> None:
     series = {
         requests("GET /owners"): "10 20 30 stale",
         requests("GET /owners", OTHER): "_ 500 900 1300 stale",
         requests("GET /owners", OTHER, failed=True, status=503): "_ 7 stale",
         client_seconds("GET /owners"): f"{NINETY_BELOW_1} {NINETY_BELOW_1}",
         client_seconds("GET /owners", OTHER): f"_ {TEN_FROM_1_TO_2}",
-        span_metric(queries.SPAN_CALLS, "GET /owners"): "30",
-        span_metric(queries.SPAN_CALLS, "GET /owners", OTHER): "_ 1307",
+        span_metric(SPAN_CALLS, "GET /owners"): "30",
+        span_metric(SPAN_CALLS, "GET /owners", OTHER): "_ 1307",
     }
 
-    gives(series, queries.all_requests(RUN, WINDOW), {"{}": 30})
-    gives(series, queries.all_requests(OTHER, WINDOW), {"{}": 1307})
-    gives(series, queries.failed_share(RUN, WINDOW), {'{name="GET /owners"}': 0})
-    gives(series, queries.all_spans(Side.SERVER, RUN, WINDOW), {"{}": 30})
+    gives(series, totals.all_requests(OF), {"{}": 30})
+    gives(series, totals.all_requests(OF_OTHER), {"{}": 1307})
+    gives(series, totals.failed_share(OF), {'{name="GET /owners"}': 0})
+    gives(series, totals.all_spans(Side.SERVER, OF), {"{}": 30})
     # All of the run's lie between a half and 1: the 95th is at that share of the way, by ratio.
-    gives(series, queries.all_client_quantile(0.95, RUN, WINDOW), {"{}": 0.5 * 2**0.95})
-    gives(series, queries.all_client_quantile(0.95, OTHER, WINDOW), {"{}": 2**0.95})
+    gives(series, totals.all_client_quantile(0.95, OF), {"{}": 0.5 * 2**0.95})
+    gives(series, totals.all_client_quantile(0.95, OF_OTHER), {"{}": 2**0.95})
 
 
-def test_a_percentile_is_of_all_scenarios_at_once(gives: Gives) -> None:
+def test_a_percentile_is_of_all_scenarios_at_once() -> None:
     series = {
         client_seconds("GET /owners", scenario="browse"): f"{NINETY_BELOW_1} stale",
         client_seconds("GET /owners", scenario="book"): f"{TEN_FROM_1_TO_2} stale",
     }
-    by_name = queries.client_quantile(0.95, RUN, WINDOW)
-    of_all = queries.all_client_quantile(0.95, RUN, WINDOW)
+    by_name = totals.client_quantile(0.95, OF)
+    of_all = totals.all_client_quantile(0.95, OF)
 
     gives(series, by_name, {'{name="GET /owners"}': P95_OF_BOTH})
     gives(series, of_all, {"{}": P95_OF_BOTH})
 
 
-def test_the_mean_of_percentiles_is_no_percentile(check: Check) -> None:
+def test_the_mean_of_percentiles_is_no_percentile() -> None:
     series = {
         client_seconds("GET /owners", scenario="browse"): NINETY_BELOW_1,
         client_seconds("GET /owners", scenario="book"): TEN_FROM_1_TO_2,
     }
     each = f"last_over_time(k6_http_req_duration_seconds[{WINDOW}])"
 
-    outcome = check(series, f"avg(histogram_quantile(0.95, {each}))", {"{}": P95_OF_BOTH})
+    outcome = asked(series, [(f"avg(histogram_quantile(0.95, {each}))", {"{}": P95_OF_BOTH}, AT)])
 
     assert outcome.returncode != 0
 
 
 @pytest.mark.parametrize("metric", [TEMPO, JAEGER])
-def test_either_stores_spans_give_the_same_percentile(gives: Gives, metric: str) -> None:
+def test_either_stores_spans_give_the_same_percentile(metric: str) -> None:
     """A generator's series go on at their last value after a run; Tempo's also has classic ones."""
     series = {
         span_metric(metric, "POST /owners"): f"{NINETY_BELOW_1}x3",
@@ -249,15 +185,15 @@ def test_either_stores_spans_give_the_same_percentile(gives: Gives, metric: str)
     }
     operation = '{clinic_operation="POST /owners"}'
 
-    server = queries.span_quantile(0.95, Side.SERVER, RUN, WINDOW)
-    database = queries.span_quantile(0.95, Side.DATABASE, RUN, WINDOW)
+    server = totals.span_quantile(0.95, Side.SERVER, OF)
+    database = totals.span_quantile(0.95, Side.DATABASE, OF)
     gives(series, server, {operation: P95_OF_BOTH})
     gives(series, database, {operation: 0.5 * 2**0.95})
-    gives(series, queries.all_span_quantile(0.95, Side.SERVER, RUN, WINDOW), {"{}": P95_OF_BOTH})
+    gives(series, totals.all_span_quantile(0.95, Side.SERVER, OF), {"{}": P95_OF_BOTH})
 
 
-def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
-    calls = queries.SPAN_CALLS
+def test_spans_are_counted_by_side_and_operation() -> None:
+    calls = SPAN_CALLS
     series = {
         span_metric(calls, "POST /owners"): "3 60x3",
         span_metric(calls, "POST /owners", http_response_status_code="503"): "4x4",
@@ -268,15 +204,15 @@ def test_spans_are_counted_by_side_and_operation(gives: Gives) -> None:
 
     gives(
         series,
-        queries.spans(Side.SERVER, RUN, WINDOW),
+        totals.spans(Side.SERVER, OF),
         {'{clinic_operation="POST /owners"}': 64, '{clinic_operation="GET /owners"}': 61},
     )
-    gives(series, queries.all_spans(Side.SERVER, RUN, WINDOW), {"{}": 125})
-    gives(series, queries.all_spans(Side.DATABASE, RUN, WINDOW), {"{}": 59})
+    gives(series, totals.all_spans(Side.SERVER, OF), {"{}": 125})
+    gives(series, totals.all_spans(Side.DATABASE, OF), {"{}": 59})
 
 
-def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
-    calls = queries.SPAN_CALLS
+def test_failed_statuses_are_those_from_400() -> None:
+    calls = SPAN_CALLS
     series = {
         span_metric(calls, "POST /owners", http_response_status_code="201"): "60",
         span_metric(calls, "POST /owners", http_response_status_code="409"): "2",
@@ -287,32 +223,26 @@ def test_failed_statuses_are_those_from_400(gives: Gives) -> None:
 
     gives(
         series,
-        queries.failed_statuses(RUN, WINDOW),
+        totals.failed_statuses(OF),
         {'{http_response_status_code="409"}': 2, '{http_response_status_code="503"}': 7},
     )
 
 
-def test_the_readiness_check_before_the_load_is_no_request_of_it(gives: Gives) -> None:
+def test_the_readiness_check_before_the_load_is_no_request_of_it() -> None:
     ready = f'k6_http_reqs_total{{testid="{RUN}",name="GET /readyz",expected_response="true"}}'
     series = {ready: "1 stale", requests("GET /owners"): "5 stale"}
 
-    gives(series, queries.requests(RUN, WINDOW), {'{name="GET /owners"}': 5})
+    gives(series, totals.requests(OF), {'{name="GET /owners"}': 5})
 
 
-def test_unanswered_requests_are_those_without_a_status(gives: Gives) -> None:
+def test_unanswered_requests_are_those_without_a_status() -> None:
     series = {
         requests("GET /owners"): "50 stale",
         requests("GET /owners", failed=True, status=0): "3 stale",
         requests("POST /owners", failed=True, status=500): "2 stale",
     }
 
-    gives(series, queries.unanswered_requests(RUN, WINDOW), {"{}": 3})
-
-
-def mark(mark: str, run: str = RUN, profile: str = "load", /, **labels: str) -> str:
-    named = {"testid": run, "profile": profile, "journey": "book"} | labels
-    inside = ",".join(f'{label}="{value}"' for label, value in named.items())
-    return f"{mark}{{{inside}}}"
+    gives(series, totals.unanswered_requests(OF), {"{}": 3})
 
 
 def of(run: str, profile: str) -> str:
@@ -321,55 +251,55 @@ def of(run: str, profile: str) -> str:
 
 # Two generators made the one run; the other was broken off after 20 of its 60 seconds.
 MARKED_RUNS = {
-    mark(queries.STARTED, instance="a"): "100 stale",
-    mark(queries.STARTED, instance="b"): "103 stale",
-    mark(queries.ENDED, instance="a"): "_x12 160 stale",
-    mark(queries.ENDED, instance="b"): "_x12 163.5 stale",
-    mark(queries.PLANNED, instance="a"): "60 stale",
-    mark(queries.PLANNED, instance="b"): "60 stale",
-    mark(queries.HELD, instance="a"): "_x13 1",
-    mark(queries.HELD, instance="b"): "_x13 0",
-    mark(queries.STARTED, OTHER, "stress"): "200 stale",
-    mark(queries.ENDED, OTHER, "stress"): "_x4 220 stale",
-    mark(queries.PLANNED, OTHER, "stress"): "60 stale",
-    mark(queries.HELD, OTHER, "stress"): "_x5 1",
+    mark(STARTED, instance="a"): "100 stale",
+    mark(STARTED, instance="b"): "103 stale",
+    mark(ENDED, instance="a"): "_x12 160 stale",
+    mark(ENDED, instance="b"): "_x12 163.5 stale",
+    mark(PLANNED, instance="a"): "60 stale",
+    mark(PLANNED, instance="b"): "60 stale",
+    mark(HELD, instance="a"): "_x13 1",
+    mark(HELD, instance="b"): "_x13 0",
+    mark(STARTED, OTHER, "stress"): "200 stale",
+    mark(ENDED, OTHER, "stress"): "_x4 220 stale",
+    mark(PLANNED, OTHER, "stress"): "60 stale",
+    mark(HELD, OTHER, "stress"): "_x5 1",
 }
 LOAD = of(RUN, "load")
 STRESS = of(OTHER, "stress")
 
 
-def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end(gives: Gives) -> None:
-    gives(MARKED_RUNS, queries.run_started(RUN, WINDOW), {"{}": 100})
-    gives(MARKED_RUNS, queries.run_ended(RUN, WINDOW), {"{}": 163.5})
-    gives(MARKED_RUNS, queries.runs(WINDOW), {LOAD: 100, STRESS: 200})
-    gives(MARKED_RUNS, queries.runs_seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
+def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end() -> None:
+    gives(MARKED_RUNS, totals.started(OF), {"{}": 100})
+    gives(MARKED_RUNS, totals.ended(OF), {"{}": 163.5})
+    gives(MARKED_RUNS, history.runs(WINDOW), {LOAD: 100, STRESS: 200})
+    gives(MARKED_RUNS, history.seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
 
 
-def test_a_run_held_when_it_held_on_every_generator(gives: Gives) -> None:
-    gives(MARKED_RUNS, queries.runs_held(WINDOW), {LOAD: 0, STRESS: 1})
+def test_a_run_held_when_it_held_on_every_generator() -> None:
+    gives(MARKED_RUNS, history.held(WINDOW), {LOAD: 0, STRESS: 1})
 
 
-def test_a_run_that_ended_before_its_time_was_broken_off(gives: Gives) -> None:
-    gives(MARKED_RUNS, queries.runs_broken_off(WINDOW), {STRESS: 40})
+def test_a_run_that_ended_before_its_time_was_broken_off() -> None:
+    gives(MARKED_RUNS, history.broken_off(WINDOW), {STRESS: 40})
 
 
-def test_a_run_that_is_still_on_has_no_end_and_no_verdict(gives: Gives) -> None:
-    series = {mark(queries.STARTED): "100 _x300", mark(queries.PLANNED): "60 _x300"}
+def test_a_run_that_is_still_on_has_no_end_and_no_verdict() -> None:
+    series = {mark(STARTED): "100 _x300", mark(PLANNED): "60 _x300"}
 
-    gives(series, queries.runs(WINDOW), {LOAD: 100})
+    gives(series, history.runs(WINDOW), {LOAD: 100})
     for expression in (
-        queries.run_ended(RUN, WINDOW),
-        queries.runs_seconds(WINDOW),
-        queries.runs_broken_off(WINDOW),
-        queries.runs_held(WINDOW),
+        totals.ended(OF),
+        history.seconds(WINDOW),
+        history.broken_off(WINDOW),
+        history.held(WINDOW),
     ):
         gives(series, expression, {})
 
 
-def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> None:
+def test_the_thresholds_that_some_generator_crossed_are_listed() -> None:
     def threshold(metric: str, instance: str, run: str = RUN) -> str:
         named = {"metric": metric, "threshold": "p(95)<300", "instance": instance}
-        return mark(queries.THRESHOLD_HELD, run, **named)
+        return mark(THRESHOLD_HELD, run, **named)
 
     series = {
         threshold("http_req_duration{name:POST /owners}", "a"): "1",
@@ -380,12 +310,12 @@ def test_the_thresholds_that_some_generator_crossed_are_listed(gives: Gives) -> 
 
     gives(
         series,
-        queries.crossed_thresholds(RUN, WINDOW),
+        totals.crossed_thresholds(OF),
         {'{metric="http_req_duration{name:POST /owners}",threshold="p(95)<300"}': 0},
     )
 
 
-def test_dropped_iterations_are_summed(gives: Gives) -> None:
+def test_dropped_iterations_are_summed() -> None:
     name = "k6_dropped_iterations_total"
     series = {
         f'{name}{{testid="{RUN}",scenario="a"}}': "3 8 stale",
@@ -393,29 +323,194 @@ def test_dropped_iterations_are_summed(gives: Gives) -> None:
         f'{name}{{testid="{OTHER}",scenario="b"}}': "90 stale",
     }
 
-    gives(series, queries.dropped_iterations(RUN, WINDOW), {"{}": 10})
+    gives(series, totals.dropped_iterations(OF), {"{}": 10})
 
 
-def test_client_and_server_meet_under_one_label(gives: Gives) -> None:
+def test_client_and_server_meet_under_one_label() -> None:
     series = {
         requests("GET /owners"): "5 stale",
-        span_metric(queries.SPAN_CALLS, "GET /owners"): "5",
+        span_metric(SPAN_CALLS, "GET /owners"): "5",
     }
-    client = queries.by_operation(queries.requests(RUN, WINDOW), "name")
-    server = queries.by_operation(queries.spans(Side.SERVER, RUN, WINDOW), "clinic_operation")
+    client = by_operation(totals.requests(OF), "name")
+    server = by_operation(totals.spans(Side.SERVER, OF), "clinic_operation")
 
     gives(series, f"{client} - on (operation) {server}", {'{operation="GET /owners"}': 0})
 
 
-def test_a_dashboards_variables_stand_where_the_values_would(gives: Gives) -> None:
-    expression = queries.all_requests("$testid", "$__range")
+def test_a_dashboards_variables_stand_where_the_values_would() -> None:
+    expression = totals.all_requests(Of("$testid", "$__range", "$scenario"))
 
     assert 'testid="$testid"' in expression
-    filled = expression.replace("$testid", RUN).replace("$__range", WINDOW)
+    filled = (
+        expression.replace("$testid", RUN).replace("$__range", WINDOW).replace("$scenario", ".+")
+    )
     gives({requests("GET /owners"): "5 stale"}, filled, {"{}": 5})
 
 
-def test_an_id_cannot_leave_its_quotes(gives: Gives) -> None:
+def test_an_id_cannot_leave_its_quotes() -> None:
     hostile = 'x"} or vector(7) or {testid="\\'
 
-    gives({requests("GET /owners"): "5"}, queries.all_requests(hostile, WINDOW), {})
+    gives({requests("GET /owners"): "5"}, totals.all_requests(Of(hostile, WINDOW)), {})
+
+
+# The spans of a run over time
+
+
+def at_each_push(expression: str, pushes: int) -> str:
+    """Add up an expression over the first pushes of a run, 5 s apart."""
+    return f"sum_over_time(({expression})[{pushes * 5}s:5s] @ {(pushes - 1) * 5})"
+
+
+def test_the_spans_of_a_run_add_up_to_its_total() -> None:
+    """The first push is the first span's, which a rate would leave out."""
+    series = {requests("GET /owners"): PUSHES_OF_417, requests("POST /owners"): "_ _ 7 9 stale"}
+    rate = course.all_request_rate(OF, "5s")
+    by_name = course.request_rate(OF, "5s")
+
+    gives(series, at_each_push(f"{rate} * 5", 10), {"{}": 417 + 9})
+    gives(series, rate, {"{}": 101 / 5}, at="0s")
+    gives(series, rate, {"{}": 0}, at="60s")
+    gives(series, by_name, {OWNERS: 10, '{name="POST /owners"}': 7 / 5}, at="10s")
+
+
+OWNERS = '{name="GET /owners"}'
+
+
+def test_a_run_of_twenty_seconds_has_its_whole_course() -> None:
+    series = {requests("GET /owners"): "25 50 75 100 stale"}
+
+    gives(series, at_each_push(f"{course.all_request_rate(OF, '5s')} * 5", 4), {"{}": 100})
+
+
+def test_failures_over_time_are_zero_where_none_failed_and_absent_without_requests() -> None:
+    series = {
+        requests("GET /owners"): "40 80 80 160 stale",
+        requests("GET /owners", failed=True, status=503): "_ 10 10 10 stale",
+    }
+    share, rate = course.failed_share(OF, "5s"), course.failed_rate(OF, "5s")
+
+    gives(series, share, {"{}": 0}, at="0s")
+    gives(series, share, {"{}": 10 / 50}, at="5s")
+    gives(series, share, {}, at="10s")
+    gives(series, share, {"{}": 0}, at="15s")
+    gives(series, rate, {"{}": 0}, at="0s")
+    gives(series, rate, {"{}": 2}, at="5s")
+
+
+def test_errors_over_time_are_told_apart_by_kind() -> None:
+    series = {errors("status"): "_ 5 10 stale", errors("timeout", "GET /owners"): "_ _ 3 stale"}
+
+    gives(
+        series,
+        course.error_rate(OF, "5s"),
+        {'{kind="status"}': 1, '{kind="timeout"}': 3 / 5},
+        at="10s",
+    )
+    gives(
+        series,
+        totals.errors(OF),
+        {
+            '{kind="status",operation="POST /owners"}': 10,
+            '{kind="timeout",operation="GET /owners"}': 3,
+        },
+    )
+
+
+# A hundred below 1, then a hundred from 1 to 2.
+HUNDRED = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
+TWO_HUNDRED = "{{schema:0 count:200 sum:225 buckets:[100 100] offset:0}}"
+
+
+def test_a_percentile_over_time_is_of_what_was_added() -> None:
+    span = span_metric(TEMPO, "GET /owners")
+    series = {client_seconds("GET /owners"): f"{HUNDRED} {TWO_HUNDRED} stale", span: HUNDRED}
+    client, by_name = (
+        course.all_client_quantile(0.5, OF, "5s"),
+        course.client_quantile(0.5, OF, "5s"),
+    )
+
+    gives(series, client, {"{}": 0.5**0.5}, at="0s")
+    gives(series, client, {"{}": 2**0.5}, at="5s")
+    gives(series, by_name, {OWNERS: 2**0.5}, at="5s")
+    gives(series, course.all_span_quantile(0.5, Side.SERVER, OF, "5s"), {"{}": 0.5**0.5}, at="0s")
+    gives(
+        series,
+        course.span_quantile(0.5, Side.SERVER, OF, "5s"),
+        {'{clinic_operation="GET /owners"}': 0.5**0.5},
+        at="0s",
+    )
+
+
+# A request took the client 1.0 s on average, the server 0.75, the database 0.25.
+CLIENT = "{{schema:0 count:100 sum:100 buckets:[100] offset:0}}"
+SERVER = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
+DATABASE = "{{schema:0 count:100 sum:25 buckets:[100] offset:0}}"
+THREE_SIDES = {
+    client_seconds("GET /owners"): CLIENT,
+    span_metric(TEMPO, "GET /owners"): SERVER,
+    span_metric(TEMPO, "GET /owners", span_kind=Side.DATABASE): DATABASE,
+}
+
+
+def test_the_time_of_a_request_is_shared_out_among_the_sides() -> None:
+    operation = '{operation="GET /owners"}'
+
+    gives(THREE_SIDES, totals.share_of_client_time(Side.SERVER, OF), {operation: 0.75})
+    gives(THREE_SIDES, totals.share_of_client_time(Side.DATABASE, OF), {operation: 0.25})
+    gives(THREE_SIDES, totals.all_share_of_client_time(Side.SERVER, OF), {"{}": 0.75})
+    gives(THREE_SIDES, course.mean_outside_server(OF, "5s"), {"{}": 0.25}, at="0s")
+    gives(THREE_SIDES, course.mean_in_server(OF, "5s"), {"{}": 0.5}, at="0s")
+    gives(THREE_SIDES, course.mean_in_database(OF, "5s"), {"{}": 0.25}, at="0s")
+    gives(THREE_SIDES, course.mean_in_database(OF, "5s"), {}, at="60s")
+
+
+def test_virtual_users_are_those_of_all_generators() -> None:
+    series = {
+        f'k6_vus{{testid="{RUN}",instance="a"}}': "3 5 stale",
+        f'k6_vus{{testid="{RUN}",instance="b"}}': "1 2 stale",
+        f'k6_vus{{testid="{OTHER}"}}': "90 90 stale",
+    }
+
+    gives(series, course.virtual_users(OF, "5s"), {"{}": 7}, at="5s")
+    gives(series, course.virtual_users(OF, "5s"), {}, at="60s")
+
+
+def test_rows_written_are_the_inserts_that_did_not_fail() -> None:
+    def statement(name: str, status: str = "STATUS_CODE_UNSET", run: str = RUN) -> str:
+        kind = {"span_kind": Side.DATABASE, "http_response_status_code": ""}
+        return span_metric(
+            SPAN_CALLS, "POST /owners", run, span_name=name, status_code=status, **kind
+        )
+
+    series = {
+        requests("POST /owners", status=201): "40 stale",
+        requests("POST /owners", failed=True, status=409): "2 stale",
+        statement("INSERT owner"): "40",
+        statement("INSERT owner", "STATUS_CODE_ERROR"): "2",
+        statement("INSERT pet"): "3",
+        statement("UPDATE owner"): "90",
+        statement("INSERT owner", run=OTHER): "7",
+    }
+
+    gives(series, totals.created(OF), {"{}": 40})
+    gives(series, totals.rows_written(OF), {"{}": 43})
+
+
+def test_only_the_scenarios_asked_for_count() -> None:
+    browse = requests("GET /owners").replace('scenario="load"', 'scenario="browse"')
+    series = {requests("GET /owners"): "5 stale", browse: "8 stale"}
+
+    gives(series, totals.all_requests(OF), {"{}": 13})
+    gives(series, totals.all_requests(Of(RUN, WINDOW, "browse")), {"{}": 8})
+
+
+def test_each_run_has_its_numbers_in_the_list() -> None:
+    series = FAILED_RUN | {
+        requests("GET /owners", OTHER): "9 stale",
+        client_seconds("GET /owners", OTHER): f"{HUNDRED} stale",
+    }
+    one, other = f'{{testid="{RUN}"}}', f'{{testid="{OTHER}"}}'
+
+    gives(series, history.requests(WINDOW), {one: 1020, other: 9})
+    gives(series, history.failed_share(WINDOW), {one: 15 / 1020, other: 0})
+    gives(series, history.client_quantile(0.5, WINDOW), {other: 0.5**0.5})

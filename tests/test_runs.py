@@ -397,7 +397,7 @@ def test_no_load_is_sent_while_prometheus_is_away() -> None:
 
 
 def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Press Ctrl-C on a run after some seconds, and again while it waits for spans."""
+    """Press Ctrl-C on a run some seconds after its start, and again while it waits for spans."""
     process = subprocess.Popen(
         words,
         env=environment,
@@ -407,10 +407,12 @@ def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str
         text=True,
         start_new_session=True,
     )
-    time.sleep(6)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in its foreground
     assert process.stdout is not None
     said = ""
+    while " against " not in said and (line := process.stdout.readline()):
+        said += line
+    time.sleep(5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in its foreground
     while "k6 ended with" not in said and (line := process.stdout.readline()):
         said += line
     time.sleep(2)

@@ -99,6 +99,7 @@ async def test_a_request_is_one_server_span_and_one_database_span(
         "db.operation.name": "SELECT",
         "db.query.summary": "SELECT owner",
         "db.system.name": "postgresql",
+        "peer.service": "postgresql",
         "server.address": "127.0.0.1",
     }
 

@@ -13,7 +13,7 @@ import pytest
 from observability.native.ports import free as free_port
 from observability.native.tools import find, find_on_path
 from observability.runs import traces
-from observability.runs.numbers import Period
+from observability.runs.record import Period
 from observability.runs.traces import RunTraces, Store, TraceStoreError
 from tests.programs import NOWHERE, PROJECT, ask, attributes, running
 from tests.stand_in import StandIn

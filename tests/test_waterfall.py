@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from observability.runs import terminal, waterfall
-from observability.runs.traces import Span
+from observability.runs.record import Span
 
 
 def span(name: str, start: float = 0.0, duration: float = 0.01, **more: Any) -> Span:

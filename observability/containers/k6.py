@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from types import FrameType
 from urllib.parse import urlsplit
 
+import yaml
+
 from observability.bundle import PROJECT, Bundle, BundleError
 from observability.containers.engine import DOCKER, Engine
 
@@ -21,16 +23,23 @@ API = "http://api:8000"
 REMOTE_WRITE = "http://prometheus:9090/api/v1/write"
 
 
-def command(bundle: Bundle, settings: Mapping[str, str]) -> list[str]:
+def command(bundle: Bundle, settings: Mapping[str, str], *words: str) -> list[str]:
     """Give the command that runs the project's script; values go by the environment."""
     names = [name for name in sorted(settings) if name.startswith("K6_") or name in script_words()]
     passed = [word for name in names for word in ("--env", name)]
     moved = addresses(bundle, settings)
     passed += [word for name, value in moved.items() for word in ("--env", f"{name}={value}")]
     name = f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', settings['RUN_ID'])}"
-    run = ("run", "--rm", "--no-deps", "--no-TTY", "--name", name, *passed, "k6", "run", SCRIPT)
+    told = ("k6", *(words or ("run",)), SCRIPT)
+    run = ("run", "--rm", "--no-deps", "--no-TTY", "--name", name, *passed, *told)
     compose = Engine(bundle).compose("--progress", "quiet", *run)
     return [sys.executable, "-m", __name__, name, *compose]
+
+
+def version() -> str:
+    """Read k6's version off its image."""
+    services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
+    return str(services["k6"]["image"]).rpartition(":")[2]
 
 
 def addresses(bundle: Bundle, settings: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from observability.native.parts import Part
 LONGEST_SOCKET = 90
 START_SECONDS = 20
 STOP_SECONDS = 60
+PID_FILE = "supervisord.pid"
 POLL_SECONDS = 0.1
 
 # The states and the fault of its protocol that matter here.
@@ -111,7 +112,7 @@ class Supervisor:
                 logfile=str(self.log("supervisord")),
                 logfile_maxbytes="5MB",
                 logfile_backups="1",
-                pidfile=str(self.state / "supervisord.pid"),
+                pidfile=str(self.state / PID_FILE),
                 childlogdir=str(self.logs),
                 **({"user": "root"} if os.geteuid() == 0 else {}),
             ),

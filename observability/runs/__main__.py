@@ -1,25 +1,31 @@
 """Run a load and read a run back: `python -m observability.runs`."""
 
+import json
 import os
 import sys
-from contextlib import suppress
 
 import click
-from rich.console import Console
-from rich.text import Text
+import msgspec
 
-from observability import queries
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
-from observability.queries import Side
-from observability.runs import generator, load, numbers, table, terminal, traces, waterfall
-from observability.runs.numbers import Ledger, Numbers, Period, UnknownRunError
+from observability.runs import (
+    compare,
+    generator,
+    listing,
+    load,
+    numbers,
+    terminal,
+    traces,
+    waterfall,
+)
+from observability.runs.environment import read_environment
+from observability.runs.neighbours import Neighbours
+from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
-from observability.runs.traces import RunTraces, Store, TraceStoreError
-
-TRACES_SHOWN = 5
-# A first guess at the threshold that finds the slowest: some four times as many are slower.
-FIRST_GUESS = 20
+from observability.runs.record import Record
+from observability.runs.report import report as write_report
+from observability.runs.traces import TraceStoreError
 
 
 @click.group()
@@ -40,7 +46,7 @@ def main() -> None:
     "--without-prometheus", is_flag=True, help="Run with k6's own summary alone: nothing is kept."
 )
 def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
-    """Run one profile, then print its table; exit with k6's status.
+    """Run one profile, then print its table and write its page; exit with k6's status.
 
     The clinic is the bundle's, or the one at BASE_URL. RUN names the run; DURATION, RATE and VUS
     change how much load for how long.
@@ -65,9 +71,12 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
             prometheus.check()
             if wanted:
                 load.check_unused(run_id, numbers.known_runs(prometheus))
+        made_in = read_environment(bundle, str(load.SCRIPT), environment)
 
     click.echo(f"Run {run_id} against {target}")
+    neighbours = Neighbours(bundle) if target == bundle.api_url else None
     status = load.run_k6(k6, environment)
+    busy_with_others = neighbours.share() if neighbours else None
     click.echo(load.say_status(status))
     if not kept and not without_prometheus:
         click.echo(
@@ -75,8 +84,9 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
             "there is no table of it here."
         )
     if kept:
+        made_in = msgspec.structs.replace(made_in, neighbours=busy_with_others)
         try:
-            print_report(bundle, run_id)
+            write_report(bundle, run_id, made_in)
         except UnknownRunError:
             click.echo("No number of this run reached Prometheus, so there is no table of it.")
         except click.ClickException as error:
@@ -87,8 +97,8 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
 @main.command()
 @click.argument("run", required=False)
 def report(run: str | None) -> None:
-    """Print the table of a run: the newest, or the one of that id."""
-    print_report(the_bundle(), run)
+    """Print a run's table and write its page: of the newest, or the one of that id."""
+    write_report(the_bundle(), run)
 
 
 @main.command()
@@ -103,64 +113,53 @@ def trace(trace_id: str) -> None:
     waterfall.show(terminal.console(), full, spans)
 
 
+@main.command()
+@click.option("--last", type=click.IntRange(1), help="List no more than so many.")
+def runs(last: int | None) -> None:
+    """List the runs, newest first: those in Prometheus, and those a saved file has kept."""
+    listing.show(terminal.console(), listing.read(the_bundle().prometheus_url), last)
+
+
+@main.command("compare")
+@click.argument("before", metavar="[A]", required=False)
+@click.argument("after", metavar="[B]", required=False)
+@click.option(
+    "--fail-over",
+    "over",
+    callback=compare.percentage,
+    metavar="PERCENT",
+    help="Exit with 1 if something got worse by more than this, such as 10%, beyond the noise.",
+)
+@click.option("--anyway", is_flag=True, help="Compare also what cannot well be compared.")
+def compare_runs(
+    before: str | None, after: str | None, over: float | None, *, anyway: bool
+) -> None:
+    """Compare run A with the later run B: what each operation took, and what got worse.
+
+    The beginning of an id is enough. Without B: the newest run of A's profile and journey; without
+    either: the last two of one profile and journey.
+
+    Exits with 0, with 1 as --fail-over says, and with 2 when there was nothing to compare: unknown
+    runs, another profile, journey, plan or machine, a run broken off, still on or too short.
+    """
+    try:
+        status = compare.run(the_bundle(), before, after, over, anyway=anyway)
+    except click.ClickException as error:
+        raise compare.NotComparedError(error.message) from error
+    sys.exit(status)
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of RUN.json."""
+    click.echo(json.dumps(msgspec.json.schema(Record), indent=2))
+
+
 def the_bundle() -> Bundle:
     try:
         return Bundle.from_env()
     except BundleError as error:
         raise click.ClickException(str(error)) from error
-
-
-def print_report(bundle: Bundle, run: str | None) -> None:
-    """Print all that the bundle knows of a run, once the last of it has arrived."""
-    console = terminal.console()
-    with Prometheus(bundle.prometheus_url) as prometheus:
-        run = run or numbers.newest_run(prometheus)
-        period = numbers.period_of(prometheus, run)
-        wait(console, prometheus, run, period)
-        of_run = numbers.read_numbers(prometheus, run, period)
-        table.show(console, of_run)
-        if not of_run.rows:
-            return
-        guess = slow_guess(prometheus, of_run)
-    try:
-        with traces.store_at(bundle.traces_url) as store:
-            print_traces(console, store, of_run, guess)
-    except TraceStoreError as error:
-        error.show()
-
-
-def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> None:
-    """Wait for the last spans; Ctrl-C asks for the table as it is."""
-    with suppress(KeyboardInterrupt), console.status("Waiting for the run's last spans") as status:
-
-        def tell(ledger: Ledger) -> None:
-            status.update(
-                f"Waiting for the run's last spans: {ledger.traced:,} of "
-                f"{ledger.sent - ledger.unanswered:,}"
-            )
-
-        numbers.wait_for_spans(prometheus, run, period, tell)
-
-
-def slow_guess(prometheus: Prometheus, of_run: Numbers) -> float:
-    """Guess, in seconds, what few of a run's requests took longer than."""
-    quantile = max(0.0, 1 - FIRST_GUESS / max(1, of_run.ledger.traced))
-    window = of_run.period.window
-    query = queries.all_span_quantile(quantile, Side.SERVER, of_run.run, window)
-    return prometheus.number(query, of_run.period.read_at) or 0.0
-
-
-def print_traces(console: Console, store: Store, of_run: Numbers, guess: float) -> None:
-    of = RunTraces(of_run.run, of_run.period)
-    began = of_run.period.started
-    slowest = traces.slowest(store, of, TRACES_SHOWN, guess)
-    if not slowest:
-        console.print(Text(f"\n{store.name} holds no trace of this run: it keeps them for a day."))
-        return
-    table.show_traces(console, "Slowest traces", slowest, began)
-    failed = store.failed(of, of_run.failed_statuses, TRACES_SHOWN)
-    table.show_traces(console, "Failed traces", failed, began)
-    console.print(Text("`just trace ID` shows one as a waterfall."))
 
 
 if __name__ == "__main__":

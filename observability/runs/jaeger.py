@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from observability import queries
-from observability.runs.traces import FULL_ID, Api, Attribute, Found, RunTraces, Span, last_day
+from observability.queries.names import SERVICE
+from observability.runs.record import Attribute, Span
+from observability.runs.traces import FULL_ID, Api, Found, RunTraces, last_day
 
 AMONG_THE_LAST = 2000
 
@@ -44,13 +45,14 @@ class Jaeger:
     def _search(
         self, of: RunTraces, tags: dict[str, str], limit: int, **more: str
     ) -> list[dict[str, Any]]:
-        wanted = json.dumps({"k6.test_run_id": of.run} | tags)
+        of_operation = {"clinic.operation": of.operation} if of.operation else {}
+        wanted = json.dumps({"k6.test_run_id": of.run} | of_operation | tags)
         return self._traces(of.start, of.end, limit, tags=wanted, **more)
 
     def _traces(self, start: float, end: float, limit: int, **more: str) -> list[dict[str, Any]]:
         body = self._api.json(
             "/api/traces",
-            service=queries.SERVICE,
+            service=SERVICE,
             start=f"{start * 1e6:.0f}",
             end=f"{end * 1e6:.0f}",
             limit=str(limit),

@@ -15,7 +15,7 @@ import click
 import httpx
 
 from observability import slo
-from observability.runs.numbers import PUSH_INTERVAL
+from observability.runs.course import PUSH_INTERVAL
 
 SCRIPT = Path(__file__).parents[2] / "performance" / "k6-load-test.js"
 PROFILES = slo.PROFILES

@@ -4,90 +4,41 @@ import difflib
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import click
 
-from observability import queries, slo
-from observability.queries import Side
+from observability import slo
+from observability.queries import history, totals
+from observability.queries.names import CLIENT_LABEL, SPAN_LABEL, Of, Side
+from observability.runs.course import PUSH_INTERVAL, QUANTILE, read_course, read_slices
 from observability.runs.prometheus import Prometheus
+from observability.runs.record import (
+    ErrorCount,
+    Ledger,
+    Period,
+    Record,
+    Row,
+    Threshold,
+    Verdict,
+)
+from observability.runs.spread import read_spreads
 
 # In the order in which visits do them; others follow by name.
 FLOW = slo.OPERATIONS
-QUANTILE = 0.95
-PUSH_INTERVAL = 5.0
 LOOK_BACK = "90d"
-LATEST_FLUSH = 120.0
+# k6 pushes its virtual users every few seconds until it ends.
+SILENT_WHEN_OVER = 4 * PUSH_INTERVAL
+# The plan and the marks are stamped with fractions of a second between them.
+EARLY = 1.0
 
 
 class UnknownRunError(click.ClickException):
     """Prometheus holds no such run; the message names those that it holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
-    """When a run began and ended, in seconds since 1970."""
-
-    started: float
-    ended: float
-
-    @property
-    def seconds(self) -> float:
-        return max(self.ended - self.started, 0.001)
-
-    @property
-    def read_at(self) -> float:
-        """A time by which the last flush of every part is in."""
-        return self.ended + LATEST_FLUSH
-
-    @property
-    def window(self) -> str:
-        """The range from there back over the whole run."""
-        return f"{int(self.read_at - self.started) + 60}s"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One operation of a run, or all of them, as k6, the server and the database saw it."""
-
-    operation: str
-    requests: int
-    rate: float
-    client_p95: float | None
-    server_p95: float | None
-    database_p95: float | None
-    failed_share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What a run sent against what was stored of it."""
-
-    sent: int
-    unanswered: int
-    traced: int
-
-    @property
-    def missing(self) -> int:
-        return max(0, self.sent - self.unanswered - self.traced)
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """All that Prometheus knows of a run."""
-
-    run: str
-    period: Period
-    rows: list[Row]
-    total: Row
-    ledger: Ledger
-    dropped_iterations: int
-    failed_statuses: list[int]
-
-
 def known_runs(prometheus: Prometheus) -> list[str]:
     """List the runs that Prometheus holds, newest first."""
-    runs = prometheus.label_values("testid", queries.RUNS)
+    runs = prometheus.label_values("testid", history.RUNS)
     return sorted(runs, key=lambda run: (bool(re.match(r"\d{8}-\d{6}", run)), run), reverse=True)
 
 
@@ -104,18 +55,19 @@ def newest_run(prometheus: Prometheus) -> str:
 def period_of(prometheus: Prometheus, run: str) -> Period:
     """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
     now = time.time() + 10
-    series = prometheus.sample_times(queries.run_samples(run, LOOK_BACK), now)
+    of = Of(run, LOOK_BACK)
+    series = prometheus.sample_times(totals.life_samples(of), now)
     if not series:
         raise UnknownRunError(_unknown(prometheus, run))
-    before_load = prometheus.sample_times(queries.start_samples(run, LOOK_BACK), now)
+    before_load = prometheus.sample_times(totals.start_samples(of), now)
     if before_load:
         started = min(times[0] for times in before_load)
     else:  # a script without setup(): of each push only the last sample is kept
         started = min(times[0] for times in series) - PUSH_INTERVAL
     ended = max(times[-1] for times in series)
     return Period(
-        prometheus.number(queries.run_started(run, LOOK_BACK), now) or started,
-        prometheus.number(queries.run_ended(run, LOOK_BACK), now) or ended,
+        prometheus.number(totals.started(of), now) or started,
+        prometheus.number(totals.ended(of), now) or ended,
     )
 
 
@@ -129,70 +81,148 @@ def _unknown(prometheus: Prometheus, run: str) -> str:
 
 def read_ledger(prometheus: Prometheus, run: str, period: Period) -> Ledger:
     """Count what a run sent and what was stored of it."""
+    of = Of(run, period.window)
     counts = [
         round(prometheus.number(query, period.read_at) or 0)
         for query in (
-            queries.all_requests(run, period.window),
-            queries.unanswered_requests(run, period.window),
-            queries.all_spans(Side.SERVER, run, period.window),
+            totals.all_requests(of),
+            totals.unanswered_requests(of),
+            totals.all_spans(Side.SERVER, of),
+            totals.created(of),
+            totals.rows_written(of),
         )
     ]
     return Ledger(*counts)
 
 
-def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Numbers:
+def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Record:
     """Read all that Prometheus knows of a run."""
-    at, window = period.read_at, period.window
+    at, of = period.read_at, Of(run, period.window)
+    ledger = read_ledger(prometheus, run, period)
+    kind = next((labels for labels, _ in prometheus.series(totals.kind(of), at)), {})
+    profile = kind.get("profile")
+    thresholds = [
+        Threshold(labels.get("metric", ""), labels.get("threshold", ""), held=value == 1)
+        for labels, value in prometheus.series(totals.thresholds(of), at)
+    ]
+    errors = [
+        ErrorCount(labels.get("operation", ""), labels.get("kind", ""), round(count))
+        for labels, count in prometheus.series(totals.errors(of), at)
+    ]
+    statuses = prometheus.by_label(totals.failed_statuses(of), "http_response_status_code", at)
+    planned = prometheus.number(totals.planned(of), at)
+    rows = _read_rows(prometheus, of, period, profile)
+    return Record(
+        run=run,
+        profile=profile,
+        journey=kind.get("journey"),
+        period=period,
+        planned=planned,
+        verdict=_verdict(prometheus, of, period, planned),
+        thresholds=sorted(thresholds, key=lambda a: (a.held, a.metric, a.threshold)),
+        rows=rows,
+        total=_read_total(prometheus, of, period, ledger),
+        ledger=ledger,
+        errors=sorted(errors, key=lambda error: -error.count),
+        dropped_iterations=round(prometheus.number(totals.dropped_iterations(of), at) or 0),
+        failed_statuses=sorted(int(status) for status in statuses),
+        course=read_course(prometheus, run, period),
+        slices=read_slices(prometheus, run, period, rows),
+        spreads=read_spreads(prometheus, run, period, rows),
+    )
+
+
+def _verdict(prometheus: Prometheus, of: Of, period: Period, planned: float | None) -> Verdict:
+    held = prometheus.number(totals.held(of), period.read_at)
+    ended = prometheus.number(totals.ended(of), period.read_at)
+    if ended is None and time.time() - period.ended < SILENT_WHEN_OVER:
+        return "still on"
+    if held == 0:
+        return "crossed"
+    if planned is not None and (ended is None or period.seconds < planned - EARLY):
+        return "broken off"
+    return "not judged" if held is None else "held"
+
+
+def _read_rows(prometheus: Prometheus, of: Of, period: Period, profile: str | None) -> list[Row]:
+    at = period.read_at
 
     def by_name(query: str) -> dict[str, float]:
-        return prometheus.by_label(query, "name", at)
+        return prometheus.by_label(query, CLIENT_LABEL, at)
 
     def by_operation(side: Side) -> dict[str, float]:
-        query = queries.span_quantile(QUANTILE, side, run, window)
-        return prometheus.by_label(query, "clinic_operation", at)
+        return prometheus.by_label(totals.span_quantile(QUANTILE, side, of), SPAN_LABEL, at)
 
-    requests = by_name(queries.requests(run, window))
-    failed = by_name(queries.failed_share(run, window))
-    client = by_name(queries.client_quantile(QUANTILE, run, window))
+    def shares(side: Side) -> dict[str, float]:
+        return prometheus.by_label(totals.share_of_client_time(side, of), "operation", at)
+
+    requests = by_name(totals.requests(of))
+    failed = by_name(totals.failed_share(of))
+    p50, p95, p99 = (by_name(totals.client_quantile(q, of)) for q in (0.5, QUANTILE, 0.99))
     server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
-    rows = [
+    in_server, in_database = shares(Side.SERVER), shares(Side.DATABASE)
+    return [
         Row(
             operation=operation,
             requests=round(requests[operation]),
             rate=requests[operation] / period.seconds,
-            client_p95=client.get(operation),
+            failed_share=failed.get(operation, 0.0),
+            client_p50=p50.get(operation),
+            client_p95=p95.get(operation),
+            client_p99=p99.get(operation),
             server_p95=server.get(operation),
             database_p95=database.get(operation),
-            failed_share=failed.get(operation, 0.0),
+            **_shared_out(in_server.get(operation), in_database.get(operation)),
+            **_objective(operation, profile),
         )
         for operation in sorted(requests, key=_place_in_flow)
     ]
-    ledger = read_ledger(prometheus, run, period)
 
+
+def _read_total(prometheus: Prometheus, of: Of, period: Period, ledger: Ledger) -> Row:
     def number(query: str) -> float | None:
-        return prometheus.number(query, at)
+        return prometheus.number(query, period.read_at)
 
-    total = Row(
+    objective = slo.of_every_request()
+    return Row(
         operation="All",
         requests=ledger.sent,
         rate=ledger.sent / period.seconds,
-        client_p95=number(queries.all_client_quantile(QUANTILE, run, window)),
-        server_p95=number(queries.all_span_quantile(QUANTILE, Side.SERVER, run, window)),
-        database_p95=number(queries.all_span_quantile(QUANTILE, Side.DATABASE, run, window)),
-        failed_share=number(queries.all_failed_share(run, window)) or 0.0,
+        failed_share=number(totals.all_failed_share(of)) or 0.0,
+        client_p50=number(totals.all_client_quantile(0.5, of)),
+        client_p95=number(totals.all_client_quantile(QUANTILE, of)),
+        client_p99=number(totals.all_client_quantile(0.99, of)),
+        server_p95=number(totals.all_span_quantile(QUANTILE, Side.SERVER, of)),
+        database_p95=number(totals.all_span_quantile(QUANTILE, Side.DATABASE, of)),
+        **_shared_out(
+            number(totals.all_share_of_client_time(Side.SERVER, of)),
+            number(totals.all_share_of_client_time(Side.DATABASE, of)),
+        ),
+        objective_p95=objective.p95,
+        objective_failed_share=objective.failed_share,
     )
-    statuses = prometheus.by_label(
-        queries.failed_statuses(run, window), "http_response_status_code", at
-    )
-    return Numbers(
-        run=run,
-        period=period,
-        rows=rows,
-        total=total,
-        ledger=ledger,
-        dropped_iterations=round(number(queries.dropped_iterations(run, window)) or 0),
-        failed_statuses=sorted(int(status) for status in statuses),
-    )
+
+
+def _shared_out(server: float | None, database: float | None) -> dict[str, float]:
+    """Share out the client's time, of which a server's span may seem to take a little more."""
+    if server is None:
+        return {}
+    whole = max(1.0, server)
+    in_database = min(database or 0.0, server) / whole
+    in_server = server / whole - in_database
+    return {
+        "outside_server": 1 - in_server - in_database,
+        "in_server": in_server,
+        "in_database": in_database,
+    }
+
+
+def _objective(operation: str, profile: str | None) -> dict[str, float]:
+    if operation not in slo.OPERATIONS:
+        return {}
+    known = profile if profile in slo.PROFILES else "load"
+    objective = slo.objective(operation, known or "load")
+    return {"objective_p95": objective.p95, "objective_failed_share": objective.failed_share}
 
 
 def _place_in_flow(operation: str) -> tuple[int, str]:
@@ -208,6 +238,6 @@ def wait_for_spans(
 ) -> None:
     """Wait until each answered request of a run that has just ended has its span, or a limit."""
     until = min(time.time() + limit, period.ended + 2 * limit)
-    while (ledger := read_ledger(prometheus, run, period)).missing and time.time() < until:
+    while not (ledger := read_ledger(prometheus, run, period)).whole and time.time() < until:
         tell(ledger)
         time.sleep(1.0)

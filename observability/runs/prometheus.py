@@ -1,10 +1,15 @@
 """Ask Prometheus for the numbers of a run."""
 
 import math
+from collections.abc import Iterator
 from typing import Any, Self
 
 import click
 import httpx
+
+# The count of each bucket by its upper bound.
+Buckets = dict[float, float]
+Series = tuple[dict[str, str], list[tuple[int, Any]]]
 
 
 class PrometheusError(click.ClickException):
@@ -41,6 +46,50 @@ class Prometheus:
             if not math.isnan(value := float(series["value"][1]))
         }
 
+    def series(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
+        """Give an expression's values at a time, each with all its labels."""
+        found = self._get("/api/v1/query", query=query, time=_time(at))["result"]
+        return [(series["metric"], float(series["value"][1])) for series in found]
+
+    def over_time(
+        self, query: str, label: str, moments: list[float]
+    ) -> dict[str, list[float | None]]:
+        """Give an expression's values at evenly spaced moments, by one label."""
+        found: dict[str, list[float | None]] = {}
+        for labels, samples in self._range(query, "values", moments):
+            values = found.setdefault(labels.get(label, ""), [None] * len(moments))
+            for place, value in samples:
+                if not math.isnan(number := float(value)):
+                    values[place] = number
+        return found
+
+    def histograms(self, query: str, label: str, moments: list[float]) -> dict[str, list[Buckets]]:
+        """Give an expression's native histograms at evenly spaced moments, by one label."""
+        found: dict[str, list[Buckets]] = {}
+        for labels, samples in self._range(query, "histograms", moments):
+            histograms = found.setdefault(labels.get(label, ""), [{} for _ in moments])
+            for place, histogram in samples:
+                buckets = histogram.get("buckets", [])
+                histograms[place] = {float(upper): float(count) for _, _, upper, count in buckets}
+        return found
+
+    def _range(self, query: str, kind: str, moments: list[float]) -> Iterator[Series]:
+        """Give each series' labels, and its samples of a kind with their moments' numbers."""
+        step = moments[1] - moments[0] if len(moments) > 1 else 1.0
+        asked = {
+            "query": query,
+            "start": _time(moments[0]),
+            "end": _time(moments[-1] + step / 10),
+            "step": _time(step),
+        }
+        for series in self._data(self._answer("/api/v1/query_range", form=asked))["result"]:
+            samples = series.get(kind, [])
+            places = [round((float(time) - moments[0]) / step) for time, _ in samples]
+            yield (
+                series["metric"],
+                [(place, sample) for place, (_, sample) in zip(places, samples, strict=True)],
+            )
+
     def number(self, query: str, at: float) -> float | None:
         """Give the one value of an expression at a time, or nothing."""
         values = self.by_label(query, "", at)
@@ -57,7 +106,9 @@ class Prometheus:
         return [str(value) for value in values]
 
     def _get(self, path: str, **parameters: str) -> Any:
-        answer = self._answer(path, **parameters)
+        return self._data(self._answer(path, parameters))
+
+    def _data(self, answer: httpx.Response) -> Any:
         try:
             body = answer.json()
         except ValueError:
@@ -70,9 +121,14 @@ class Prometheus:
             )
         return body["data"]
 
-    def _answer(self, path: str, **parameters: str) -> httpx.Response:
+    def _answer(
+        self,
+        path: str,
+        parameters: dict[str, str] | None = None,
+        form: dict[str, str] | None = None,
+    ) -> httpx.Response:
         try:
-            return self._http.get(path, params=parameters)
+            return self._http.request("POST" if form else "GET", path, params=parameters, data=form)
         except httpx.TimeoutException:
             raise PrometheusError(
                 f"Prometheus at {self.url} did not answer within 15 s: see `just status`."

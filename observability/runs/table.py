@@ -7,37 +7,39 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from observability.runs.numbers import Numbers, Row
+from observability.runs import findings
+from observability.runs.record import Ledger, Record, Row, Trace
 from observability.runs.terminal import milliseconds, plain
-from observability.runs.traces import Found
 
 SHARE_OF_A_BAD_RUN = 0.01
 WIDE = 96
+MOST_ROWS = 40
+TRACES_SHOWN = 5
 
 
-def show(console: Console, numbers: Numbers) -> None:
+def show(console: Console, of_run: Record) -> None:
     """Print a run's numbers: a row for each operation, all of them, and what is missing."""
-    began = datetime.fromtimestamp(numbers.period.started, UTC)
+    began = datetime.fromtimestamp(of_run.period.started, UTC)
     console.print()
     console.print(
         Text.assemble(
-            (f"Run {plain(numbers.run)}", "bold"),
-            f"  {began:%Y-%m-%d %H:%M:%S} UTC, {numbers.period.seconds:,.1f} s",
+            (f"Run {plain(of_run.run)}", "bold"),
+            f"  {began:%Y-%m-%d %H:%M:%S} UTC, {of_run.period.seconds:,.1f} s",
         )
     )
-    if not numbers.rows:
+    if not of_run.rows:
         console.print(Text("No request of this run's load was made."))
         return
-    console.print(_operations(numbers, _padding(console)))
+    console.print(_operations(of_run, _padding(console)))
     console.print()
-    console.print(Group(*map(Text, _remarks(numbers))))
+    console.print(Group(*map(Text, _remarks(of_run))))
 
 
 def _padding(console: Console) -> tuple[int, int]:
     return (0, 1) if console.width >= WIDE else (0, 0)
 
 
-def _operations(numbers: Numbers, padding: tuple[int, int]) -> Table:
+def _operations(of_run: Record, padding: tuple[int, int]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=padding, header_style="bold")
     table.add_column("Operation", overflow="fold")
     for heading in (
@@ -49,10 +51,12 @@ def _operations(numbers: Numbers, padding: tuple[int, int]) -> Table:
         "Failed\n%",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in numbers.rows:
+    for row in of_run.rows[:MOST_ROWS]:
         table.add_row(*_cells(row))
+    if (more := len(of_run.rows) - MOST_ROWS) > 0:
+        table.add_row(f"… and {more:,} more")
     table.add_section()
-    table.add_row(*_cells(numbers.total), style="bold")
+    table.add_row(*_cells(of_run.total), style="bold")
     return table
 
 
@@ -69,29 +73,45 @@ def _cells(row: Row) -> list[Text]:
     ]
 
 
-def _remarks(numbers: Numbers) -> list[str]:
-    ledger = numbers.ledger
+def _remarks(of_run: Record) -> list[str]:
+    ledger = of_run.ledger
     remarks = [f"Ledger: {_count(ledger.sent, 'request')} sent, {ledger.traced:,} traced."]
     if ledger.unanswered:
         remarks.append(f"{_count(ledger.unanswered, 'request')} got no answer at all.")
-    if ledger.missing:
-        have = "has" if ledger.missing == 1 else "have"
+    remarks += of_run.missing
+    if of_run.dropped_iterations:
         remarks.append(
-            f"{ledger.missing:,} of {_count(ledger.sent, 'request')} {have} no stored span."
-        )
-    if numbers.dropped_iterations:
-        remarks.append(
-            f"k6 could not start {_count(numbers.dropped_iterations, 'visit')} in time: "
+            f"k6 could not start {_count(of_run.dropped_iterations, 'visit')} in time: "
             "every virtual user was busy."
         )
-    return remarks
+    if slow := findings.slowest_operation(of_run):
+        remarks.append(findings.say_slowest(slow))
+    if findings.varies(of_run):
+        remarks.append(findings.say_knee(of_run))
+    return [plain(remark, limit=400) for remark in remarks]
+
+
+def say_missing(ledger: Ledger) -> list[str]:
+    """Say what was lost on the way."""
+    lost = []
+    if ledger.missing:
+        have = "has" if ledger.missing == 1 else "have"
+        lost.append(
+            f"{ledger.missing:,} of {_count(ledger.sent, 'request')} {have} no stored span."
+        )
+    if ledger.missing_rows:
+        lost.append(
+            f"{_count(ledger.created, 'answer')} promised a row (201), but the database's spans "
+            f"show {ledger.rows_written:,} written."
+        )
+    return lost
 
 
 def _count(number: int, thing: str) -> str:
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
-def show_traces(console: Console, title: str, found: list[Found], began: float) -> None:
+def show_traces(console: Console, title: str, found: list[Trace], began: float) -> None:
     """Print some of a run's traces by id, or that there are none."""
     console.print()
     if not found:
@@ -105,7 +125,7 @@ def show_traces(console: Console, title: str, found: list[Found], began: float) 
     table.add_column("Status", justify="right", no_wrap=True)
     table.add_column("At s", justify="right", no_wrap=True)
     table.add_column("Operation", overflow="fold")
-    for request in found:
+    for request in found[:TRACES_SHOWN]:
         table.add_row(
             Text(plain(request.trace_id)),
             Text(milliseconds(request.duration)),

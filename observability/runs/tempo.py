@@ -4,17 +4,9 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-from observability import queries
-from observability.runs.traces import (
-    AT_ONCE,
-    FULL_ID,
-    Api,
-    Attribute,
-    Found,
-    RunTraces,
-    Span,
-    last_day,
-)
+from observability.queries import traceql
+from observability.runs.record import Attribute, Span
+from observability.runs.traces import AT_ONCE, FULL_ID, Api, Found, RunTraces, last_day
 
 
 class Tempo:
@@ -26,13 +18,13 @@ class Tempo:
         self._api = api
 
     def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        query = queries.slow_traces(of.run, over=f"{seconds * 1e6:.0f}us")
+        query = traceql.slow(of.run, f"{seconds * 1e6:.0f}us", operation=of.operation)
         found = self._search(query, of.start, of.end, limit)
         return found, len(found) >= limit
 
     def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
         del statuses  # TraceQL compares numbers, it need not be told them
-        return self._search(queries.failed_traces(of.run), of.start, of.end, count)
+        return self._search(traceql.failed(of.run), of.start, of.end, count)
 
     def trace(self, trace_id: str) -> list[Span]:
         body = self._api.json(f"/api/v2/traces/{trace_id}")
@@ -45,7 +37,7 @@ class Tempo:
 
     def ids_with_prefix(self, prefix: str) -> list[str]:
         # Tempo also finds ids that begin so once their leading zeros are stripped.
-        query = queries.traces_with_prefix(prefix)
+        query = traceql.with_prefix(prefix)
         ids = (request.trace_id for request in self._search(query, *last_day(), AT_ONCE))
         return [trace_id for trace_id in ids if trace_id.startswith(prefix)]
 

@@ -10,9 +10,8 @@ from typing import Any, Never, Protocol
 import click
 import httpx
 
-from observability.runs.numbers import Period
+from observability.runs.record import Period, Span
 
-Attribute = str | int | float | bool
 HEX = re.compile(r"[0-9a-f]{1,32}")
 FULL_ID = 32
 A_DAY = 24 * 3600.0
@@ -24,21 +23,6 @@ TRIES = 16
 
 class TraceStoreError(click.ClickException):
     """The trace store cannot answer; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One span of a trace; times are seconds, of the start since 1970."""
-
-    id: str
-    parent: str
-    name: str
-    service: str
-    kind: str
-    start: float
-    duration: float
-    attributes: dict[str, Attribute]
-    error: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +38,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class RunTraces:
-    """Which traces to search: those of one run."""
+    """Which traces to search: those of one run, or of one operation in it."""
 
     run: str
     period: Period
+    operation: str = ""
 
     @property
     def start(self) -> float:

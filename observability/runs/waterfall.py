@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from observability.runs.record import Span
 from observability.runs.terminal import milliseconds, plain
-from observability.runs.traces import Span
 
 # What a reader looks for first; the others follow by name.
 MAIN_ATTRIBUTES = (
@@ -53,7 +53,7 @@ def show(console: Console, trace_id: str, spans: list[Span]) -> None:
     bars = max(LEAST_BAR, console.width - names - 14)
     console.print(Text(f"{'':{names}}0{milliseconds(whole) + ' ms':>{bars - 1}}", style="dim"))
     parents = {span.id: span for span in spans}
-    for number, (depth, span) in enumerate(_in_tree_order(spans)):
+    for number, (depth, span) in enumerate(in_tree_order(spans)):
         if number == MOST_SPANS:
             console.print(Text(f"… and {len(spans) - MOST_SPANS:,} more spans"))
             break
@@ -94,16 +94,23 @@ def _bar(offset: float, duration: float, whole: float, width: int) -> str:
     return (" " * first + "█" * length).ljust(width)
 
 
-def _attributes(span: Span) -> Iterator[tuple[str, object]]:
+def all_attributes(span: Span) -> Iterator[tuple[str, object]]:
+    """Give what a span says, first what a reader looks for."""
     for key in MAIN_ATTRIBUTES:
         if key in span.attributes:
             yield key, span.attributes[key]
     for key in sorted(span.attributes):
-        if key not in MAIN_ATTRIBUTES and not key.startswith(LEFT_OUT):
+        if key not in MAIN_ATTRIBUTES:
             yield key, span.attributes[key]
 
 
-def _in_tree_order(spans: list[Span]) -> Iterator[tuple[int, Span]]:
+def _attributes(span: Span) -> Iterator[tuple[str, object]]:
+    for key, value in all_attributes(span):
+        if key in MAIN_ATTRIBUTES or not key.startswith(LEFT_OUT):
+            yield key, value
+
+
+def in_tree_order(spans: list[Span]) -> Iterator[tuple[int, Span]]:
     """Give each span once, below its parent; one whose parent is not stored is a root."""
     ids = {span.id for span in spans}
     children: dict[str, list[Span]] = {}

@@ -26,6 +26,7 @@ class DatabaseSpans:
             "db.namespace": engine.url.database or "",
             "server.address": engine.url.host or "",
             "server.port": engine.url.port or 5432,
+            "peer.service": "postgresql",  # the service graph's name for it, else its address
         }
         self.hooks: dict[str, Callable[..., None]] = {
             "before_cursor_execute": self.start,

@@ -1,0 +1,39 @@
+"""Write the pages as Grafana's JSON: `python -m observability.dashboards`."""
+
+import json
+
+import click
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from observability.bundle import PROJECT
+from observability.dashboards import clinic_api, home, load_test, runs, telemetry
+
+FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
+PAGES = {
+    "home": home.page,
+    "load-test": load_test.page,
+    "runs": runs.page,
+    "clinic-api": clinic_api.page,
+    "telemetry": telemetry.page,
+}
+
+
+def rendered(uid: str) -> str:
+    """Give a page as the text of its file."""
+    return json.dumps(PAGES[uid]().build(), cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+
+
+@click.command()
+def main() -> None:
+    """Write each page's file, and say which of them changed."""
+    for uid in PAGES:
+        file = FOLDER / f"{uid}.json"
+        before = file.read_text() if file.exists() else ""
+        after = rendered(uid)
+        if after != before:
+            file.write_text(after)
+        click.echo(f"{file.relative_to(PROJECT)}: {'written' if after != before else 'unchanged'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Where one begins: what to type, the pages, the newest runs, what fires now."""
+
+from grafana_foundation_sdk.builders import dashboard, dashboardlist
+
+from observability.dashboards import pages
+from observability.dashboards.panels import text
+from observability.dashboards.runs import run_table
+
+WELCOME = """\
+# Vet clinic
+
+`just smoke`, `just load` or `just stress` puts a load on the clinic, and each run has its own id.
+The pages below read it back: for each operation what k6 saw, what the server saw and what the
+database took, side by side, down to its slowest and its failed traces.
+"""
+
+
+def page() -> dashboard.Dashboard:
+    """Make the page that Grafana opens with."""
+    return pages.page(
+        "home",
+        "What to type, the pages, the newest runs, and what fires now.",
+        {
+            "": [
+                text(101, WELCOME).height(5),
+                run_table(
+                    102,
+                    "Runs",
+                    "The runs that began in the 15 days before the end of the time range, each "
+                    "leading to its page. A crossed threshold means that the objective was missed.",
+                ).height(10),
+                dashboardlist.Panel()
+                .id(103)
+                .title("Pages")
+                .description("The pages of this folder.")
+                .show_headings(False)
+                .show_search(True)
+                .show_starred(False)
+                .folder_uid("vet-clinic")
+                .span(12)
+                .height(9),
+                alerts(104),
+            ]
+        },
+    )
+
+
+def alerts(number: int) -> dashboard.Panel:
+    """List the alerts that fire now; the library has no builder of its own for them."""
+    return (
+        dashboard.Panel()
+        .type("alertlist")
+        .id(number)
+        .title("Alerts")
+        .description("What fires now, or soon will. Empty is good.")
+        .span(12)
+        .height(9)
+        .options(
+            {
+                "datasource": "Prometheus",
+                "groupMode": "default",
+                "maxItems": 20,
+                "sortOrder": 1,
+                "stateFilter": {
+                    "error": True,
+                    "firing": True,
+                    "noData": False,
+                    "normal": False,
+                    "pending": True,
+                },
+                "viewMode": "list",
+            }
+        )
+    )

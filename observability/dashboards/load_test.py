@@ -1,0 +1,321 @@
+"""One run: what k6 saw, what the server saw, what the database took."""
+
+from grafana_foundation_sdk.builders import table as tables
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from observability import slo
+from observability.dashboards import pages
+from observability.dashboards.panels import (
+    Column,
+    Panel,
+    course,
+    explore_traces,
+    graph,
+    joined,
+    link,
+    on_the_right,
+    stacked,
+    stat,
+    steps,
+    traces,
+    value,
+    width,
+    with_limit,
+)
+from observability.dashboards.runs import HELD, named, run_table
+from observability.dashboards.style import (
+    BAD,
+    CLIENT,
+    COUNT,
+    DATABASE,
+    LOAD,
+    NEUTRAL,
+    PER_SECOND,
+    SECONDS,
+    SERVER,
+    SHARE,
+    TEXT,
+    coloured_text,
+    limits,
+    mappings,
+    words,
+)
+from observability.queries import course as over_time
+from observability.queries import totals, traceql
+from observability.queries.names import CLIENT_LABEL, KEPT, SPAN_LABEL, Of, Side
+
+OF = Of("$testid", KEPT, "$scenario")
+EACH = "$__rate_interval"
+SLO = slo.of_every_request()
+
+UNKNOWN = (
+    "Prometheus has no numbers of this run before the end of the time range. It keeps them for 15 "
+    "days: choose another run, or a later time."
+)
+NO_TRACES = "Traces are kept for a day; Telemetry shows whether any were lost."
+# Fewer than a table of traces holds, so that none of the slowest is left out.
+SLOWEST = 20
+
+
+def page() -> Dashboard:
+    """Make the page that `just load` leads to."""
+    return pages.page(
+        "load-test",
+        "One run of k6: for each operation what k6 saw, what the server saw and what the database "
+        "took, over the whole run and over its time, and its slowest and its failed traces.",
+        {
+            "": _at_a_glance(),
+            "Operations": [_operations()],
+            "Over time": _over_time(),
+            "Traces": _traces(),
+            "Judgement": _judgement(),
+        },
+        variables=[
+            pages.run_variable(),
+            pages.scenario_variable(),
+            pages.hidden_variable("slow", totals.slow(SLOWEST, OF), r"/} ([0-9.]+) /"),
+        ],
+    )
+
+
+def _at_a_glance() -> list[Panel]:
+    return [
+        run_table(
+            101,
+            "Run",
+            "The run that this page shows; its id leads to its own time range. Totals on this page "
+            "count from the run's start to the end of the time range.",
+            'testid="$testid"',
+        )
+        .no_value(UNKNOWN)
+        .height(3),
+        stat(
+            102,
+            "Thresholds",
+            "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
+            "objective was missed, and the table at the bottom says by what.",
+            TEXT,
+            value(totals.held(OF)),
+        )
+        .mappings(mappings(*HELD))
+        .no_value("no verdict yet"),
+        stat(
+            103,
+            "Requests",
+            "The requests of the load that k6 counted, its first push included.",
+            COUNT,
+            value(totals.all_requests(OF)),
+        ).span(3),
+        stat(
+            104,
+            "Rate",
+            "Requests a second over the whole run. Below what the profile asks for, the clinic or "
+            "the generator did not keep up.",
+            PER_SECOND,
+            value(totals.all_rate(OF)),
+        ).span(3),
+        stat(
+            105,
+            "Failed",
+            "The share of all requests that were not answered as expected, counted by request. The "
+            f"objective is below {SLO.failed_share:.0%}.",
+            SHARE,
+            value(totals.all_failed_share(OF)),
+        )
+        .decimals(2)
+        .thresholds(steps((SLO.failed_share, BAD)))
+        .span(3),
+        stat(
+            106,
+            "Client p95",
+            "95 of 100 requests took k6 less than this. The objective for all requests together is "
+            f"{SLO.p95 * 1000:.0f} ms; each operation has its own.",
+            SECONDS,
+            value(totals.all_client_quantile(0.95, OF)),
+        )
+        .thresholds(steps((SLO.p95, BAD)))
+        .span(3),
+        stat(
+            107,
+            "Ledger",
+            "Requests that k6 sent against traces stored of them, and rows promised by a 201 "
+            "against rows written. While a run is on, the sides arrive at different times.",
+            COUNT,
+            value(totals.all_requests(OF), "sent"),
+            value(totals.all_spans(Side.SERVER, OF), "traced"),
+            value(totals.created(OF), "promised"),
+            value(totals.rows_written(OF), "written"),
+        ).span(6),
+        stat(
+            108,
+            "Lost",
+            "Answered requests without a trace, and promised rows that were not written. Anything "
+            "but zero, half a minute after the run's end, is a loss.",
+            COUNT,
+            value(totals.untraced(OF), "traces"),
+            value(totals.unwritten(OF), "rows"),
+        )
+        .thresholds(steps((0.5, BAD)))
+        .span(2),
+    ]
+
+
+def _operations() -> tables.Panel:
+    def client(expression: str) -> str:
+        return named(expression, CLIENT_LABEL)
+
+    def client_p(quantile: float) -> str:
+        return client(totals.client_quantile(quantile, OF))
+
+    def span_p95(side: Side) -> str:
+        return named(totals.span_quantile(0.95, side, OF), SPAN_LABEL)
+
+    def share(side: Side) -> str:
+        return totals.share_of_client_time(side, OF)
+
+    its_traces = explore_traces(traceql.of_operation("$testid", "${__value.text}"))
+    too_many = [limits((SLO.failed_share, BAD)), coloured_text()]
+    columns = [
+        Column("Requests", client(totals.requests(OF)), COUNT),
+        Column("Rate", client(totals.rate(OF)), PER_SECOND),
+        Column("Client p50", client_p(0.5), SECONDS, colour=CLIENT),
+        Column("Client p95", client_p(0.95), SECONDS, colour=CLIENT),
+        Column("Client p99", client_p(0.99), SECONDS, colour=CLIENT),
+        Column("Server p95", span_p95(Side.SERVER), SECONDS, colour=SERVER),
+        Column("Database p95", span_p95(Side.DATABASE), SECONDS, colour=DATABASE),
+        Column("In server", share(Side.SERVER), SHARE, colour=SERVER),
+        Column("In database", share(Side.DATABASE), SHARE, colour=DATABASE),
+        Column("Failed", client(totals.failed_share(OF)), SHARE, too_many),
+    ]
+    return joined(
+        201,
+        "Operations",
+        "Each operation as k6, the server and the database saw it. In server and In database are "
+        "shares of the client's time; the database's is part of the server's. A name leads to the "
+        "operation's traces in this run.",
+        {"operation": ("Operation", [link("Its traces in Explore", its_traces), width(280)])},
+        columns,
+    )
+
+
+def _over_time() -> list[Panel]:
+    nothing = "Nothing of this run in this time range"
+    quantile = over_time.all_span_quantile
+    by_side = {"client": CLIENT, "server": SERVER, "database": DATABASE}
+    load = graph(
+        301,
+        "Load",
+        "Virtual users, right, and the requests a second that they got through. The knee of a "
+        "stress run is where users still rise and requests no longer do.",
+        PER_SECOND,
+        course(over_time.all_request_rate(OF, EACH), "requests"),
+        course(over_time.failed_rate(OF, EACH), "failed"),
+        course(over_time.virtual_users(OF, EACH), "virtual users"),
+        colours={"requests": CLIENT, "failed": BAD, "virtual users": LOAD},
+    )
+    latency = graph(
+        302,
+        "p95 by side",
+        "What 95 of 100 requests stayed below: for k6, for the server, for the database. The gap "
+        "between two lines is time that the inner one did not see. Dashed: the objective.",
+        SECONDS,
+        course(over_time.all_client_quantile(0.95, OF, EACH), "client"),
+        course(quantile(0.95, Side.SERVER, OF, EACH), "server"),
+        course(quantile(0.95, Side.DATABASE, OF, EACH), "database"),
+        colours=by_side,
+    )
+    where = graph(
+        303,
+        "Where the time goes",
+        "The mean time of a request, parted: outside the server (network, queues before it, k6 "
+        "itself), in the server without its statements, in the database.",
+        SECONDS,
+        course(over_time.mean_in_database(OF, EACH), "database"),
+        course(over_time.mean_in_server(OF, EACH), "server"),
+        course(over_time.mean_outside_server(OF, EACH), "outside the server"),
+        colours=by_side | {"outside the server": CLIENT},
+    )
+    errors = graph(
+        304,
+        "Errors by kind",
+        "What k6 judged wrong, a second: an unexpected status, a body without what was promised, "
+        "no answer, a time-out. No line means no error.",
+        PER_SECOND,
+        course(over_time.error_rate(OF, EACH), "{{kind}}"),
+    )
+    label = "{{" + SPAN_LABEL + "}}"
+    each = [
+        graph(
+            305,
+            "Client p95 by operation",
+            "What 95 of 100 requests for an operation stayed below, as k6 saw it.",
+            SECONDS,
+            course(over_time.client_quantile(0.95, OF, EACH), "{{name}}"),
+        ),
+        graph(
+            306,
+            "Server p95 by operation",
+            "The same as the server saw it. A dot is one request: it leads to its trace.",
+            SECONDS,
+            course(over_time.span_quantile(0.95, Side.SERVER, OF, EACH), label).exemplar(True),
+        ),
+        graph(
+            307,
+            "Database p95 by operation",
+            "The same for the operation's statement in the database.",
+            SECONDS,
+            course(over_time.span_quantile(0.95, Side.DATABASE, OF, EACH), label),
+        ),
+    ]
+    wide = [
+        on_the_right(load, "virtual users", "short"),
+        with_limit(latency, SLO.p95, NEUTRAL),
+        stacked(where),
+        errors.no_value("No errors of this run in this time range"),
+    ]
+    for panel in (load, latency, where):
+        panel.no_value(nothing)
+    return [*wide, *(panel.no_value(nothing).span(8) for panel in each)]
+
+
+def _traces() -> list[Panel]:
+    return [
+        traces(
+            401,
+            "Slowest traces",
+            "The slowest requests of this run, by the server's time; the id opens the waterfall.",
+            traceql.slow("$testid", "${slow}ms", "$scenario"),
+            f"No traces of this run in this time range. {NO_TRACES}",
+        ),
+        traces(
+            402,
+            "Failed traces",
+            "Requests of this run that the server answered with 400 or more; none is good.",
+            traceql.failed("$testid", "$scenario"),
+            f"No request of this run was answered with 400 or more. {NO_TRACES}",
+        ),
+    ]
+
+
+def _judgement() -> list[Panel]:
+    verdict = [words(*HELD), coloured_text(), width(110)]
+    return [
+        joined(
+            501,
+            "Thresholds",
+            "k6's verdict on each threshold of performance/slo.json, written at the run's end.",
+            {"metric": ("Of", []), "threshold": ("Threshold", [width(140)])},
+            [Column("Verdict", totals.thresholds(OF), TEXT, verdict)],
+        )
+        .no_value("No verdict: the run is still on, or it was killed")
+        .span(12),
+        joined(
+            502,
+            "Errors",
+            "What k6 judged wrong over the whole run, by operation and kind. Empty is good.",
+            {"operation": ("Operation", []), "kind": ("Kind", [width(120)])},
+            [Column("Errors", totals.errors(OF), COUNT, [width(90)], colour=BAD)],
+        )
+        .no_value("No errors in this run")
+        .span(12),
+    ]

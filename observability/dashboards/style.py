@@ -1,0 +1,72 @@
+"""What looks the same on every page: colours, and the words for values."""
+
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardRangeMapOptions,
+    DynamicConfigValue,
+    RangeMap,
+    ValueMap,
+    ValueMapping,
+    ValueMappingResult,
+)
+
+# Told apart by colour-blind eyes, on a dark and on a light ground.
+CLIENT = "#3d85e0"
+SERVER = "#e68a00"
+DATABASE = "#14a38b"
+LOAD = "#8f7fd6"
+GOOD = "#2fa25a"
+BAD = "#e0455e"
+WARNING = "#d9a400"
+NEUTRAL = "#8a8f98"
+
+# Grafana's names for units.
+SECONDS = "s"
+PER_SECOND = "reqps"
+SHARE = "percentunit"
+COUNT = "locale"
+BYTES = "bytes"
+TIME = "dateTimeAsLocal"
+TEXT = "string"
+
+Property = DynamicConfigValue
+
+
+def fixed(colour: str) -> Property:
+    """Draw a series, or write a value, in this colour whatever its value."""
+    return Property(id_val="color", value={"mode": "fixed", "fixedColor": colour})
+
+
+def coloured_text() -> Property:
+    """Write a cell in the colour that its value has by thresholds or words."""
+    return Property(id_val="custom.cellOptions", value={"type": "color-text"})
+
+
+def limits(*steps: tuple[float, str], below: str = GOOD) -> Property:
+    """Colour a value by the last of the steps that it has reached."""
+    from_bottom = [{"value": None, "color": below}] + [
+        {"value": value, "color": colour} for value, colour in steps
+    ]
+    return Property(id_val="thresholds", value={"mode": "absolute", "steps": from_bottom})
+
+
+Word = tuple[float | tuple[float | None, float | None], str, str]
+
+
+def words(*said: Word) -> Property:
+    """Show words in place of values: each a value, or a range of them, its word and its colour."""
+    return Property(id_val="mappings", value=mappings(*said))
+
+
+def mappings(*said: Word) -> list[ValueMapping]:
+    """Make the same for a whole panel."""
+    made: list[ValueMapping] = []
+    for index, (value, text, colour) in enumerate(said):
+        result = ValueMappingResult(text=text, color=colour, index=index)
+        if isinstance(value, tuple):
+            low, high = value
+            made.append(
+                RangeMap(options=DashboardRangeMapOptions(from_val=low, to=high, result=result))
+            )
+        else:
+            made.append(ValueMap(options={f"{value:g}": result}))
+    return made

@@ -1,0 +1,171 @@
+"""The clinic itself, whoever calls it: what its own metrics say, over `each`, such as `20s`.
+
+`calls` chooses whose requests count. A counter's first value is counted as what was added since
+its start, which `rate` would lose: the first failure of its kind is seen.
+"""
+
+from observability.queries.names import SERVICE, SPAN_CALLS, SPAN_SECONDS, Side, joined, quoted
+
+OF_THE_CLINIC = f"job={quoted(SERVICE)}"
+
+# Whose requests: both together, those of load runs, those of everyone else.
+ANY_CALLS = ""
+LOAD_RUNS = 'user_agent_synthetic_type="test"'
+ORGANIC = 'user_agent_synthetic_type=""'
+
+SERVER_ERROR = 'http_response_status_code=~"5.."'
+UNAVAILABLE = 'http_response_status_code="503"'
+
+ROUTE = "http_request_method, http_route"
+STATEMENT = "span_name"
+STATUS = "http_response_status_code"
+
+# How far back a counter's last value is looked for, before its next is taken for its first.
+KNOWN_FOR = "1h"
+
+
+# Requests
+
+
+def requests(each: str, calls: str = ANY_CALLS, by: str = "") -> str:
+    """Give the requests a second, of all or by labels."""
+    return f"{_count(_requests(each, calls, by))} / {each}"
+
+
+def failed_requests(each: str, calls: str = ANY_CALLS, only: str = SERVER_ERROR) -> str:
+    """Give the requests a second that the clinic itself failed; zero where all went well."""
+    failed = _count(_requests(each, joined(calls, only)))
+    return f"({failed} or 0 * {_count(_requests(each, calls))}) / {each}"
+
+
+def failed_share(each: str, calls: str = ANY_CALLS, by: str = "") -> str:
+    """Give the share of requests that the clinic itself failed, 0 to 1."""
+    total = _count(_requests(each, calls, by))
+    failed = _count(_requests(each, joined(calls, SERVER_ERROR), by))
+    return f"({failed} or 0 * {total}) / ({total} > 0)"
+
+
+def quantile(quantile: float, each: str, calls: str = ANY_CALLS, by: str = "") -> str:
+    """Give a quantile of the seconds a request took the clinic."""
+    return _quantile(quantile, _requests(each, calls, by))
+
+
+def with_route(expression: str) -> str:
+    """Say so where a request's path had no route."""
+    return f'label_replace({expression}, "http_route", "(no such path)", "http_route", "")'
+
+
+def _requests(each: str, calls: str, by: str = "") -> str:
+    """Add up what was added to the durations; each process of the clinic has series of its own."""
+    seconds = f"http_server_request_duration_seconds{{{joined(OF_THE_CLINIC, calls)}}}"
+    now = f"last_over_time({seconds}[{each}])"
+    return f"sum{_by(by)} ({now} - last_over_time({seconds}[{KNOWN_FOR}] offset {each}) or {now})"
+
+
+# Statements, from their spans
+
+
+def statements(each: str, only: str = "") -> str:
+    """Give the statements a second that the database was asked."""
+    calls = f"{SPAN_CALLS}{{{joined(_of_database(), only)}}}"
+    return f"sum by ({STATEMENT}) ({grown(calls, each)}) / {each}"
+
+
+def failed_statements(each: str) -> str:
+    """Give the failed statements a second; zero where all went well."""
+    failed = statements(each, 'status_code="STATUS_CODE_ERROR"')
+    return f"{failed} or 0 * {statements(each)}"
+
+
+def statement_quantile(quantile: float, each: str) -> str:
+    """Give a quantile of the seconds a statement took."""
+    seconds = f"{{__name__=~{quoted(SPAN_SECONDS)},{_of_database()}}}"
+    return _quantile(quantile, f"sum by ({STATEMENT}) (rate({seconds}[{each}]))")
+
+
+def _of_database() -> str:
+    return f"span_kind={quoted(Side.DATABASE)}"
+
+
+# What requests share
+
+
+def event_loop_lag(quantile: float, each: str) -> str:
+    """Give a quantile of the seconds by which the event loop woke a sleeper too late."""
+    lag = f"rate(clinic_event_loop_lag_seconds{{{OF_THE_CLINIC}}}[{each}])"
+    return f"histogram_quantile({quantile}, sum({lag}))"
+
+
+def connections_used(each: str) -> str:
+    """Count the pool's connections in use, at the most."""
+    used = f'{OF_THE_CLINIC},db_client_connection_state="used"'
+    return f"sum(max_over_time(db_client_connection_count{{{used}}}[{each}]))"
+
+
+def connections_allowed(each: str) -> str:
+    """Count the connections that the pool may open."""
+    return f"sum(last_over_time(db_client_connection_max{{{OF_THE_CLINIC}}}[{each}]))"
+
+
+def pool_in_use(each: str) -> str:
+    """Give the share of the pool's connections in use, at the most, 0 to 1."""
+    return f"{connections_used(each)} / ({connections_allowed(each)} > 0)"
+
+
+def database_up(each: str) -> str:
+    """Give 1 while the database answers every process of the clinic, 0 while it does not."""
+    return f"min(last_over_time(clinic_database_up{{{OF_THE_CLINIC}}}[{each}]))"
+
+
+def processor(each: str, by: str = "") -> str:
+    """Give the processor cores in use, of all or by `type`: its own code and the system's."""
+    return f"sum{_by(by)} (rate(process_cpu_time_seconds_total{{{OF_THE_CLINIC}}}[{each}]))"
+
+
+def memory(each: str) -> str:
+    """Give the bytes of memory that the clinic's processes hold."""
+    return f"sum(last_over_time(process_memory_usage_bytes{{{OF_THE_CLINIC}}}[{each}]))"
+
+
+def collections(each: str) -> str:
+    """Give the garbage collections a second, for each generation."""
+    return f"sum by (generation) (rate(cpython_gc_collections_total{{{OF_THE_CLINIC}}}[{each}]))"
+
+
+# Alerts
+
+
+def alerts() -> str:
+    """List the alerts that fire or are about to, by the time at which each began."""
+    active = 'ALERTS{severity!="heartbeat"}'
+    since = f"0 * {active} + ignoring (alertstate) group_left () ALERTS_FOR_STATE"
+    return f'label_join({since}, "of", " ", "operation", "testid", "instance")'
+
+
+def firing() -> str:
+    """Count the alerts that fire and call somebody; zero is a value."""
+    return 'count(ALERTS{alertstate="firing",severity=~"page|ticket"}) or vector(0)'
+
+
+# Counters
+
+
+def grown(counter: str, each: str) -> str:
+    """Give what each counter grew by, its first value too; an estimate where it was reset."""
+    now = f"last_over_time({counter}[{each}])"
+    before = f"last_over_time({counter}[{KNOWN_FOR}] offset {each})"
+    reset = f"resets({counter}[{each}]) > 0"
+    return f"(increase({counter}[{each}]) and {reset} or {now} - {before} >= 0 or {now})"
+
+
+def _count(histogram: str) -> str:
+    return f"histogram_count({histogram})"
+
+
+def _quantile(quantile: float, histogram: str) -> str:
+    """Give nothing, rather than "not a number", where there was nothing to measure."""
+    return f"histogram_quantile({quantile}, {histogram}) >= 0"
+
+
+def _by(labels: str) -> str:
+    return f" by ({labels})" if labels else ""

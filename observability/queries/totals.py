@@ -1,0 +1,262 @@
+"""A run as a whole, by operation or over all of them.
+
+A run's series start at their first value and end when k6 stops, so a total is the last value in
+the run's range (`increase` would lose the first push) and a percentile is taken from the merged
+native histograms.
+"""
+
+from observability.queries.names import (
+    CLIENT_LABEL,
+    ENDED,
+    HELD,
+    PLANNED,
+    SPAN_CALLS,
+    SPAN_LABEL,
+    SPAN_SECONDS,
+    STARTED,
+    THRESHOLD_HELD,
+    Of,
+    Side,
+    by_operation,
+    quoted,
+)
+
+REQUESTS = "k6_http_reqs_total"
+CLIENT_SECONDS = "k6_http_req_duration_seconds"
+ERRORS = "k6_errors_total"
+
+FAILED = 'expected_response="false"'
+UNANSWERED = 'status="0"'
+CREATED = 'status="201"'
+WROTE = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
+
+PUSH_SECONDS = 5
+
+
+# As k6 marks it
+
+
+def started(of: Of) -> str:
+    """Give the time at which a run's first generator began its load, in seconds since 1970."""
+    return f"min({_marked(STARTED, of)})"
+
+
+def ended(of: Of) -> str:
+    """Give the time at which a run's last generator ended its load, in seconds since 1970."""
+    return f"max({_marked(ENDED, of)})"
+
+
+def seconds(of: Of) -> str:
+    """Give how long a run's load lasted; up to k6's last push where it has not ended."""
+    pushes = f"max(count_over_time(k6_vus{{testid={quoted(of.run)}}}[{of.window}]))"
+    return f"({ended(of)} - {started(of)} or {PUSH_SECONDS} * {pushes})"
+
+
+def kind(of: Of) -> str:
+    """Name a run's profile and journey, as the labels of the one value."""
+    return f"min by (profile, journey) ({_marked(STARTED, of)})"
+
+
+def planned(of: Of) -> str:
+    """Give the seconds that a run's load was to last."""
+    return f"max({_marked(PLANNED, of)})"
+
+
+def held(of: Of) -> str:
+    """Give 1 where all thresholds held on every generator, 0 where one did not."""
+    return f"min({_marked(HELD, of)})"
+
+
+def thresholds(of: Of) -> str:
+    """Give 1 for each threshold that held on every generator, 0 for the others."""
+    return f"min by (metric, threshold) ({_marked(THRESHOLD_HELD, of)})"
+
+
+def crossed_thresholds(of: Of) -> str:
+    """List the thresholds of a run that were crossed on some generator."""
+    return f"{thresholds(of)} == 0"
+
+
+def _marked(mark: str, of: Of) -> str:
+    return f"last_over_time({mark}{{testid={quoted(of.run)}}}[{of.window}])"
+
+
+def life_samples(of: Of) -> str:
+    """Give the raw samples of few series that last as long as a run does."""
+    return f'{{__name__=~"k6_(vus|iterations_total)",testid={quoted(of.run)}}}[{of.window}]'
+
+
+def start_samples(of: Of) -> str:
+    """Give the raw samples of the requests k6 made just before the load."""
+    return f'{REQUESTS}{{testid={quoted(of.run)},scenario=""}}[{of.window}]'
+
+
+# What k6 saw
+
+
+def requests(of: Of) -> str:
+    """Count a run's requests for each operation."""
+    return f"sum by ({CLIENT_LABEL}) ({_requests(of)})"
+
+
+def all_requests(of: Of) -> str:
+    """Count a run's requests."""
+    return f"sum({_requests(of)})"
+
+
+def rate(of: Of) -> str:
+    """Give the requests a second for each operation, over the whole run."""
+    return f"{requests(of)} / on () group_left () {seconds(of)}"
+
+
+def all_rate(of: Of) -> str:
+    """Give the requests a second, over the whole run."""
+    return f"{all_requests(of)} / {seconds(of)}"
+
+
+def unanswered_requests(of: Of) -> str:
+    """Count the requests to which no answer came: the server need not have seen them."""
+    return f"sum({_requests(of, UNANSWERED)})"
+
+
+def created(of: Of) -> str:
+    """Count the answers that promise a row: 201."""
+    return f"sum({_requests(of, CREATED)})"
+
+
+def failed_share(of: Of) -> str:
+    """Give the failed share of requests, 0 to 1, for each operation."""
+    total = requests(of)
+    failed = f"sum by ({CLIENT_LABEL}) ({_requests(of, FAILED)})"
+    return f"({failed} or 0 * {total}) / ({total} > 0)"
+
+
+def all_failed_share(of: Of) -> str:
+    """Give the failed share of all requests, 0 to 1."""
+    total = all_requests(of)
+    return f"(sum({_requests(of, FAILED)}) or 0 * {total}) / ({total} > 0)"
+
+
+def client_quantile(quantile: float, of: Of) -> str:
+    """Give a quantile of the seconds a request took k6, for each operation."""
+    return f"histogram_quantile({quantile}, sum by ({CLIENT_LABEL}) ({_client_seconds(of)}))"
+
+
+def all_client_quantile(quantile: float, of: Of) -> str:
+    """Give a quantile of the seconds any request took k6."""
+    return f"histogram_quantile({quantile}, sum({_client_seconds(of)}))"
+
+
+def client_seconds(of: Of) -> str:
+    """Give the histogram of the seconds a request took k6, for each operation."""
+    return f"sum by ({CLIENT_LABEL}) ({_client_seconds(of)})"
+
+
+def errors(of: Of) -> str:
+    """Count what k6 judged wrong, for each operation and kind of error."""
+    return f"sum by (operation, kind) (last_over_time({of.k6(ERRORS)}[{of.window}]))"
+
+
+def dropped_iterations(of: Of) -> str:
+    """Count the iterations that k6 could not start in time because no virtual user was free."""
+    return f"sum(last_over_time({of.k6('k6_dropped_iterations_total')}[{of.window}]))"
+
+
+def _requests(of: Of, only: str = "") -> str:
+    return f"last_over_time({of.k6(REQUESTS, only)}[{of.window}])"
+
+
+def _client_seconds(of: Of) -> str:
+    return f"last_over_time({of.k6(CLIENT_SECONDS)}[{of.window}])"
+
+
+# What the server and the database saw, from their spans
+
+
+def span_quantile(quantile: float, side: Side, of: Of) -> str:
+    """Give a quantile of the seconds spans took on one side, for each operation."""
+    return f"histogram_quantile({quantile}, sum by ({SPAN_LABEL}) ({_span_seconds(side, of)}))"
+
+
+def all_span_quantile(quantile: float, side: Side, of: Of) -> str:
+    """Give a quantile of the seconds any span took on one side."""
+    return f"histogram_quantile({quantile}, sum({_span_seconds(side, of)}))"
+
+
+def span_seconds(side: Side, of: Of) -> str:
+    """Give the histogram of the seconds spans took on one side, for each operation."""
+    return f"sum by ({SPAN_LABEL}) ({_span_seconds(side, of)})"
+
+
+def spans(side: Side, of: Of) -> str:
+    """Count a run's spans on one side for each operation."""
+    return f"sum by ({SPAN_LABEL}) ({_span_calls(side, of)})"
+
+
+def slow(left: int, of: Of) -> str:
+    """Give the milliseconds that some `left` of a run's requests took the server at least."""
+    quantile = f"scalar(clamp_min(1 - {left} / {all_spans(Side.SERVER, of)}, 0))"
+    seconds_of_all = f"sum({_span_seconds(Side.SERVER, of)})"
+    return f"1000 * histogram_quantile({quantile}, {seconds_of_all}) >= 0 or vector(0)"
+
+
+def all_spans(side: Side, of: Of) -> str:
+    """Count a run's spans on one side."""
+    return f"sum({_span_calls(side, of)})"
+
+
+def rows_written(of: Of) -> str:
+    """Count the rows that a run's requests added to the clinic, from the database's spans."""
+    return f"sum({_span_calls(Side.DATABASE, of, WROTE)})"
+
+
+def untraced(of: Of) -> str:
+    """Count the answered requests that have no stored span of the server."""
+    none = f"0 * {all_requests(of)}"
+    unanswered = f"({unanswered_requests(of)} or {none})"
+    stored = f"({all_spans(Side.SERVER, of)} or {none})"
+    return f"clamp_min({all_requests(of)} - {unanswered} - {stored}, 0)"
+
+
+def unwritten(of: Of) -> str:
+    """Count the promised rows, those of a 201, whose statement is not among the spans."""
+    none = f"0 * {all_requests(of)}"
+    return f"clamp_min(({created(of)} or {none}) - ({rows_written(of)} or {none}), 0)"
+
+
+def failed_statuses(of: Of) -> str:
+    """Count the requests the server answered with 400 or more, for each status code."""
+    failed = 'http_response_status_code=~"[45].."'
+    return f"sum by (http_response_status_code) ({_span_calls(Side.SERVER, of, failed)})"
+
+
+def share_of_client_time(side: Side, of: Of) -> str:
+    """Give the share of the client's time that one side took, 0 to 1, labelled `operation`.
+
+    The database's time is part of the server's, and the server's of the client's.
+    """
+    side_seconds = f"sum by (operation) ({by_operation(_span_seconds(side, of), SPAN_LABEL)})"
+    client = f"sum by (operation) ({by_operation(_client_seconds(of), CLIENT_LABEL)})"
+    return f"histogram_sum({side_seconds}) / (histogram_sum({client}) > 0)"
+
+
+def all_share_of_client_time(side: Side, of: Of) -> str:
+    """Give the share of all the client's time that one side took, 0 to 1."""
+    client = f"histogram_sum(sum({_client_seconds(of)}))"
+    return f"histogram_sum(sum({_span_seconds(side, of)})) / ({client} > 0)"
+
+
+def _span_seconds(side: Side, of: Of) -> str:
+    return f"last_over_time({of.spans(SPAN_SECONDS, side)}[{of.window}])"
+
+
+def _span_calls(side: Side, of: Of, only: str = "") -> str:
+    return f"last_over_time({of.spans(SPAN_CALLS, side, only)}[{of.window}])"
+
+
+# One run beside another
+
+
+def change(ours: str, theirs: str) -> str:
+    """Give how much more one expression is than the other, as a share of the other."""
+    return f"({ours} - {theirs}) / ({theirs} > 0)"

@@ -1,0 +1,323 @@
+"""Compare two runs, operation by operation: what differs, and whether beyond the noise."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from observability.runs import noise
+from observability.runs.noise import ALL, Difference, Pair
+from observability.runs.record import Record, Row, SideName, Spread
+
+Direction = Literal["worse", "better", "equal", "unknown"]
+TOLD: tuple[Direction, Direction] = ("worse", "better")
+
+# Less than half a request in a hundred is nothing to stop a pipeline for.
+LEAST_FAILED = 0.005
+DEVIATIONS = 3.0
+# From here on what other programs take is worth a word.
+BUSY = 0.1
+LEAST_FREE = 0.01
+FAILED = "failed share"
+# What tells k6 how much load.
+LOAD = ("RATE", "VUS")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A percentile of one side: what the clients see is judged, the rest explains it."""
+
+    field: str
+    side: SideName
+    quantile: float
+    judged: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.side} p{self.quantile * 100:.0f}"
+
+    def of(self, row: Row | None) -> float | None:
+        value: float | None = getattr(row, self.field, None)
+        return value
+
+
+COLUMNS = (
+    Column("client_p50", "client", 0.5, judged=True),
+    Column("client_p95", "client", 0.95, judged=True),
+    Column("client_p99", "client", 0.99),
+    Column("server_p95", "server", 0.95),
+    Column("database_p95", "database", 0.95),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A number in both runs. The difference is a share of the first; of failures, in points."""
+
+    before: float | None
+    after: float | None
+    difference: float | None = None
+    noise: float | None = None
+    direction: Direction = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One operation, or all of them, in both runs."""
+
+    operation: str
+    requests: tuple[int, int]
+    seconds: dict[str, Change]
+    failed: Change
+
+    @property
+    def direction(self) -> Direction:
+        """Say how the clients fared: worse as soon as one judged number is."""
+        directions = {change.direction for change in self.judged.values()}
+        order: tuple[Direction, ...] = (*TOLD, "equal")
+        return next((direction for direction in order if direction in directions), "unknown")
+
+    @property
+    def judged(self) -> dict[str, Change]:
+        """Choose the numbers that count, by name."""
+        return {**self.judged_seconds, FAILED: self.failed}
+
+    @property
+    def judged_seconds(self) -> dict[str, Change]:
+        return {column.name: self.seconds[column.name] for column in COLUMNS if column.judged}
+
+
+@dataclass(frozen=True, slots=True)
+class Worsening:
+    """A judged number that got worse by more than was allowed."""
+
+    operation: str
+    name: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs beside each other.
+
+    What keeps them from being compared is in sentences; `changed` are programs and settings.
+    """
+
+    before: Record
+    after: Record
+    lines: list[Line]
+    total: Line
+    obstacles: list[str]
+    remarks: list[str]
+    changed: list[tuple[str, str, str]]
+
+    @property
+    def sentence(self) -> str:
+        """Say in short what came of it."""
+        count = Counter(line.direction for line in self.lines)
+        of = f"of {len(self.lines)} operations"
+        told = [f"{word} in {count[word]} {of}" for word in TOLD if count[word]]
+        if not told and self.total.direction in TOLD:
+            told = [f"{self.total.direction} over all operations together"]
+        if told:
+            return f"Beyond the noise B is {' and '.join(told)}."
+        if self.total.direction == "unknown":
+            return "The noise is not known, so nothing is told from it."
+        return "B does not differ from A beyond the noise."
+
+    def worse(self, allowed: float) -> list[Worsening]:
+        """List what got worse beyond the noise and by more than the allowed share.
+
+        Failures count as soon as they are beyond their noise.
+        """
+        return [
+            Worsening(line.operation, name, change)
+            for line in (self.total, *self.lines)
+            for name, change in line.judged.items()
+            if change.direction == "worse"
+            and (name == FAILED or (change.difference or 0.0) > allowed)
+        ]
+
+
+def compare(before: Record, after: Record) -> Comparison:
+    """Compare two runs as far as that can be."""
+    allowance = _allowance(before, after)
+    told = {
+        column.name: noise.differences(
+            _pairs(before, after, column.side), column.quantile, allowance
+        )
+        for column in COLUMNS
+    }
+    was = {row.operation: row for row in before.rows}
+    now = {row.operation: row for row in after.rows}
+    return Comparison(
+        before,
+        after,
+        lines=[_line(name, was.get(name), now.get(name), told) for name in {**was, **now}],
+        total=_line(ALL, before.total, after.total, told),
+        obstacles=obstacles(before, after),
+        remarks=remarks(before, after),
+        changed=changed(before, after),
+    )
+
+
+def _allowance(before: Record, after: Record) -> float:
+    """Allow for other programs: a machine of which half is free is taken to be half as fast."""
+    was, now = _neighbours(before), _neighbours(after)
+    if was is None or now is None:
+        return 0.0
+    return abs(math.log(max(1 - was, LEAST_FREE) / max(1 - now, LEAST_FREE)))
+
+
+def _neighbours(record: Record) -> float | None:
+    return record.environment.neighbours if record.environment else None
+
+
+def _pairs(before: Record, after: Record, side: SideName) -> dict[str, Pair]:
+    was, now = _spreads(before, side), _spreads(after, side)
+    return {
+        operation: _pair(was[operation], now[operation])
+        for operation in was
+        if operation in now and len(was[operation].parts) == len(now[operation].parts)
+    }
+
+
+def _spreads(record: Record, side: SideName) -> dict[str, Spread]:
+    return {spread.operation: spread for spread in record.spreads if spread.side == side}
+
+
+def _pair(before: Spread, after: Spread) -> Pair:
+    """Line up the buckets of both."""
+    first = min(before.first, after.first)
+    last = max(of.first + len(part) for of in (before, after) for part in of.parts)
+
+    def lined_up(spread: Spread) -> list[list[int]]:
+        low = spread.first - first
+        return [[0] * low + part + [0] * (last - first - low - len(part)) for part in spread.parts]
+
+    return Pair(lined_up(before), lined_up(after))
+
+
+def _line(
+    operation: str,
+    before: Row | None,
+    after: Row | None,
+    told: Mapping[str, Mapping[str, Difference]],
+) -> Line:
+    return Line(
+        operation,
+        (before.requests if before else 0, after.requests if after else 0),
+        {
+            column.name: _change(
+                column.of(before), column.of(after), told[column.name].get(operation)
+            )
+            for column in COLUMNS
+        },
+        _failures(before, after),
+    )
+
+
+def _change(before: float | None, after: float | None, told: Difference | None) -> Change:
+    """Take the difference of all from those of the operations: their mean."""
+    if told:
+        return Change(before, after, told.share, told.noise, _direction(told))
+    if not before or after is None:
+        return Change(before, after)
+    return Change(before, after, after / before - 1)
+
+
+def _direction(difference: Difference) -> Direction:
+    if not difference.told:
+        return "equal"
+    return "worse" if difference.share > 0 else "better"
+
+
+def _failures(before: Row | None, after: Row | None) -> Change:
+    if not before or not after or not before.requests or not after.requests:
+        was, now = (row.failed_share if row else None for row in (before, after))
+        return Change(was, now)
+    made = (before.requests, after.requests)
+    failed = before.failed_share * made[0] + after.failed_share * made[1]
+    share = (failed + 1) / (sum(made) + 2)
+    deviation = math.sqrt(share * (1 - share) * (1 / made[0] + 1 / made[1]))
+    noise_of_it = max(DEVIATIONS * deviation, LEAST_FAILED)
+    difference = after.failed_share - before.failed_share
+    direction: Direction = "equal"
+    if abs(difference) > noise_of_it:
+        direction = "worse" if difference > 0 else "better"
+    return Change(before.failed_share, after.failed_share, difference, noise_of_it, direction)
+
+
+def obstacles(before: Record, after: Record) -> list[str]:
+    """Say what keeps two runs from being compared, if anything does."""
+    found = [
+        f"The {what} is not the same: {was}, then {now}."
+        for what, was, now in (
+            ("profile", before.profile, after.profile),
+            ("journey", before.journey, after.journey),
+            ("plan", _plan(before), _plan(after)),
+            ("machine", _machine(before), _machine(after)),
+            ("target", _target(before), _target(after)),
+        )
+        if was and now and was != now
+    ]
+    for run in (before, after):
+        if run.verdict == "still on":
+            found.append(f"{run.run} is still on: compare when it has ended.")
+        elif run.verdict == "broken off":
+            found.append(f"{run.run} was broken off.")
+        elif not run.total.requests:
+            found.append(f"{run.run} made no request.")
+        elif not run.spreads:
+            found.append(
+                f"{run.run} is too short to tell noise from change with its "
+                f"{run.period.seconds:.0f} s: 20 s are enough, some minutes are better."
+            )
+    return found
+
+
+def remarks(before: Record, after: Record) -> list[str]:
+    """Say what the reader has to judge alone."""
+    was, now = _neighbours(before), _neighbours(after)
+    if unknown := [run.run for run in (before, after) if not run.environment]:
+        return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
+    if was is None or now is None:
+        return ["It is not known what other programs took of the machine meanwhile."]
+    if max(was, now) < BUSY:
+        return []
+    took = f"Other programs took {was:.0%} of the machine during A and {now:.0%} during B"
+    return [f"{took}: the noise allows for it, and a quieter machine tells more."]
+
+
+def changed(before: Record, after: Record) -> list[tuple[str, str, str]]:
+    """List the programs and settings that are not the same, by name."""
+    if not before.environment or not after.environment:
+        return []
+    was = {**before.environment.programs, **before.environment.settings}
+    now = {**after.environment.programs, **after.environment.settings}
+    return [
+        (name, was.get(name, "-"), now.get(name, "-"))
+        for name in {**was, **now}
+        if was.get(name) != now.get(name)
+    ]
+
+
+def _plan(record: Record) -> str:
+    planned = "" if record.planned is None else f"{record.planned:g} s"
+    settings = record.environment.settings if record.environment else {}
+    given = (f"{name}={settings[name]}" for name in LOAD if settings.get(name))
+    return " ".join(filter(None, (planned, *given)))
+
+
+def _machine(record: Record) -> str | None:
+    if not record.environment:
+        return None
+    machine = record.environment.machine
+    return f"{machine.cores} cores of {machine.cpu}, {machine.platform}"
+
+
+def _target(record: Record) -> str | None:
+    """Name the clinic's host; its port may differ, as that of a pipeline does each time."""
+    return urlsplit(record.environment.target).hostname if record.environment else None

@@ -1,0 +1,155 @@
+"""Read a run back, print its table, and write its record and its page."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from observability.bundle import Bundle
+from observability.dashboards import links
+from observability.queries import totals
+from observability.queries.names import Of, Side
+from observability.runs import findings, numbers, page, record, table, terminal, traces
+from observability.runs.numbers import UnknownRunError
+from observability.runs.prometheus import Prometheus, PrometheusError
+from observability.runs.record import Environment, Ledger, Period, Record, Trace
+from observability.runs.traces import Found, RunTraces, Store, TraceStoreError
+from observability.way import shown
+
+TRACES_KEPT = 10
+# A first guess at the threshold that finds the slowest: some four times as many are slower.
+FIRST_GUESS = 40
+
+
+def report(bundle: Bundle, run: str | None, environment: Environment | None = None) -> None:
+    """Print all that the bundle knows of a run, once the last of it has arrived, and write it."""
+    console = terminal.console()
+    try:
+        with Prometheus(bundle.prometheus_url) as prometheus:
+            of_run, guess = read(console, prometheus, run)
+    except (UnknownRunError, PrometheusError) as error:
+        kept = record.saved(run) if run else None
+        if kept is None:
+            raise
+        error.show()
+        console.print(Text("What was saved of the run is all that there is of it:"))
+        show(console, kept)
+        say_written(console, [page.write(kept)])
+        return
+    table.show(console, of_run)
+    if not of_run.rows:
+        return
+    try:
+        with traces.store_at(bundle.traces_url) as store:
+            of_run = with_traces(of_run, store, guess)
+    except TraceStoreError as error:
+        error.show()
+        of_run = remark(of_run, error.message)
+    of_run = with_what_was_known(of_run, environment)
+    show_traces(console, of_run)
+    say_written(console, [page.write(of_run), of_run.save()])
+    if there := links.page_of(
+        bundle.grafana_url, of_run.run, of_run.period.started, of_run.period.ended
+    ):
+        console.print(Text(f"In Grafana: {there}"), soft_wrap=True)
+
+
+def read(console: Console, prometheus: Prometheus, run: str | None) -> tuple[Record, float]:
+    """Read a run's numbers, and guess in seconds what few of its requests took longer than."""
+    run = run or numbers.newest_run(prometheus)
+    period = numbers.period_of(prometheus, run)
+    wait(console, prometheus, run, period)
+    of_run = numbers.read_numbers(prometheus, run, period)
+    quantile = max(0.0, 1 - FIRST_GUESS / max(1, of_run.ledger.traced))
+    query = totals.all_span_quantile(quantile, Side.SERVER, Of(run, period.window))
+    guess = prometheus.number(query, period.read_at) or 0.0
+    return with_remarks(of_run), guess
+
+
+def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> None:
+    """Wait for the last spans; Ctrl-C asks for the table as it is."""
+    with suppress(KeyboardInterrupt), console.status("Waiting for the run's last spans") as status:
+
+        def tell(ledger: Ledger) -> None:
+            status.update(
+                f"Waiting for the run's last spans: {ledger.traced:,} of "
+                f"{ledger.sent - ledger.unanswered:,}"
+            )
+
+        numbers.wait_for_spans(prometheus, run, period, tell)
+
+
+def with_remarks(of_run: Record) -> Record:
+    """Say of a run that is still on, or whose spans did not come, that it is not all of it."""
+    if of_run.verdict == "still on":
+        now = findings.clock(of_run.period.seconds)
+        return remark(of_run, f"The run is still on: this is what there is of it after {now}.")
+    for sentence in table.say_missing(of_run.ledger):
+        of_run = remark(of_run, sentence)
+    return of_run
+
+
+def remark(of_run: Record, sentence: str) -> Record:
+    return msgspec.structs.replace(of_run, missing=[*of_run.missing, sentence])
+
+
+def with_traces(of_run: Record, store: Store, guess: float) -> Record:
+    """Add the slowest and failed traces, the slowest of the slowest operation among them."""
+    of = RunTraces(of_run.run, of_run.period)
+    slowest = traces.slowest(store, of, TRACES_KEPT, guess)
+    if not slowest:
+        return remark(of_run, f"{store.name} holds no trace of this run: it keeps them for a day.")
+    slow = findings.slowest_operation(of_run)
+    if slow and all(found.operation != slow.row.operation for found in slowest):
+        of = RunTraces(of_run.run, of_run.period, slow.row.operation)
+        slowest += traces.slowest(store, of, 1, slow.row.server_p95 or 0.0)
+    failed = store.failed(RunTraces(of_run.run, of_run.period), of_run.failed_statuses, TRACES_KEPT)
+    return msgspec.structs.replace(
+        of_run,
+        slowest=[whole(store, found) for found in slowest],
+        failed=[whole(store, found) for found in failed],
+    )
+
+
+def whole(store: Store, found: Found) -> Trace:
+    """Fetch the spans of a request that a search found."""
+    return Trace(
+        found.trace_id,
+        found.operation,
+        found.start,
+        found.duration,
+        found.status,
+        store.trace(found.trace_id),
+    )
+
+
+def with_what_was_known(of_run: Record, environment: Environment | None) -> Record:
+    """Keep of an earlier record what can be read no more: the environment, expired traces."""
+    with suppress(record.RecordError):
+        if kept := record.saved(of_run.run):
+            environment = environment or kept.environment
+            if not of_run.slowest and kept.slowest:
+                of_run = msgspec.structs.replace(of_run, slowest=kept.slowest, failed=kept.failed)
+    return msgspec.structs.replace(of_run, environment=environment)
+
+
+def show(console: Console, of_run: Record) -> None:
+    table.show(console, of_run)
+    show_traces(console, of_run)
+
+
+def show_traces(console: Console, of_run: Record) -> None:
+    if not of_run.slowest:
+        return
+    began = of_run.period.started
+    table.show_traces(console, "Slowest traces", of_run.slowest, began)
+    table.show_traces(console, "Failed traces", of_run.failed, began)
+    console.print(Text("`just trace ID` shows one as a waterfall."))
+
+
+def say_written(console: Console, paths: list[Path]) -> None:
+    console.print()
+    for path in paths:
+        console.print(Text(str(shown(path))), soft_wrap=True)
