@@ -54,10 +54,7 @@ OF = Of("$testid", KEPT, "$scenario")
 EACH = "$__rate_interval"
 SLO = slo.of_every_request()
 
-UNKNOWN = (
-    "Prometheus has no numbers of this run before the end of the time range. It keeps them for 15 "
-    "days: choose another run, or a later time."
-)
+UNKNOWN = "No numbers of this run before the end of the time range: they are kept for 15 days"
 HOW_TRACES = (
     "A trace's id opens its waterfall. No slow traces: the run is older than a day, for which "
     "traces are kept, or outside the time range. No failed traces: no request was answered with "
@@ -118,7 +115,8 @@ def _at_a_glance() -> list[Panel]:
             "Thresholds",
             "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
             "objective was missed, and the table at the bottom says by what. No numbers: "
-            "Prometheus has nothing of this run before the end of the time range.",
+            "Prometheus, which keeps 15 days, has nothing of this run before the end of the time "
+            "range.",
             TEXT,
             value(totals.state(OF)),
         ).mappings(
@@ -126,7 +124,7 @@ def _at_a_glance() -> list[Panel]:
                 *HELD,
                 (2, "… still on", CLIENT),
                 (3, "no verdict: killed", WARNING),
-                (4, "no numbers: kept 15 days", NEUTRAL),
+                (4, "no numbers", NEUTRAL),
             )
         ),
         stat(

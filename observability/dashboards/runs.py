@@ -95,9 +95,8 @@ def _against() -> list[Panel]:
             *_compared("Database p95", "slower", "faster", *_spans(Side.DATABASE)),
         ],
     )
-    by_name = [SortBy().display_name("Operation").desc(False)]
     for compared in (saw, took):
-        compared.no_value(alone).sort_by(by_name)
+        compared.no_value(alone).sort_by([SortBy().display_name("Operation").desc(False)])
     return [chosen.height(4), saw, took]
 
 
@@ -166,8 +165,8 @@ def run_table(
         Column("Lasted", of(history.seconds(KEPT, only)), SECONDS),
         Column("Short by", of(history.broken_off(KEPT, only)), SECONDS),
         *(_judgement(only) if judged else []),
-        Column("from", of(history.page_from(KEPT, only)), TEXT, [hidden()]),
-        Column("to", of(history.page_to(KEPT, only)), TEXT, [hidden()]),
+        Column("from", of(history.page_from(KEPT, only)), NUMBER, [hidden()]),
+        Column("to", of(history.page_to(KEPT, only)), NUMBER, [hidden()]),
     ]
     table = joined(number, title, description, marks, columns)
     return table.sort_by([SortBy().display_name("Began").desc(True)])
