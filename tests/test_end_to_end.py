@@ -28,11 +28,12 @@ from observability.runs import numbers, record
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record
 from observability.runs.traces import RunTraces, store_at
-from tests.panels import MAY_BE_EMPTY, Target, target, targets
+from tests.panels import MAY_BE_EMPTY, OF_JAEGER_ALONE, OF_TEMPO_ALONE, Target, target, targets
 from tests.test_bundle import free_ports
 
 pytestmark = pytest.mark.bundle
 
+SERVICE_GRAPH = "traces_service_graph_request_total"
 WRITES = {
     "POST /owners": "owner",
     "POST /owners/{owner_id}/pets": "pet",
@@ -254,7 +255,7 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
     """Against another, so that the page of runs has two."""
     other = run.another("smoke", DURATION="5s")
     variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
-    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s"}
+    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s", "calls": ".*"}
     tempo = shutil.which("tempo", path=run.environment["PATH"])
     until = time.time()
 
@@ -264,7 +265,7 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
         if (tempo or one.source != "tempo") and not answers(run, one, variables, until)
     }
 
-    assert not empty - {*MAY_BE_EMPTY}
+    assert not empty - {*MAY_BE_EMPTY, *(OF_JAEGER_ALONE if tempo else OF_TEMPO_ALONE)}
 
 
 def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
@@ -333,6 +334,28 @@ def test_the_services_own_metrics_arrive(run: Run) -> None:
         "process_memory_usage_bytes",
     }
     assert labels == ["test"]
+
+
+def test_the_service_graph_names_k6_the_clinic_and_its_database(run: Run) -> None:
+    """Tempo draws a call without a parent after ten seconds of waiting for one."""
+    if shutil.which("tempo", path=run.environment["PATH"]) is None:
+        pytest.skip("Jaeger draws no service graph")
+    calls = {("k6", "clinic"), ("clinic", "postgresql")}
+
+    def drawn() -> set[tuple[str, str]]:
+        with Prometheus(run.bundle.prometheus_url) as prometheus:
+            return {
+                (client, server)
+                for client in prometheus.label_values("client", SERVICE_GRAPH)
+                for server in prometheus.label_values(
+                    "server", f'{SERVICE_GRAPH}{{client="{client}"}}'
+                )
+            }
+
+    until = time.monotonic() + 40
+    while not drawn() >= calls and time.monotonic() < until:
+        time.sleep(1)
+    assert drawn() == calls
 
 
 FEW = {"RATE": "6"}

@@ -136,7 +136,7 @@ def read_numbers(
         failed_statuses=sorted(int(status) for status in statuses),
         course=read_course(prometheus, run, period),
         slices=read_slices(prometheus, run, period, rows),
-        spreads=read_spreads(prometheus, run, period, rows),
+        spreads=read_spreads(prometheus, run, period, planned, rows),
     )
 
 
