@@ -93,24 +93,15 @@ def a_trace(
 ) -> Trace:
     """Make a trace of a server's span and its statements, one after the other."""
     start = BEGAN + number
-    server = Span(
-        "s", "", operation, "clinic", "server", start, 0.05, attributes or {}, error=False
-    )
     each = 0.05 / max(1, spans)
-    statements = [
-        Span(
-            f"d{i}",
-            "s",
-            "INSERT owner",
-            "clinic",
-            "client",
-            start + i * each,
-            each,
-            {},
-            error=False,
-        )
-        for i in range(1, spans)
-    ]
+
+    def span(at: int, name: str, kind: str, lasts: float) -> Span:
+        parent, said = ("0", {}) if at else ("", attributes or {})
+        began = start + at * each
+        return Span(str(at), parent, name, "clinic", kind, began, lasts, said, error=False)
+
+    server = span(0, operation, "server", 0.05)
+    statements = [span(at, "INSERT owner", "client", each) for at in range(1, spans)]
     return Trace(f"{number:032x}", operation, start, 0.05, 201, [server, *statements])
 
 

@@ -82,8 +82,8 @@ def test_without_a_knee_it_is_said_up_to_which_load() -> None:
     course = a_course(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * (i + 1))
 
     assert findings.say_knee(growing(course=course)) == (
-        "No knee up to 100 virtual users and 360 requests a second: every operation stayed within "
-        "its objective and throughput grew with the load."
+        "No knee up to 100 virtual users and 360 requests a second: no operation left its "
+        "objective for more than a moment, and throughput grew with the load."
     )
 
 

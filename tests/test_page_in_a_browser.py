@@ -34,7 +34,7 @@ for (const width of widths) {
       beyond: root.scrollWidth - root.clientWidth,
       asked: links.map(({ name }) => name),
       heading: root.querySelector('h1').innerText,
-      charts: [...root.querySelectorAll('svg')].map((svg) => svg.clientHeight).filter((h) => h > 40),
+      charts: [...root.querySelectorAll('svg')].map((svg) => svg.clientHeight),
     });
     if (seen.length === widths.length) {
       const told = document.createElement('output');
@@ -119,7 +119,7 @@ def test_a_page_fits_every_width_and_asks_for_nothing(
         assert view["beyond"] == 0
         assert view["asked"] == []
         assert view["heading"] == f"Run {run.run}"
-        assert len(view["charts"]) >= 5
+        assert [height > 40 for height in view["charts"]].count(True) >= 5
     assert console == ""
     assert asked <= {"/", "/page.html", "/favicon.ico"}
 

@@ -38,7 +38,8 @@ def silence(duration: str, alertname: str | None) -> None:
     ends = Alertmanager(bundle.alertmanager_url).silence(seconds, alertname)
     click.echo(
         f"{alertname or 'Every alert but the watchdog'} calls nobody until "
-        f"{ends:%Y-%m-%d %H:%M:%S} UTC. `just alerts` still shows what fires; `just unsilence` ends it now."
+        f"{ends:%Y-%m-%d %H:%M:%S} UTC.\n"
+        "`just alerts` still shows what fires; `just unsilence` ends it now."
     )
 
 

@@ -167,8 +167,8 @@ def say_knee(record: Record) -> str:
         users = max((value for value in record.course.virtual_users if value), default=0.0)
         rate = max((value for value in record.course.rate if value), default=0.0)
         return (
-            f"No knee up to {_load(users, rate)}: every operation stayed within its objective "
-            "and throughput grew with the load."
+            f"No knee up to {_load(users, rate)}: no operation left its objective for more than a "
+            "moment, and throughput grew with the load."
         )
     knee, *others = found
     words = f"The knee is at {_load(knee.users, knee.rate)} ({clock(knee.at)}): {knee.why}."
