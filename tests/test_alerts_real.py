@@ -8,6 +8,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,11 @@ def test_durations_are_shortened_and_names_are_not(text: str, shorter: str | Non
     assert compress(text) == (shorter or text)
 
 
+def kept_of(file: Path) -> set[str]:
+    """Leave the windows of load runs: they fit a run of minutes and k6's pushes already."""
+    return {"expr"} if file.stem.endswith("load-run") else set()
+
+
 class Alerted(Native):
     """A bundle whose alerts fire in a tenth of their time."""
 
@@ -62,7 +68,7 @@ class Alerted(Native):
         rules.unlink()
         rules.mkdir()
         for file in (parts.PROMETHEUS_FOLDER / "rules").glob("*.yml"):
-            compress_file(file, rules / file.name, OF_A_RULE)
+            compress_file(file, rules / file.name, OF_A_RULE - kept_of(file))
         routes = parts.alertmanager_config(self.bundle)
         routes.unlink()
         compress_file(parts.ALERTMANAGER_FOLDER / routes.name, routes, OF_A_ROUTE)
@@ -166,12 +172,13 @@ class Alerted(Native):
 def alerted() -> Iterator[Alerted]:
     for program in ("k6", "prometheus", "alertmanager", "jaeger"):
         tools.find(program)
-    bundle = Alerted(Path(mkdtemp(prefix="clinic-alerts-")) / "state")
+    folder = Path(mkdtemp(prefix="clinic-"))
+    bundle = Alerted(folder / "state")
     bundle.up()
     yield bundle
     bundle.run("down")
     left = bundle.left_behind()
-    assert bundle.run("destroy", "--yes").returncode == 0
+    shutil.rmtree(folder)
     assert left == []
 
 
