@@ -93,7 +93,7 @@ cancel profile="load": (run profile "--journey=cancel")
 run profile *options:
     @uv run --quiet python -m observability.runs run {{ profile }} {{ options }}
 
-# The table of a run again (default: the newest)
+# A run's table and page again (default: of the newest)
 [group('load')]
 [no-exit-message]
 report *run:

@@ -23,6 +23,8 @@ from clinic.settings import Settings
 from observability.bundle import HOST, Bundle
 from observability.native import postgres, tools
 from observability.native.ports import free as free_port
+from observability.runs.prometheus import Prometheus
+from tests.feed import a_prometheus
 
 PROGRAMS = ("k6", "prometheus", "promtool", "alertmanager", "amtool", "jaeger")
 
@@ -76,6 +78,12 @@ def passable_dir() -> Iterator[Path]:
     """Make a folder that PostgreSQL's own user can reach: pytest closes its folders to others."""
     with TemporaryDirectory(prefix="clinic-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with a_prometheus(tmp_path_factory.mktemp("prometheus")) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

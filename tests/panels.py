@@ -14,12 +14,19 @@ FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 MAY_BE_EMPTY = {
     ("home", "102 C"): "no run was cut short",
     ("load-test", "101 C"): "the run was not cut short",
+    ("load-test", "301 D"): "every visit was started",
     ("load-test", "304 A"): "nothing was wrong",
     ("load-test", "402 A"): "nothing failed",
     ("load-test", "502 A"): "nothing was wrong",
     ("runs", "101 C"): "no run was cut short",
     ("runs", "201 C"): "neither run was cut short",
+    ("clinic-api", "202 A"): "nobody else called",
+    ("clinic-api", "502 A"): "nothing fired",
+    ("telemetry", "204 A"): "nothing was thrown away",
+    ("telemetry", "502 B"): "Tempo writes its first block after some minutes",
 }
+OF_JAEGER_ALONE = {("telemetry", "303 G")}
+OF_TEMPO_ALONE = {("telemetry", place) for place in ("204 B", "303 F", "501 E", "504 B", "504 C")}
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ WORLD: dict[str, str] = {
     mark(THRESHOLD_HELD, metric="http_req_failed{name:POST /owners}", threshold="rate<0.01"): "0",
     mark(THRESHOLD_HELD, metric="http_req_failed{name:GET /owners}", threshold="rate<0.01"): "1",
     f'k6_vus{{testid="{RUN}"}}': "2 4 4 3 stale",
+    f'k6_dropped_iterations_total{{testid="{RUN}",scenario="load"}}': "_ 2 2 2 stale",
     requests(GET): "10 20 30 40 stale",
     requests(GET, scenario="browse"): "5 10 15 20 stale",
     requests(POST, status=201): "4 8 12 16 stale",
@@ -242,8 +243,8 @@ TOTALS: dict[tuple[str, str], Samples] = {
         'run="2026-11-23 05:32:50 · stress · book"}': 105,
     },
 }
-TOTALS["runs", "testid"] = TOTALS["load-test", "testid"]
 for page_of_runs in OF_RUNS:
+    TOTALS[page_of_runs, "testid"] = TOTALS["load-test", "testid"]
     TOTALS[page_of_runs, "Runs begin"] = marked(100_000, 105_000)
     TOTALS[page_of_runs, "Runs end"] = marked(120_000, 125_000)
 
@@ -254,6 +255,7 @@ COURSE: dict[tuple[str, str], dict[str, Samples]] = {
     ("load-test", "301 A"): {"0s": {"{}": 19 / 5}, "15s": {"{}": 22 / 5}, "60s": {"{}": 0}},
     ("load-test", "301 B"): {"0s": {"{}": 0}, "5s": {"{}": 2 / 5}, "15s": {"{}": 3 / 5}},
     ("load-test", "301 C"): {"0s": {"{}": 2}, "10s": {"{}": 4}, "60s": {}},
+    ("load-test", "301 D"): {"0s": {}, "5s": {"{}": 2 / 5}, "15s": {"{}": 0}},
     ("load-test", "302 A"): {"0s": TOTALS["load-test", "106 A"], "15s": {}},
     # Of 80 the 76th: 16 of the 20 POSTs are faster.
     ("load-test", "302 B"): {"0s": {"{}": quantile(16 / 20, SERVER + POSTS)}, "15s": {}},
@@ -392,7 +394,8 @@ def test_a_run_that_is_still_on_shows_what_it_has() -> None:
     hold(
         series,
         [
-            question("load-test", "102 A", {}, "20s"),
+            question("load-test", "102 A", {"{}": 2}, "15s"),
+            question("load-test", "102 A", {"{}": 3}, "20m"),
             question("load-test", "103 A", {"{}": 40}, "20s"),
             question("load-test", "104 A", {"{}": 40 / 20}, "20s"),
             question("load-test", "101 B", {}, "20s"),
@@ -415,6 +418,19 @@ def test_a_run_that_nothing_failed_in_lost_nothing() -> None:
             question("load-test", "108 A", {"{}": 0}),
             question("load-test", "108 B", {"{}": 0}),
             question("load-test", "201 J", change(0)),
+        ],
+    )
+
+
+def test_a_run_that_is_no_longer_kept_says_so() -> None:
+    others = {name: values for name, values in WORLD.items() if RUN not in name}
+    hold(
+        others,
+        [
+            question("load-test", "102 A", {"{}": 4}),
+            question("load-test", "101 A", {}),
+            question("load-test", "103 A", {}),
+            question("load-test", "slow", {"{}": 0}),
         ],
     )
 

@@ -118,7 +118,8 @@ def test_each_page_leads_to_every_other_with_the_run_and_the_time() -> None:
 def links_of(panel: dict[str, Any]) -> list[str]:
     properties = [p for o in panel["fieldConfig"]["overrides"] for p in o["properties"]]
     cells = [link["url"] for p in properties if p["id"] == "links" for link in p["value"]]
-    return cells + [link["url"] for link in panel.get("links") or []]
+    lines = panel["fieldConfig"]["defaults"].get("links", [])
+    return cells + [link["url"] for link in (*lines, *(panel.get("links") or []))]
 
 
 @pytest.mark.parametrize(

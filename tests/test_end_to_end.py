@@ -24,15 +24,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from observability.bundle import PORTS, PROJECT, Bundle
 from observability.dashboards import links
-from observability.runs import numbers
+from observability.runs import numbers, record
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record
 from observability.runs.traces import RunTraces, store_at
-from tests.panels import MAY_BE_EMPTY, Target, target, targets
+from tests.panels import MAY_BE_EMPTY, OF_JAEGER_ALONE, OF_TEMPO_ALONE, Target, target, targets
 from tests.test_bundle import free_ports
 
 pytestmark = pytest.mark.bundle
 
+SERVICE_GRAPH = "traces_service_graph_request_total"
 WRITES = {
     "POST /owners": "owner",
     "POST /owners/{owner_id}/pets": "pet",
@@ -164,6 +165,38 @@ def test_prometheus_agrees_with_k6s_own_summary(run: Run) -> None:
         assert row.server_p95 <= row.client_p95 * 1.2 + 0.01
 
 
+def test_the_record_beside_the_page_agrees_with_k6s_own_summary(run: Run) -> None:
+    kept = record.load(Path(run.environment[record.FOLDER_VARIABLE]) / f"{run.id}.json")
+    k6 = run.summary["http_req_duration{scenario:smoke}"]
+
+    assert (kept.verdict, kept.profile, kept.journey) == ("held", "smoke", "book")
+    assert all(threshold.held for threshold in kept.thresholds)
+    assert kept.missing == []
+    assert kept.total.requests == counted_by_k6(run)
+    assert kept.ledger.created == kept.ledger.rows_written == counted_by_k6(run) // 2
+    assert sum(part.requests for part in kept.slices) == pytest.approx(kept.total.requests, abs=6)
+    assert kept.total.client_p50 == pytest.approx(k6["med"] / 1000, rel=0.05)
+    assert k6["p(90)"] * 0.95 <= (kept.total.client_p95 or 0) * 1000 <= k6["p(99)"] * 1.05
+    assert len(kept.slowest) >= 10
+    assert all({span.kind for span in t.spans} == {"server", "client"} for t in kept.slowest)
+    assert kept.environment is not None
+    assert {"k6", "prometheus", "postgres", "api"} <= set(kept.environment.programs)
+    assert list(kept.environment.options["scenarios"]) == ["smoke"]
+    assert run.bundle.password_file.read_text().strip() not in str(kept)
+
+
+def test_the_page_is_written_and_leads_to_the_slowest_operations_trace(run: Run) -> None:
+    path = Path(run.environment[record.FOLDER_VARIABLE]) / f"{run.id}.html"
+    html = path.read_text()
+    shows = re.search(r'<a href="#(trace-[0-9a-f]{32})">open the trace that shows it', html)
+
+    assert f"\n{path}\n" in run.said
+    assert len(html) < 1_000_000
+    assert shows
+    assert f'id="{shows[1]}"' in html
+    assert "every threshold held" in html
+
+
 def close(shown: float, k6: dict[str, float]) -> bool:
     """Compare a p95 in seconds with k6's, as above."""
     return k6["p(90)"] * 0.95 <= shown * 1000 <= k6["p(99)"] * 1.05
@@ -222,7 +255,7 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
     """Against another, so that the page of runs has two."""
     other = run.another("smoke", DURATION="5s")
     variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
-    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s"}
+    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s", "calls": ".*"}
     tempo = shutil.which("tempo", path=run.environment["PATH"])
     until = time.time()
 
@@ -232,7 +265,7 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
         if (tempo or one.source != "tempo") and not answers(run, one, variables, until)
     }
 
-    assert not empty - {*MAY_BE_EMPTY}
+    assert not empty - {*MAY_BE_EMPTY, *(OF_JAEGER_ALONE if tempo else OF_TEMPO_ALONE)}
 
 
 def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
@@ -301,6 +334,28 @@ def test_the_services_own_metrics_arrive(run: Run) -> None:
         "process_memory_usage_bytes",
     }
     assert labels == ["test"]
+
+
+def test_the_service_graph_names_k6_the_clinic_and_its_database(run: Run) -> None:
+    """Tempo draws a call without a parent after ten seconds of waiting for one."""
+    if shutil.which("tempo", path=run.environment["PATH"]) is None:
+        pytest.skip("Jaeger draws no service graph")
+    calls = {("k6", "clinic"), ("clinic", "postgresql")}
+
+    def drawn() -> set[tuple[str, str]]:
+        with Prometheus(run.bundle.prometheus_url) as prometheus:
+            return {
+                (client, server)
+                for client in prometheus.label_values("client", SERVICE_GRAPH)
+                for server in prometheus.label_values(
+                    "server", f'{SERVICE_GRAPH}{{client="{client}"}}'
+                )
+            }
+
+    until = time.monotonic() + 40
+    while not drawn() >= calls and time.monotonic() < until:
+        time.sleep(1)
+    assert drawn() == calls
 
 
 FEW = {"RATE": "6"}

@@ -147,6 +147,17 @@ def test_the_slowest_are_found_whatever_the_first_guess(stored: Stored, guess: f
 
 
 @bundle
+def test_the_slowest_of_one_operation_are_found(stored: Stored) -> None:
+    owners = RunTraces(stored.of.run, stored.of.period, "GET /owners")
+    pets = RunTraces(stored.of.run, stored.of.period, "GET /pets")
+
+    assert [found.trace_id for found in traces.slowest(stored.store, owners, 1, 0.1)] == [
+        stored.ids[-1]
+    ]
+    assert traces.slowest(stored.store, pets, 1, 0.1) == []
+
+
+@bundle
 def test_failed_are_those_answered_with_400_or_more(stored: Stored) -> None:
     failed = stored.store.failed(stored.of, [404, 409, 500, 503], 5)
 

@@ -20,7 +20,11 @@ PAGES = {
 
 def rendered(uid: str) -> str:
     """Give a page as the text of its file."""
-    return json.dumps(PAGES[uid]().build(), cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+    page = json.loads(json.dumps(PAGES[uid]().build(), cls=JSONEncoder))
+    # The library puts these away in a menu; without a place they stand in sight.
+    for control in (*page["links"], *page["annotations"]["list"]):
+        del control["placement"]
+    return json.dumps(page, indent=2, ensure_ascii=False) + "\n"
 
 
 @click.command()

@@ -17,6 +17,7 @@ from observability.dashboards.panels import (
     stacked,
     stat,
     steps,
+    text,
     traces,
     value,
     width,
@@ -35,6 +36,7 @@ from observability.dashboards.style import (
     SERVER,
     SHARE,
     TEXT,
+    WARNING,
     coloured_text,
     limits,
     mappings,
@@ -52,7 +54,11 @@ UNKNOWN = (
     "Prometheus has no numbers of this run before the end of the time range. It keeps them for 15 "
     "days: choose another run, or a later time."
 )
-NO_TRACES = "Traces are kept for a day; Telemetry shows whether any were lost."
+HOW_TRACES = (
+    "An empty list on the left: the run is older than a day, for which traces are kept, or outside "
+    "the time range. An empty list on the right: no request was answered with 400 or more, which "
+    "is good. A trace's id opens its waterfall."
+)
 # Fewer than a table of traces holds, so that none of the slowest is left out.
 SLOWEST = 20
 
@@ -71,7 +77,6 @@ def page() -> Dashboard:
             "Judgement": _judgement(),
         },
         variables=[
-            pages.run_variable(),
             pages.scenario_variable(),
             pages.hidden_variable("slow", totals.slow(SLOWEST, OF), r"/} ([0-9.]+) /"),
         ],
@@ -93,12 +98,18 @@ def _at_a_glance() -> list[Panel]:
             102,
             "Thresholds",
             "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
-            "objective was missed, and the table at the bottom says by what.",
+            "objective was missed, and the table at the bottom says by what. No numbers: "
+            "Prometheus has nothing of this run before the end of the time range.",
             TEXT,
-            value(totals.held(OF)),
-        )
-        .mappings(mappings(*HELD))
-        .no_value("no verdict yet"),
+            value(totals.state(OF)),
+        ).mappings(
+            mappings(
+                *HELD,
+                (2, "… still on", CLIENT),
+                (3, "no verdict: killed", WARNING),
+                (4, "no numbers: kept 15 days", NEUTRAL),
+            )
+        ),
         stat(
             103,
             "Requests",
@@ -206,12 +217,19 @@ def _over_time() -> list[Panel]:
         301,
         "Load",
         "Virtual users, right, and the requests a second that they got through. The knee of a "
-        "stress run is where users still rise and requests no longer do.",
+        "stress run is where users still rise and requests no longer do. Visits not started: no "
+        "user was free, so the clinic got less load than planned.",
         PER_SECOND,
         course(over_time.all_request_rate(OF, EACH), "requests"),
         course(over_time.failed_rate(OF, EACH), "failed"),
         course(over_time.virtual_users(OF, EACH), "virtual users"),
-        colours={"requests": CLIENT, "failed": BAD, "virtual users": LOAD},
+        course(over_time.dropped_rate(OF, EACH), "visits not started"),
+        colours={
+            "requests": CLIENT,
+            "failed": BAD,
+            "virtual users": LOAD,
+            "visits not started": WARNING,
+        },
     )
     latency = graph(
         302,
@@ -280,19 +298,20 @@ def _over_time() -> list[Panel]:
 
 def _traces() -> list[Panel]:
     return [
+        text(403, HOW_TRACES).height(2),
         traces(
             401,
             "Slowest traces",
             "The slowest requests of this run, by the server's time; the id opens the waterfall.",
             traceql.slow("$testid", "${slow}ms", "$scenario"),
-            f"No traces of this run in this time range. {NO_TRACES}",
+            "No traces of this run in this time range; they are kept for a day",
         ),
         traces(
             402,
             "Failed traces",
             "Requests of this run that the server answered with 400 or more; none is good.",
             traceql.failed("$testid", "$scenario"),
-            f"No request of this run was answered with 400 or more. {NO_TRACES}",
+            "No request of this run was answered with 400 or more",
         ),
     ]
 

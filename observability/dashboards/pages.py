@@ -34,6 +34,8 @@ TITLES = {
     "clinic-api": "Clinic API",
     "telemetry": "Telemetry",
 }
+ABOUT_RUNS = {"load-test", "runs"}
+HIDDEN = VariableHide.HIDE_VARIABLE
 
 
 def page(
@@ -46,9 +48,11 @@ def page(
 ) -> Dashboard:
     """Make a page of titled rows, which stand one below another; the first may be untitled.
 
-    A row's panels fill lines of 24 columns. Its number is that of its first panel, rounded down
-    to a hundred: panels 201, 202, … stand in row 200.
+    Every page carries the run from link to link; those about runs let one choose it. A row's
+    panels fill lines of 24 columns. Its number is that of its first panel, rounded down to a
+    hundred: panels 201, 202, … stand in row 200.
     """
+    run = run_variable() if uid in ABOUT_RUNS else run_variable().hide(HIDDEN)
     made = (
         Dashboard(TITLES[uid])
         .uid(uid)
@@ -60,7 +64,7 @@ def page(
         .time(time, "now")
         .annotations(_marks_of_runs())
         .links([_to(other, title) for other, title in TITLES.items() if other != uid])
-        .variables(list(variables))
+        .variables([run, *variables])
     )
     for title, panels in rows.items():
         if title:
@@ -78,7 +82,6 @@ def _to(uid: str, title: str) -> DashboardLink:
         .type(DashboardLinkType.LINK)
         .url(f"/d/{uid}")
         .icon("dashboard")
-        .placement("")
         .include_vars(True)
         .keep_time(True)
     )
@@ -105,11 +108,7 @@ def scenario_variable() -> QueryVariable:
 
 def hidden_variable(name: str, expression: str, regex: str) -> QueryVariable:
     """Compute a number by PromQL for other queries to use."""
-    return (
-        _query_variable(name, name, f"query_result({expression})")
-        .regex(regex)
-        .hide(VariableHide.HIDE_VARIABLE)
-    )
+    return _query_variable(name, name, f"query_result({expression})").regex(regex).hide(HIDDEN)
 
 
 def _query_variable(name: str, label: str, query: str) -> QueryVariable:

@@ -22,42 +22,25 @@ from grafana_foundation_sdk.builders import table as tables
 from grafana_foundation_sdk.builders import text as texts
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
-from grafana_foundation_sdk.models.common import (
-    BigValueColorMode,
-    BigValueGraphMode,
-    BigValueTextMode,
-    DataSourceRef,
-    GraphDrawStyle,
-    GraphThresholdsStyleMode,
-    LegendDisplayMode,
-    LegendPlacement,
-    SortOrder,
-    StackingMode,
-    TooltipDisplayMode,
-    VisibilityMode,
-)
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardLinkType,
-    DataTransformerConfig,
-    FieldColorModeId,
-    Threshold,
-    ThresholdsMode,
-)
-from grafana_foundation_sdk.models.dashboard import Panel as BuiltPanel
+from grafana_foundation_sdk.models import common as kinds
+from grafana_foundation_sdk.models import dashboard as parts
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
-from observability.dashboards.style import GOOD, TEXT, Property, coloured_text, fixed
+from observability.dashboards.style import GOOD, LINES, TEXT, TIME, Property, coloured_text, fixed
 
-PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
-TEMPO = DataSourceRef(type_val="tempo", uid="tempo")
+PROMETHEUS = kinds.DataSourceRef(type_val="prometheus", uid="prometheus")
+TEMPO = kinds.DataSourceRef(type_val="tempo", uid="tempo")
 
-Panel = Builder[BuiltPanel]
+Panel = Builder[parts.Panel]
 Query = prometheus.Dataquery
 
 NOTHING = "Nothing in this time range"
 TRACES = 30
+
+# What a table shows of a field: its title, and how it looks.
+Fields = Mapping[str, tuple[str, Sequence[Property]]]
 
 
 def course(expression: str, legend: str = "") -> Query:
@@ -94,20 +77,22 @@ def graph(
         .no_value(NOTHING)
         .span(12)
         .height(8)
-        .draw_style(GraphDrawStyle.LINE)
+        .draw_style(kinds.GraphDrawStyle.LINE)
         .line_width(2)
         .fill_opacity(8)
-        .show_points(VisibilityMode.AUTO)
+        .show_points(kinds.VisibilityMode.AUTO)
         .span_nulls(30_000)
-        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(parts.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .tooltip(
-            common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+            common.VizTooltipOptions()
+            .mode(kinds.TooltipDisplayMode.MULTI)
+            .sort(kinds.SortOrder.DESCENDING)
         )
         .legend(
             common.VizLegendOptions()
             .show_legend(True)
-            .display_mode(LegendDisplayMode.LIST)
-            .placement(LegendPlacement.BOTTOM)
+            .display_mode(kinds.LegendDisplayMode.LIST)
+            .placement(kinds.LegendPlacement.BOTTOM)
             .calcs([])
         )
         .targets(lettered(queries))
@@ -117,19 +102,28 @@ def graph(
     return panel
 
 
+def lines(
+    number: int, title: str, description: str, unit: str, expressions: Mapping[str, str]
+) -> timeseries.Panel:
+    """Draw an expression for each legend, in the colour that this has on every page."""
+    queries = [course(expression, legend) for legend, expression in expressions.items()]
+    colours = {legend: LINES[legend] for legend in expressions if legend in LINES}
+    return graph(number, title, description, unit, *queries, colours=colours)
+
+
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:
     """Stack the lines of a graph as filled areas."""
     return (
         panel.fill_opacity(55)
         .line_width(1)
-        .stacking(common.StackingConfig().mode(StackingMode.NORMAL).group("A"))
+        .stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"))
     )
 
 
 def with_limit(panel: timeseries.Panel, limit: float, colour: str) -> timeseries.Panel:
     """Draw a dashed line at a limit."""
     return panel.thresholds(steps((limit, colour), below="transparent")).thresholds_style(
-        common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
+        common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED)
     )
 
 
@@ -157,9 +151,9 @@ def stat(number: int, title: str, description: str, unit: str, *queries: Query) 
         .no_value("-")
         .span(4)
         .height(4)
-        .graph_mode(BigValueGraphMode.NONE)
-        .color_mode(BigValueColorMode.VALUE)
-        .text_mode(BigValueTextMode.AUTO)
+        .graph_mode(kinds.BigValueGraphMode.NONE)
+        .color_mode(kinds.BigValueColorMode.VALUE)
+        .text_mode(kinds.BigValueTextMode.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .thresholds(steps(below="text"))
         .targets(lettered(queries))
@@ -170,8 +164,13 @@ def steps(*above: tuple[float, str], below: str = GOOD) -> dashboard.ThresholdsC
     """Colour a value by the last of the steps that it has reached."""
     return (
         dashboard.ThresholdsConfig()
-        .mode(ThresholdsMode.ABSOLUTE)
-        .steps([Threshold(None, below), *(Threshold(value, colour) for value, colour in above)])
+        .mode(parts.ThresholdsMode.ABSOLUTE)
+        .steps(
+            [
+                parts.Threshold(None, below),
+                *(parts.Threshold(value, colour) for value, colour in above),
+            ]
+        )
     )
 
 
@@ -185,12 +184,17 @@ class Column:
     properties: Sequence[Property] = ()
     colour: str = ""
 
+    def look(self) -> list[Property]:
+        """Give the column its unit, its colour, and what else it has."""
+        coloured = [fixed(self.colour), coloured_text()] if self.colour else []
+        return [Property(id_val="unit", value=self.unit), *coloured, *self.properties]
+
 
 def joined(
     number: int,
     title: str,
     description: str,
-    by: Mapping[str, tuple[str, Sequence[Property]]],
+    by: Fields,
     columns: Sequence[Column],
 ) -> tables.Panel:
     """Join expressions into one table, a row for each value of the first label in `by`.
@@ -198,54 +202,38 @@ def joined(
     `by` has the labels that are shown, before the columns, each with its title and properties.
     Every expression must carry the first, and none but the first column's may have another.
     """
-    key = next(iter(by))
-    titles = {label: shown for label, (shown, _) in by.items()}
     letters = ascii_uppercase[: len(columns)]
     # Grafana numbers the values where there are several.
     names = [f"Value #{letter}" for letter in letters] if len(columns) > 1 else ["Value"]
-    values = {name: column.title for name, column in zip(names, columns, strict=True)}
-    kept = f"^({'|'.join((*by, *names))})$"
-    order = {name: place for place, name in enumerate((*by, *values))}
-    panel = (
-        tables.Panel()
-        .id(number)
-        .title(title)
-        .description(description)
+    values = {
+        name: (column.title, column.look()) for name, column in zip(names, columns, strict=True)
+    }
+    join = {"byField": next(iter(by)), "mode": "outer"}
+    queries = [value(column.expression).format(PromQueryFormat.TABLE) for column in columns]
+    return (
+        _table(number, title, description, {**by, **values}, _step("joinByField", join))
         .datasource(PROMETHEUS)
-        .unit(TEXT)
-        .no_value(NOTHING)
+        .targets(lettered(queries))
         .span(24)
         .height(9)
-        .targets(
-            lettered([value(c.expression).format(PromQueryFormat.TABLE) for c in columns]),
-        )
-        .transformations(
-            [
-                DataTransformerConfig(
-                    id_val="joinByField", options={"byField": key, "mode": "outer"}
-                ),
-                DataTransformerConfig(
-                    id_val="filterFieldsByName", options={"include": {"pattern": kept}}
-                ),
-                DataTransformerConfig(
-                    id_val="organize",
-                    options={"indexByName": order, "renameByName": titles | values},
-                ),
-            ]
-        )
     )
-    for shown, properties in by.values():
-        panel.override_by_name(shown, list(properties))
-    for column in columns:
-        of_all = [Property(id_val="unit", value=column.unit)]
-        if column.colour:
-            of_all += [fixed(column.colour), coloured_text()]
-        panel.override_by_name(column.title, [*of_all, *column.properties])
-    return panel
 
 
 def traces(number: int, title: str, description: str, query: str, nothing: str) -> tables.Panel:
     """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
+    waterfall = link("Open the trace", explore_traces("${__value.text}"))
+    shown: Fields = {
+        "traceIdHidden": (
+            "Trace",
+            [Property(id_val="custom.hideFrom.viz", value=False), waterfall],
+        ),
+        "name": ("Operation", []),
+        "span.http.response.status_code": ("Status", [width(80)]),
+        "time": ("Began", [Property(id_val="unit", value=TIME), width(170)]),
+        "duration": ("Server", [Property(id_val="unit", value="ns"), width(100)]),
+    }
+    # Beside the spans comes how far the search has got.
+    spans_alone = _step("filterByRefId", {"include": "traces"})
     target = (
         tempo.Dataquery()
         .ref_id("A")
@@ -257,25 +245,46 @@ def traces(number: int, title: str, description: str, query: str, nothing: str) 
         .table_type(SearchTableType.SPANS)
         .filters([])
     )
+    explore = dashboard.DashboardLink("These traces in Explore").url(explore_traces(query))
     return (
+        _table(number, title, description, shown, spans_alone)
+        .datasource(TEMPO)
+        .targets([target])
+        .no_value(nothing)
+        .links([explore.type(parts.DashboardLinkType.LINK)])
+        .span(12)
+        .height(10)
+    )
+
+
+def _table(
+    number: int, title: str, description: str, fields: Fields, first: parts.DataTransformerConfig
+) -> tables.Panel:
+    """Make a table of these fields alone, in this order, each under its title."""
+    names = {field: shown for field, (shown, _) in fields.items()}
+    order = {field: place for place, field in enumerate(fields)}
+    panel = (
         tables.Panel()
         .id(number)
         .title(title)
         .description(description)
-        .datasource(TEMPO)
         .unit(TEXT)
-        .no_value(nothing)
-        .span(12)
-        .height(10)
-        .targets([target])
-        .links(
+        .no_value(NOTHING)
+        .transformations(
             [
-                dashboard.DashboardLink("These traces in Explore")
-                .type(DashboardLinkType.LINK)
-                .url(explore_traces(query))
+                first,
+                _step("filterFieldsByName", {"include": {"names": list(fields)}}),
+                _step("organize", {"indexByName": order, "renameByName": names}),
             ]
         )
     )
+    for shown, properties in fields.values():
+        panel.override_by_name(shown, list(properties))
+    return panel
+
+
+def _step(name: str, options: object) -> parts.DataTransformerConfig:
+    return parts.DataTransformerConfig(id_val=name, options=options)
 
 
 def explore_traces(query: str) -> str:

@@ -56,7 +56,6 @@ def page() -> Dashboard:
             "Run against run": _against(),
         },
         variables=[
-            pages.run_variable(),
             pages.run_variable("against", "Against", 'testid!="$testid"'),
         ],
         time="now-15d",

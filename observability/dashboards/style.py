@@ -19,6 +19,34 @@ BAD = "#e0455e"
 WARNING = "#d9a400"
 NEUTRAL = "#8a8f98"
 
+# Of lines that have their name on several pages, or a meaning.
+LINES = {
+    "p50": NEUTRAL,
+    "p95": SERVER,
+    "p99": BAD,
+    "organic": CLIENT,
+    "load runs": LOAD,
+    "503 answered": BAD,
+    "in use": DATABASE,
+    "allowed": NEUTRAL,
+    "resident": SERVER,
+    "made": NEUTRAL,
+    "sent": SERVER,
+    "stored": DATABASE,
+    "dropped": BAD,
+    "given up": WARNING,
+    "failed": BAD,
+    "waiting": SERVER,
+    "limit": NEUTRAL,
+    "clinic": SERVER,
+    "span metrics": DATABASE,
+    "k6": CLIENT,
+    "free": NEUTRAL,
+    "Prometheus": SERVER,
+    "Tempo": DATABASE,
+    "live traces": LOAD,
+}
+
 # Grafana's names for units.
 SECONDS = "s"
 PER_SECOND = "reqps"

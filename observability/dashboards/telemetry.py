@@ -9,10 +9,9 @@ from observability.dashboards import pages
 from observability.dashboards.panels import (
     PROMETHEUS,
     Panel,
-    Query,
     course,
-    graph,
     lettered,
+    lines,
     stacked,
     stat,
     steps,
@@ -21,13 +20,9 @@ from observability.dashboards.panels import (
 from observability.dashboards.style import (
     BAD,
     BYTES,
-    CLIENT,
     COUNT,
-    DATABASE,
     GOOD,
-    NEUTRAL,
     SECONDS,
-    SERVER,
     SHARE,
     TEXT,
     WARNING,
@@ -38,8 +33,6 @@ from observability.queries import pipeline
 EACH = "$__rate_interval"
 RANGE = "$__range"
 NOW = "1m"
-SPANS = "suffix: spans/s"
-OF_TEMPO = "Tempo alone has this; nothing too where it has nothing to say"
 
 
 def page() -> dashboard.Dashboard:
@@ -58,14 +51,14 @@ def page() -> dashboard.Dashboard:
 
 
 def ledger() -> list[Panel]:
-    lost = steps((1, BAD))
-    estimate = "After a restart of the trace store within the time range this is an estimate."
+    none_of = steps((1, BAD))
+    estimate = "An estimate where the trace store was restarted meanwhile."
     return [
         stat(
             101,
             "Made",
-            "Spans that the clinic made in the time range: one for a request that is sampled, and "
-            "one for each of its statements.",
+            "Spans that the clinic made in the time range: one for each sampled request, and one "
+            "for each of its statements.",
             COUNT,
             value(pipeline.made(RANGE)),
         ),
@@ -79,129 +72,120 @@ def ledger() -> list[Panel]:
         stat(
             103,
             "Dropped",
-            "Spans for which the clinic's queue had no room: the trace store was away for long, or "
-            "too slow. They are gone.",
+            "Spans for which the clinic's queue had no room: the trace store was away, or too "
+            "slow. They are gone.",
             COUNT,
             value(pipeline.dropped(RANGE)),
-        ).thresholds(lost),
+        ).thresholds(none_of),
         stat(
             104,
-            "Lost on the way",
-            "Spans that the trace store refused, or that did not reach it. They are gone.",
+            "Given up",
+            "Spans whose sending failed, or took over two seconds. They are gone, unless the trace "
+            "store was only slow: then they are stored nevertheless.",
             COUNT,
-            value(pipeline.refused(RANGE)),
-        ).thresholds(lost),
+            value(pipeline.given_up(RANGE)),
+        ).thresholds(steps((1, WARNING))),
         stat(
             105,
             "Stored",
-            "Spans of the time range that the trace store kept: what Jaeger wrote, or what Tempo "
-            f"took less what it threw away. {estimate}",
+            "Spans that the trace store kept: what Jaeger wrote, or what Tempo took less what it "
+            f"threw away. {estimate}",
             COUNT,
             value(pipeline.stored(RANGE)),
-        ),
+        ).decimals(0),
         stat(
             106,
             "Missing",
-            "Spans sent and not stored. While requests go on the newest ten seconds' worth is "
-            f"still to be counted; what is missing after that is lost. {estimate}",
+            "Spans made and not stored. While requests go on, the newest ten seconds' worth is not "
+            f"counted yet; what is missing after that is lost. {estimate}",
             COUNT,
             value(pipeline.missing(RANGE)),
-        ).thresholds(lost),
+        )
+        .decimals(0)
+        .thresholds(none_of),
     ]
 
 
 def spans() -> list[Panel]:
+    ways = {
+        "made": pipeline.made,
+        "sent": pipeline.sent,
+        "stored": pipeline.stored,
+        "dropped": pipeline.dropped,
+        "given up": pipeline.given_up,
+    }
     return [
-        graph(
+        lines(
             201,
             "Spans",
-            "Spans a second, made, sent and stored: three lines that run as one when all is well. "
-            "What falls below the others is where they are lost.",
-            SPANS,
-            course(f"({pipeline.made(EACH)}) / {EACH}", "made"),
-            course(f"({pipeline.sent(EACH)}) / {EACH}", "sent"),
-            course(f"({pipeline.stored(EACH)}) / {EACH}", "stored"),
-            course(f"({pipeline.dropped(EACH)}) / {EACH}", "dropped"),
-            course(f"({pipeline.refused(EACH)}) / {EACH}", "lost on the way"),
-            colours={
-                "made": NEUTRAL,
-                "sent": SERVER,
-                "stored": DATABASE,
-                "dropped": BAD,
-                "lost on the way": WARNING,
-            },
+            "Spans a second. Made, sent and stored run as one line when all is well; the first "
+            "that falls below the others is where they are lost.",
+            "suffix: spans/s",
+            {legend: f"({counted(EACH)}) / {EACH}" for legend, counted in ways.items()},
         ),
-        graph(
+        lines(
             202,
             "Queue of spans",
             "Spans that wait in the clinic to be sent, and how many may. At the limit the oldest "
             "are dropped; requests never wait for it.",
             COUNT,
-            course(pipeline.queue(EACH), "waiting"),
-            course(pipeline.queue_limit(EACH), "limit"),
-            colours={"waiting": SERVER, "limit": NEUTRAL},
+            {"waiting": pipeline.queue(EACH), "limit": pipeline.queue_limit(EACH)},
         ),
-        graph(
+        lines(
             203,
             "Time to send a batch",
             "Half and 95 of 100 batches of spans took less. At two seconds a batch is given up.",
             SECONDS,
-            course(pipeline.export_seconds(0.5, EACH), "p50"),
-            course(pipeline.export_seconds(0.95, EACH), "p95"),
-            colours={"p50": NEUTRAL, "p95": SERVER},
+            {f"p{q * 100:.0f}": pipeline.export_seconds(q, EACH) for q in (0.5, 0.95)},
         ),
-        graph(
+        lines(
             204,
             "Thrown away by Tempo",
             "Spans that Tempo took and threw away, by reason, and calls missing in the service "
-            "graph. Anything here is a limit to raise in tempo.yaml. Jaeger has no such limits.",
+            "graph: limits to raise in tempo.yaml. Jaeger has none of them.",
             COUNT,
-            course(pipeline.discarded_by_reason(EACH), "{{reason}}"),
-            course(pipeline.dropped_edges(EACH), "not in the service graph"),
-        ).no_value(OF_TEMPO),
+            {
+                "{{reason}}": pipeline.discarded_by_reason(EACH),
+                "not in the service graph": pipeline.dropped_edges(EACH),
+            },
+        ).no_value("Tempo alone has these limits"),
     ]
 
 
 def pushes() -> list[Panel]:
-    return [
-        graph(
+    panels = [
+        lines(
             301,
             "Silence",
-            "How long ago the newest number of each sender arrived. All send every five seconds: a "
-            "line that climbs is a gap. k6 sends during a run, the trace store while it has spans.",
+            "How long ago the newest number of each sender came. A line that climbs above twenty "
+            "seconds is a gap. k6 sends during a run, the trace store while it has spans.",
             SECONDS,
-            course(pipeline.silence_of_clinic(), "clinic"),
-            course(pipeline.silence_of_store(), "span metrics"),
-            course(pipeline.silence_of_k6(), "k6"),
-            colours={"clinic": SERVER, "span metrics": DATABASE, "k6": CLIENT},
+            {
+                "clinic": pipeline.silence_of_clinic(),
+                "span metrics": pipeline.silence_of_store(),
+                "k6": pipeline.silence_of_k6(),
+            },
         ),
         stacked(
-            graph(
+            lines(
                 302,
                 "Pushes",
-                "Pushes a second by receiver and status: 2xx is well, 4xx was refused for good and "
-                "is lost, 5xx is tried again.",
+                "Pushes a second by receiver and status: 2xx is well, 4xx refused for good and "
+                "lost, 5xx tried again.",
                 "suffix:/s",
-                course(pipeline.pushes(EACH), "{{handler}} {{code}}"),
+                {"{{handler}} {{code}}": pipeline.pushes(EACH)},
             )
         ),
-        graph(
+        lines(
             303,
             "Samples lost",
             "Samples that Prometheus would not have, by reason, and numbers of spans that the "
             "trace store could not push. Up to ten minutes out of order is taken.",
             COUNT,
-            *counted(pipeline.LOST_SAMPLES),
-        ),
-        graph(
-            304,
-            "Samples",
-            "Samples a second that Prometheus takes in, pushed, scraped and made by rules.",
-            "suffix: samples/s",
-            course(pipeline.samples(EACH), "samples"),
-            colours={"samples": NEUTRAL},
+            grown(pipeline.LOST_SAMPLES),
         ),
     ]
+    return [panel.span(8) for panel in panels]
 
 
 def watching() -> list[Panel]:
@@ -216,34 +200,31 @@ def watching() -> list[Panel]:
         .no_value("Nothing is scraped")
         .show_value(VisibilityMode.NEVER)
         .merge_values(True)
-        .row_height(0.8)
         .span(12)
         .height(8)
         .targets(lettered([course(pipeline.scraped(), "{{instance}}")])),
-        graph(
+        lines(
             402,
             "Time to scrape",
             "How long reading each target takes. Near five seconds samples are missed.",
             SECONDS,
-            course(pipeline.scrape_seconds(), "{{instance}}"),
+            {"{{instance}}": pipeline.scrape_seconds()},
         ),
-        graph(
+        lines(
             403,
             "Rules that failed",
-            "Evaluations of alerting and recording rules that failed or were left out. Above zero "
-            "an alert may be blind.",
+            "Alerting and recording rules that failed, or were left out for want of time. Above "
+            "zero an alert may be blind.",
             COUNT,
-            *counted(pipeline.FAILED_RULES),
-            colours={"failed": BAD, "left out": WARNING},
+            grown(pipeline.FAILED_RULES),
         ),
-        graph(
+        lines(
             404,
             "Notices",
-            "Notices that Alertmanager sent, and those that failed on their way to it or from it. "
-            "Above zero somebody was not told.",
+            "Notices that Alertmanager sent, and what failed on the way to it or from it: somebody "
+            "was not told.",
             COUNT,
-            *counted(pipeline.NOTICES),
-            colours={"sent": NEUTRAL, "failed": BAD},
+            grown(pipeline.NOTICES),
         ),
     ]
 
@@ -253,63 +234,58 @@ def room() -> list[Panel]:
         bars(
             501,
             "How near the limits",
-            "How much of each limit is used. Prometheus forgets its oldest at 100 % of disk or "
-            "days, which is meant; anything else near 100 % loses something soon.",
-            value(pipeline.share_of_queue(NOW), "Queue of spans"),
-            value(pipeline.share_of_disk(), "Disk of Prometheus"),
-            value(pipeline.share_of_days(), "Days of Prometheus"),
-            value(pipeline.share_of_exemplars(), "Exemplars"),
-            value(pipeline.share_of_store_series(), "Series Tempo may make"),
-            value(pipeline.share_of_memory(), "Memory of {{instance}}"),
-            value(pipeline.share_of_files(), "Files of {{instance}}"),
+            "How much of each limit is used. At 100 % Prometheus forgets the oldest numbers or "
+            "exemplars, which is meant; of anything else something new is lost.",
+            {
+                "Queue of spans": pipeline.share_of_queue(NOW),
+                "Disk of Prometheus": pipeline.share_of_disk(),
+                "Days of Prometheus": pipeline.share_of_days(),
+                "Exemplars": pipeline.share_of_exemplars(),
+                "Series Tempo may make": pipeline.share_of_store_series(),
+                "Files of {{instance}}": pipeline.share_of_files(),
+            },
         ),
-        graph(
+        lines(
             502,
             "Disk",
-            "What Prometheus and Tempo's blocks take, and what is free for everything on the disk. "
-            "Old numbers and traces go by themselves; the clinic's own rows do not.",
+            "What Prometheus and Tempo take, and what is free. Old numbers and traces go by "
+            "themselves; the clinic's own rows do not.",
             BYTES,
-            course(pipeline.prometheus_bytes(), "Prometheus"),
-            course(pipeline.store_bytes(), "Tempo"),
-            course(pipeline.free_bytes(), "free"),
-            colours={"Prometheus": SERVER, "Tempo": DATABASE, "free": NEUTRAL},
+            {
+                "Prometheus": pipeline.prometheus_bytes(),
+                "Tempo": pipeline.store_bytes(),
+                "free": pipeline.free_bytes(),
+            },
         ),
-        graph(
+        lines(
             503,
             "Memory",
-            "What the programs of the bundle hold, where Prometheus can ask them. The clinic's own "
-            "is on its page.",
+            "What the scraped programs hold; the clinic's own is on its page. A climb without load "
+            "is a leak.",
             BYTES,
-            course(pipeline.memory(), "{{instance}}"),
+            {"{{instance}}": pipeline.memory()},
         ),
-        graph(
+        lines(
             504,
-            "Series",
-            "Series that Prometheus holds in memory, and those that Tempo makes of spans: a run "
-            "adds some hundred to each for a quarter of an hour.",
+            "Series and live traces",
+            "Series that Prometheus holds and that Tempo makes of spans, and traces that Tempo has "
+            "not written yet. A run adds some hundred series for a quarter of an hour.",
             COUNT,
-            course(pipeline.series(), "Prometheus"),
-            course(pipeline.store_series(), "Tempo"),
-            colours={"Prometheus": SERVER, "Tempo": DATABASE},
+            {
+                "Prometheus": pipeline.series(),
+                "Tempo": pipeline.store_series(),
+                "live traces": pipeline.live_traces(),
+            },
         ),
-        graph(
-            505,
-            "Live traces",
-            "Traces that Tempo holds in memory, before it writes them. It follows the load; a "
-            "climb without load means that it cannot write.",
-            COUNT,
-            course(pipeline.live_traces(), "live traces"),
-            colours={"live traces": DATABASE},
-        ).no_value(OF_TEMPO),
     ]
 
 
-def counted(counters: Mapping[str, str]) -> list[Query]:
+def grown(counters: Mapping[str, str]) -> dict[str, str]:
     """Ask what each of some counters grew by."""
-    return [course(pipeline.added(name, EACH), legend) for legend, name in counters.items()]
+    return {legend: pipeline.added(counter, EACH) for legend, counter in counters.items()}
 
 
-def bars(number: int, title: str, description: str, *queries: Query) -> bargauge.Panel:
+def bars(number: int, title: str, description: str, shares: Mapping[str, str]) -> bargauge.Panel:
     """Draw a bar for each share of a limit."""
     return (
         bargauge.Panel()
@@ -327,6 +303,6 @@ def bars(number: int, title: str, description: str, *queries: Query) -> bargauge
         .orientation(VizOrientation.HORIZONTAL)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields(""))
         .span(12)
-        .height(12)
-        .targets(lettered(queries))
+        .height(8)
+        .targets(lettered([value(share, legend) for legend, share in shares.items()]))
     )

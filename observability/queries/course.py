@@ -12,7 +12,7 @@ from observability.queries.names import (
     Side,
     quoted,
 )
-from observability.queries.totals import CLIENT_SECONDS, ERRORS, FAILED, REQUESTS
+from observability.queries.totals import CLIENT_SECONDS, DROPPED, ERRORS, FAILED, REQUESTS
 
 
 def virtual_users(of: Of, each: str) -> str:
@@ -41,6 +41,11 @@ def failed_share(of: Of, each: str) -> str:
     total = _added(of.k6(REQUESTS), of, each)
     failed = _added(of.k6(REQUESTS, FAILED), of, each)
     return f"({failed} or 0 * {total}) / ({total} > 0)"
+
+
+def dropped_rate(of: Of, each: str) -> str:
+    """Give the iterations a second that k6 could not start because no virtual user was free."""
+    return _per_second(_added(of.k6(DROPPED), of, each), each)
 
 
 def error_rate(of: Of, each: str) -> str:

@@ -36,8 +36,8 @@ def dropped(each: str) -> str:
     return _or_none(added(f'{PROCESSED}{{{OF_THE_CLINIC},error_type!=""}}', each), made(each))
 
 
-def refused(each: str) -> str:
-    """Count the spans that were lost on the way to the trace store."""
+def given_up(each: str) -> str:
+    """Count the spans whose sending failed or took too long; a slow store may have them yet."""
     return _or_none(added(f'{EXPORTED}{{{OF_THE_CLINIC},error_type!=""}}', each), made(each))
 
 
@@ -48,8 +48,8 @@ def stored(each: str) -> str:
 
 
 def missing(each: str) -> str:
-    """Count the spans that were sent and not stored."""
-    return f"clamp_min({sent(each)} - ({stored(each)}), 0)"
+    """Count the spans that were made and are not stored."""
+    return f"clamp_min({made(each)} - ({stored(each)}), 0)"
 
 
 def discarded(each: str) -> str:
@@ -173,14 +173,6 @@ def share_of_exemplars() -> str:
     return f"sum(prometheus_tsdb_exemplar_exemplars_in_storage) / ({room} > 0)"
 
 
-def share_of_memory() -> str:
-    """Give each program's memory by what it was told to do with."""
-    return (
-        "max by (instance) (process_resident_memory_bytes / on (instance, job) "
-        "(go_gc_gomemlimit_bytes > 0 < 1e15))"
-    )
-
-
 def share_of_files() -> str:
     """Give the share of the files that each program may open and has."""
     return "max by (instance) (process_open_fds / (process_max_fds > 0))"
@@ -203,11 +195,6 @@ def series() -> str:
 def store_series() -> str:
     """Count the series that Tempo makes of spans."""
     return f"sum(tempo_metrics_generator_registry_active_series{{{STORE}}})"
-
-
-def samples(each: str) -> str:
-    """Give the samples that Prometheus takes in a second."""
-    return f"sum(rate(prometheus_tsdb_head_samples_appended_total[{each}]))"
 
 
 def live_traces() -> str:

@@ -139,7 +139,7 @@ def alerts() -> str:
     """List the alerts that fire or are about to, by the time at which each began."""
     active = 'ALERTS{severity!="heartbeat"}'
     since = f"0 * {active} + ignoring (alertstate) group_left () ALERTS_FOR_STATE"
-    return f'label_join({since}, "of", " ", "operation", "testid", "instance")'
+    return f'label_join({since}, "of", " ", "operation", "testid", "instance", "job")'
 
 
 def firing() -> str:

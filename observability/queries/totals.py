@@ -24,6 +24,7 @@ from observability.queries.names import (
 REQUESTS = "k6_http_reqs_total"
 CLIENT_SECONDS = "k6_http_req_duration_seconds"
 ERRORS = "k6_errors_total"
+DROPPED = "k6_dropped_iterations_total"
 
 FAILED = 'expected_response="false"'
 UNANSWERED = 'status="0"'
@@ -65,6 +66,15 @@ def planned(of: Of) -> str:
 def held(of: Of) -> str:
     """Give 1 where all thresholds held on every generator, 0 where one did not."""
     return f"min({_marked(HELD, of)})"
+
+
+def state(of: Of) -> str:
+    """Give 1 or 0 as `held` does, 2 for a run that is on, 3 for one that ended without a verdict.
+
+    And 4 where Prometheus has nothing of it.
+    """
+    still_on = f"2 + 0 * max(k6_vus{{testid={quoted(of.run)}}})"
+    return f"{held(of)} or {still_on} or 3 + 0 * {started(of)} or vector(4)"
 
 
 def thresholds(of: Of) -> str:
@@ -159,7 +169,7 @@ def errors(of: Of) -> str:
 
 def dropped_iterations(of: Of) -> str:
     """Count the iterations that k6 could not start in time because no virtual user was free."""
-    return f"sum(last_over_time({of.k6('k6_dropped_iterations_total')}[{of.window}]))"
+    return f"sum(last_over_time({of.k6(DROPPED)}[{of.window}]))"
 
 
 def _requests(of: Of, only: str = "") -> str:

@@ -2,12 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from observability.runs import noise
+from observability.runs.comparable import changed, neighbours, obstacles, remarks
 from observability.runs.noise import ALL, Difference, Pair
 from observability.runs.record import Record, Row, SideName, Spread
 
@@ -17,12 +16,8 @@ TOLD: tuple[Direction, Direction] = ("worse", "better")
 # Less than half a request in a hundred is nothing to stop a pipeline for.
 LEAST_FAILED = 0.005
 DEVIATIONS = 3.0
-# From here on what other programs take is worth a word.
-BUSY = 0.1
 LEAST_FREE = 0.01
 FAILED = "failed share"
-# What tells k6 how much load.
-LOAD = ("RATE", "VUS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +145,23 @@ def compare(before: Record, after: Record) -> Comparison:
         )
         for column in COLUMNS
     }
+    clustered = min(noise.clustered(run.course) for run in (before, after))
     was = {row.operation: row for row in before.rows}
     now = {row.operation: row for row in after.rows}
+
+    def line(operation: str, was: Row | None, now: Row | None) -> Line:
+        seconds = {
+            column.name: _change(column.of(was), column.of(now), told[column.name].get(operation))
+            for column in COLUMNS
+        }
+        made = (was.requests if was else 0, now.requests if now else 0)
+        return Line(operation, made, seconds, _failures(was, now, clustered))
+
     return Comparison(
         before,
         after,
-        lines=[_line(name, was.get(name), now.get(name), told) for name in {**was, **now}],
-        total=_line(ALL, before.total, after.total, told),
+        lines=[line(name, was.get(name), now.get(name)) for name in {**was, **now}],
+        total=line(ALL, before.total, after.total),
         obstacles=obstacles(before, after),
         remarks=remarks(before, after),
         changed=changed(before, after),
@@ -165,14 +170,10 @@ def compare(before: Record, after: Record) -> Comparison:
 
 def _allowance(before: Record, after: Record) -> float:
     """Allow for other programs: a machine of which half is free is taken to be half as fast."""
-    was, now = _neighbours(before), _neighbours(after)
+    was, now = neighbours(before), neighbours(after)
     if was is None or now is None:
         return 0.0
     return abs(math.log(max(1 - was, LEAST_FREE) / max(1 - now, LEAST_FREE)))
-
-
-def _neighbours(record: Record) -> float | None:
-    return record.environment.neighbours if record.environment else None
 
 
 def _pairs(before: Record, after: Record, side: SideName) -> dict[str, Pair]:
@@ -200,31 +201,12 @@ def _pair(before: Spread, after: Spread) -> Pair:
     return Pair(lined_up(before), lined_up(after))
 
 
-def _line(
-    operation: str,
-    before: Row | None,
-    after: Row | None,
-    told: Mapping[str, Mapping[str, Difference]],
-) -> Line:
-    return Line(
-        operation,
-        (before.requests if before else 0, after.requests if after else 0),
-        {
-            column.name: _change(
-                column.of(before), column.of(after), told[column.name].get(operation)
-            )
-            for column in COLUMNS
-        },
-        _failures(before, after),
-    )
-
-
 def _change(before: float | None, after: float | None, told: Difference | None) -> Change:
     """Take the difference of all from those of the operations: their mean."""
-    if told:
-        return Change(before, after, told.share, told.noise, _direction(told))
     if not before or after is None:
         return Change(before, after)
+    if told:
+        return Change(before, after, told.share, told.noise, _direction(told))
     return Change(before, after, after / before - 1)
 
 
@@ -234,90 +216,18 @@ def _direction(difference: Difference) -> Direction:
     return "worse" if difference.share > 0 else "better"
 
 
-def _failures(before: Row | None, after: Row | None) -> Change:
+def _failures(before: Row | None, after: Row | None, clustered: float) -> Change:
+    """Compare failed shares; failures that come in clusters say less than their number."""
     if not before or not after or not before.requests or not after.requests:
         was, now = (row.failed_share if row else None for row in (before, after))
         return Change(was, now)
     made = (before.requests, after.requests)
     failed = before.failed_share * made[0] + after.failed_share * made[1]
     share = (failed + 1) / (sum(made) + 2)
-    deviation = math.sqrt(share * (1 - share) * (1 / made[0] + 1 / made[1]))
+    deviation = math.sqrt(clustered * share * (1 - share) * (1 / made[0] + 1 / made[1]))
     noise_of_it = max(DEVIATIONS * deviation, LEAST_FAILED)
     difference = after.failed_share - before.failed_share
     direction: Direction = "equal"
     if abs(difference) > noise_of_it:
         direction = "worse" if difference > 0 else "better"
     return Change(before.failed_share, after.failed_share, difference, noise_of_it, direction)
-
-
-def obstacles(before: Record, after: Record) -> list[str]:
-    """Say what keeps two runs from being compared, if anything does."""
-    found = [
-        f"The {what} is not the same: {was}, then {now}."
-        for what, was, now in (
-            ("profile", before.profile, after.profile),
-            ("journey", before.journey, after.journey),
-            ("plan", _plan(before), _plan(after)),
-            ("machine", _machine(before), _machine(after)),
-            ("target", _target(before), _target(after)),
-        )
-        if was and now and was != now
-    ]
-    for run in (before, after):
-        if run.verdict == "still on":
-            found.append(f"{run.run} is still on: compare when it has ended.")
-        elif run.verdict == "broken off":
-            found.append(f"{run.run} was broken off.")
-        elif not run.total.requests:
-            found.append(f"{run.run} made no request.")
-        elif not run.spreads:
-            found.append(
-                f"{run.run} is too short to tell noise from change with its "
-                f"{run.period.seconds:.0f} s: 20 s are enough, some minutes are better."
-            )
-    return found
-
-
-def remarks(before: Record, after: Record) -> list[str]:
-    """Say what the reader has to judge alone."""
-    was, now = _neighbours(before), _neighbours(after)
-    if unknown := [run.run for run in (before, after) if not run.environment]:
-        return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
-    if was is None or now is None:
-        return ["It is not known what other programs took of the machine meanwhile."]
-    if max(was, now) < BUSY:
-        return []
-    took = f"Other programs took {was:.0%} of the machine during A and {now:.0%} during B"
-    return [f"{took}: the noise allows for it, and a quieter machine tells more."]
-
-
-def changed(before: Record, after: Record) -> list[tuple[str, str, str]]:
-    """List the programs and settings that are not the same, by name."""
-    if not before.environment or not after.environment:
-        return []
-    was = {**before.environment.programs, **before.environment.settings}
-    now = {**after.environment.programs, **after.environment.settings}
-    return [
-        (name, was.get(name, "-"), now.get(name, "-"))
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
-
-
-def _plan(record: Record) -> str:
-    planned = "" if record.planned is None else f"{record.planned:g} s"
-    settings = record.environment.settings if record.environment else {}
-    given = (f"{name}={settings[name]}" for name in LOAD if settings.get(name))
-    return " ".join(filter(None, (planned, *given)))
-
-
-def _machine(record: Record) -> str | None:
-    if not record.environment:
-        return None
-    machine = record.environment.machine
-    return f"{machine.cores} cores of {machine.cpu}, {machine.platform}"
-
-
-def _target(record: Record) -> str | None:
-    """Name the clinic's host; its port may differ, as that of a pipeline does each time."""
-    return urlsplit(record.environment.target).hostname if record.environment else None

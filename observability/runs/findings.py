@@ -15,6 +15,7 @@ MORE_RATE = 1.10
 AT_THE_PEAK = 0.95
 # A single step is no proof: of few requests the slowest is the 95th of 100.
 STEPS_IN_A_ROW = 2
+BRIDGED = 2
 
 # From here on a tenth of a millisecond means nothing.
 WHOLE = 100
@@ -94,14 +95,14 @@ def slowest_operation(record: Record) -> Slow | None:
 
 
 def stretches(record: Record, row: Row) -> list[Stretch]:
-    """Find from when to when an operation was outside its objective."""
+    """Find from when to when an operation was outside its objective, but for a moment."""
     found: list[Stretch] = []
     step = record.course.step
     limit = row.objective_p95
     for part in slices_of(record, row.operation):
         if limit is None or part.p95 <= limit:
             continue
-        if found and part.at - step <= found[-1][1] + step / 10:
+        if found and part.at - found[-1][1] < (BRIDGED + 1.5) * step:
             found[-1] = (found[-1][0], part.at)
         else:
             found.append((part.at - step, part.at))
@@ -143,7 +144,7 @@ def _say_when(slow: Slow) -> str:
     else:
         when = f"It was outside its objective from {clock(longest[0])} to {clock(longest[1])}."
     others = len(slow.outside) - 1
-    return when + (f" ({others} shorter time{'s' * (others > 1)} beside.)" if others else "")
+    return when + (f" ({others} shorter time{'s' * (others > 1)} besides.)" if others else "")
 
 
 def varies(record: Record) -> bool:
@@ -166,8 +167,8 @@ def say_knee(record: Record) -> str:
         users = max((value for value in record.course.virtual_users if value), default=0.0)
         rate = max((value for value in record.course.rate if value), default=0.0)
         return (
-            f"No knee up to {_load(users, rate)}: every operation stayed within its objective "
-            "and throughput grew with the load."
+            f"No knee up to {_load(users, rate)}: no operation left its objective for more than a "
+            "moment, and throughput grew with the load."
         )
     knee, *others = found
     words = f"The knee is at {_load(knee.users, knee.rate)} ({clock(knee.at)}): {knee.why}."
@@ -232,7 +233,10 @@ def _stopped_growing(record: Record) -> Knee | None:
         if users[i] and rates[i] and users[peak] >= MORE_USERS * users[i]:
             if most >= MORE_RATE * rates[i]:
                 continue
-            why = f"up to {users[peak]:,.0f} users throughput stayed below {most:,.0f} a second"
+            why = (
+                f"up to {users[peak]:,.0f} users throughput stayed at {most:,.0f} a second at the "
+                "most"
+            )
             return Knee(course.at[i], users[i], rates[i], why)
     return None
 

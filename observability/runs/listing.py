@@ -151,19 +151,20 @@ def show(console: Console, listing: Listing, last: int | None) -> None:
     shown = listing.runs[:last]
     if shown:
         console.print(_table(shown))
-    elif not listing.remarks:
-        console.print(Text("There is no run yet: `just smoke` makes one in 20 s."))
-    remarks = []
+    remarks = [*listing.remarks]
     if any(listed.saved for listed in shown):
         remarks.append("* Prometheus does not hold it: read from its saved file.")
     if len(shown) < len(listing.runs):
         remarks.append(f"{len(shown)} of {len(listing.runs):,} runs.")
-    for remark in (*remarks, *listing.remarks):
+    if not shown:
+        none = "There is none." if remarks else "There is no run yet."
+        remarks.append(f"{none} `just smoke` makes one in 20 s.")
+    for remark in remarks:
         console.print(Text(remark))
 
 
 def _table(runs: Sequence[Listed]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("When (UTC)", no_wrap=True)
     table.add_column("Run", overflow="fold")
     table.add_column("Profile", no_wrap=True)

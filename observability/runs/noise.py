@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, stdev
 
-from observability.runs.spread import TO_A_DOUBLING
+from observability.runs.record import Course
+from observability.runs.spread import FEWEST_PARTS, MOST_PARTS, TO_A_DOUBLING
 
 DRAWS = 200
 SEED = 1
@@ -100,3 +101,21 @@ def _position(parts: Sequence[Counts], quantile: float) -> float | None:
     rank = quantile * below[-1]
     bucket = next(i for i, total in enumerate(below) if total >= rank and counts[i])
     return bucket + (rank - below[bucket] + counts[bucket]) / counts[bucket]
+
+
+def clustered(course: Course) -> float:
+    """Say how many times as far as chance does failures are from being evenly spread over a run."""
+    steps = [
+        (made * course.step, (failed or 0.0) * course.step)
+        for made, failed in zip(course.rate, course.failed_rate, strict=True)
+        if made
+    ]
+    each = math.ceil(len(steps) / MOST_PARTS)
+    parts = [steps[first : first + each] for first in range(0, len(steps), each or 1)]
+    counts = [tuple(map(sum, zip(*part, strict=True))) for part in parts]
+    made, failed = (sum(count[i] for count in counts) for i in (0, 1))
+    if len(counts) < FEWEST_PARTS or not 0 < failed < made:
+        return 1.0
+    share = failed / made
+    squares = ((of - share * all_of) ** 2 / all_of for all_of, of in counts)
+    return max(1.0, sum(squares) / (share * (1 - share)) / (len(counts) - 1))

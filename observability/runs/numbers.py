@@ -95,7 +95,15 @@ def read_ledger(prometheus: Prometheus, run: str, period: Period) -> Ledger:
     return Ledger(*counts)
 
 
-def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Record:
+def is_on(prometheus: Prometheus, run: str, period: Period) -> bool:
+    """Tell whether a run seems to go on: k6 has marked no end, and pushed a moment ago."""
+    ended = prometheus.number(totals.ended(Of(run, period.window)), period.read_at)
+    return ended is None and time.time() - period.ended < SILENT_WHEN_OVER
+
+
+def read_numbers(
+    prometheus: Prometheus, run: str, period: Period, *, still_on: bool = False
+) -> Record:
     """Read all that Prometheus knows of a run."""
     at, of = period.read_at, Of(run, period.window)
     ledger = read_ledger(prometheus, run, period)
@@ -118,7 +126,7 @@ def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Record:
         journey=kind.get("journey"),
         period=period,
         planned=planned,
-        verdict=_verdict(prometheus, of, period, planned),
+        verdict="still on" if still_on else _verdict(prometheus, of, period, planned),
         thresholds=sorted(thresholds, key=lambda a: (a.held, a.metric, a.threshold)),
         rows=rows,
         total=_read_total(prometheus, of, period, ledger),
@@ -128,15 +136,13 @@ def read_numbers(prometheus: Prometheus, run: str, period: Period) -> Record:
         failed_statuses=sorted(int(status) for status in statuses),
         course=read_course(prometheus, run, period),
         slices=read_slices(prometheus, run, period, rows),
-        spreads=read_spreads(prometheus, run, period, rows),
+        spreads=read_spreads(prometheus, run, period, planned, rows),
     )
 
 
 def _verdict(prometheus: Prometheus, of: Of, period: Period, planned: float | None) -> Verdict:
     held = prometheus.number(totals.held(of), period.read_at)
     ended = prometheus.number(totals.ended(of), period.read_at)
-    if ended is None and time.time() - period.ended < SILENT_WHEN_OVER:
-        return "still on"
     if held == 0:
         return "crossed"
     if planned is not None and (ended is None or period.seconds < planned - EARLY):

@@ -28,7 +28,8 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
     console = terminal.console()
     try:
         with Prometheus(bundle.prometheus_url) as prometheus:
-            of_run, guess = read(console, prometheus, run)
+            run = run or numbers.newest_run(prometheus)
+            of_run, guess = read(console, prometheus, run, over=environment is not None)
     except (UnknownRunError, PrometheusError) as error:
         kept = record.saved(run) if run else None
         if kept is None:
@@ -56,12 +57,13 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
         console.print(Text(f"In Grafana: {there}"), soft_wrap=True)
 
 
-def read(console: Console, prometheus: Prometheus, run: str | None) -> tuple[Record, float]:
+def read(console: Console, prometheus: Prometheus, run: str, *, over: bool) -> tuple[Record, float]:
     """Read a run's numbers, and guess in seconds what few of its requests took longer than."""
-    run = run or numbers.newest_run(prometheus)
     period = numbers.period_of(prometheus, run)
-    wait(console, prometheus, run, period)
-    of_run = numbers.read_numbers(prometheus, run, period)
+    still_on = not over and numbers.is_on(prometheus, run, period)
+    if not still_on:
+        wait(console, prometheus, run, period)
+    of_run = numbers.read_numbers(prometheus, run, period, still_on=still_on)
     quantile = max(0.0, 1 - FIRST_GUESS / max(1, of_run.ledger.traced))
     query = totals.all_span_quantile(quantile, Side.SERVER, Of(run, period.window))
     guess = prometheus.number(query, period.read_at) or 0.0

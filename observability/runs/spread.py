@@ -21,19 +21,23 @@ LAST_FLUSH = 30.0
 LOWEST, HIGHEST = -20 * TO_A_DOUBLING, 16 * TO_A_DOUBLING
 
 
-def parts_of(seconds: float) -> int:
+def parts_of(seconds: float, planned: float | None) -> int:
     """Say into how many parts a run is cut: none where it is too short."""
     if seconds < FEWEST_PARTS * SHORTEST_PART:
         return 0
-    return min(max(int(seconds / USUAL_PART), FEWEST_PARTS), MOST_PARTS)
+    lasts = planned if planned and abs(seconds - planned) < PUSH_INTERVAL else seconds
+    return min(max(int(lasts / USUAL_PART), FEWEST_PARTS), MOST_PARTS)
 
 
 def read_spreads(
-    prometheus: Prometheus, run: str, period: Period, rows: Iterable[Row]
+    prometheus: Prometheus, run: str, period: Period, planned: float | None, rows: Iterable[Row]
 ) -> list[Spread]:
-    """Read the durations of each part, of the operations that made the most requests."""
+    """Read the durations of each part, of the operations that made the most requests.
+
+    Runs of one plan have as many parts, though one ends a moment before the other.
+    """
     operations = tuple(row.operation for row in busiest(rows))
-    parts = parts_of(period.seconds)
+    parts = parts_of(period.seconds, planned)
     if not parts or not operations:
         return []
     of = Of(run, period.window, operations=operations)
