@@ -420,6 +420,8 @@ def test_a_run_that_is_still_on_shows_what_it_has() -> None:
             question("load-test", "102 A", {"{}": 3}, "20m"),
             question("load-test", "103 A", {"{}": 40}, "20s"),
             question("load-test", "104 A", {"{}": 40 / 20}, "20s"),
+            question("load-test", "108 A", {}, "20s"),
+            question("load-test", "108 A", {"{}": 40}, "1m"),
             question("load-test", "101 B", {}, "20s"),
             question("load-test", "101 E", by("testid", {RUN: 190_000}), "20s"),
         ],

@@ -164,10 +164,10 @@ def _at_a_glance() -> list[Panel]:
             108,
             "Lost",
             "Answered requests without a trace, and promised rows that were not written. Anything "
-            "but zero, half a minute after the run's end, is a loss.",
+            "but zero is a loss. Told from 20 s after the run's end, when the last spans are in.",
             COUNT,
-            value(totals.untraced(OF), "traces"),
-            value(totals.unwritten(OF), "rows"),
+            value(totals.settled(totals.untraced(OF), OF), "traces"),
+            value(totals.settled(totals.unwritten(OF), OF), "rows"),
         ).thresholds(steps((0.5, BAD))),
     ]
 

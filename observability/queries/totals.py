@@ -32,6 +32,7 @@ CREATED = 'status="201"'
 WROTE = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
 PUSH_SECONDS = 5
+SETTLING = "20s"
 
 
 # As k6 marks it
@@ -232,6 +233,12 @@ def unwritten(of: Of) -> str:
     """Count the promised rows, those of a 201, whose statement is not among the spans."""
     none = f"0 * {all_requests(of)}"
     return f"clamp_min(({created(of)} or {none}) - ({rows_written(of)} or {none}), 0)"
+
+
+def settled(expression: str, of: Of) -> str:
+    """Give an expression once a run's last spans have had the time to arrive, not before."""
+    still_on = f"max(max_over_time(k6_vus{{testid={quoted(of.run)}}}[{SETTLING}]))"
+    return f"({expression}) unless on () {still_on}"
 
 
 def failed_statuses(of: Of) -> str:
