@@ -318,6 +318,7 @@ async def test_pool_runtime_and_own_losses_are_measured(
 
     assert used["used"] == 0
     assert used["idle"] >= 1
+    assert {point.value for point in points(metrics, "clinic.database.up")} == {1}
     for name in (
         "db.client.connection.max",
         "process.memory.usage",
