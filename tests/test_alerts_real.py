@@ -174,11 +174,13 @@ def alerted() -> Iterator[Alerted]:
         tools.find(program)
     folder = Path(mkdtemp(prefix="clinic-"))
     bundle = Alerted(folder / "state")
-    bundle.up()
-    yield bundle
-    bundle.run("down")
-    left = bundle.left_behind()
-    shutil.rmtree(folder)
+    try:
+        bundle.up()
+        yield bundle
+    finally:
+        bundle.run("down")
+        left = bundle.left_behind()
+        shutil.rmtree(folder)
     assert left == []
 
 
