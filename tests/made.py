@@ -16,6 +16,7 @@ from observability.runs.record import (
     Row,
     Slice,
     Span,
+    Spread,
     Threshold,
     Trace,
 )
@@ -42,6 +43,11 @@ def a_row(operation: str = "POST /owners", **changes: Any) -> Row:
         objective_failed_share=0.01,
     )
     return replace(row, **changes)
+
+
+def a_spread(operation: str = "POST /owners", slower: int = 0) -> Spread:
+    """Make ten parts of requests of some 20 ms, and slower by so many eighths of a doubling."""
+    return Spread(operation, "client", slower - 45, [[20, 60, 20]] * 10)
 
 
 def a_course(

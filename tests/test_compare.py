@@ -179,13 +179,18 @@ FASTER = msgspec.structs.replace(MADE_IN, settings={"PROFILE": "load", "RATE": "
     [
         ({"profile": "stress"}, "The profile is not the same: load, then stress."),
         ({"journey": "browse"}, "The journey is not the same: book, then browse."),
-        ({"planned": 420.0}, "The plan is not the same: 60 s, then 420 s."),
+        (
+            {"planned": 420.0, "period": Period(0, 420)},
+            "The plan is not the same: 60 s, then 420 s.",
+        ),
         ({"environment": FASTER}, "The plan is not the same: 60 s, then 60 s RATE=60."),
         ({"environment": OTHER_MACHINE}, "The machine is not the same: 8 cores of a processor"),
         ({"environment": ELSEWHERE}, "The target is not the same: 127.0.0.1, then clinic."),
-        ({"verdict": "broken off"}, f"{B} was broken off."),
+        ({"verdict": "broken off"}, f"{B} ended early, after 60 s."),
+        ({"verdict": "crossed", "period": Period(0, 40)}, f"{B} ended early, after 40 s."),
         ({"verdict": "still on"}, f"{B} is still on: compare when it has ended."),
-        ({"spreads": []}, f"{B} is too short to tell noise from change with its 60 s"),
+        ({"spreads": []}, f"{B} has no histograms to tell noise from"),
+        ({"planned": None, "period": Period(0, 9), "spreads": []}, f"{B} is too short to tell"),
     ],
 )
 def test_what_cannot_be_compared_is_said(other: dict[str, Any], sentence: str) -> None:

@@ -7,7 +7,8 @@ from statistics import fmean
 
 import pytest
 
-from observability.runs.noise import ALL, Difference, Pair, differences
+from observability.runs.noise import ALL, Difference, Pair, clustered, differences
+from observability.runs.record import Course
 
 OPERATIONS = ("POST /owners", "POST /pets", "GET /owners", "GET /pets")
 TRIES = 20
@@ -125,3 +126,14 @@ def test_an_operation_that_one_run_never_made_is_left_out() -> None:
 
     assert set(of) == {*OPERATIONS[1:], ALL}
     assert differences({}, 0.5) == {}
+
+
+def course(failed: list[float | None]) -> Course:
+    return Course(step=5.0, rate=[20.0] * len(failed), failed_rate=failed)
+
+
+def test_failures_that_come_at_once_are_clustered_and_the_rest_are_not() -> None:
+    assert clustered(course([0.4, 0.6, 0.4, 0.6, 0.5, 0.5] * 4)) == 1
+    assert clustered(course([0.0, 0.0, 0.0, 12.0, 0.0, 0.0] * 2)) > 30
+    assert clustered(course([0.0] * 12)) == clustered(course([20.0] * 12)) == 1
+    assert clustered(course([])) == clustered(course([None, 3.0])) == 1

@@ -251,23 +251,6 @@ def searched(run: Run, query: str) -> list[Any]:
     return []
 
 
-def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
-    """Against another, so that the page of runs has two."""
-    other = run.another("smoke", DURATION="5s")
-    variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
-    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s", "calls": ".*"}
-    tempo = shutil.which("tempo", path=run.environment["PATH"])
-    until = time.time()
-
-    empty = {
-        one.key
-        for one in targets()
-        if (tempo or one.source != "tempo") and not answers(run, one, variables, until)
-    }
-
-    assert not empty - {*MAY_BE_EMPTY, *(OF_JAEGER_ALONE if tempo else OF_TEMPO_ALONE)}
-
-
 def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
     of_run = run.numbers()
     with store_at(run.bundle.traces_url) as store:
@@ -356,6 +339,23 @@ def test_the_service_graph_names_k6_the_clinic_and_its_database(run: Run) -> Non
     while not drawn() >= calls and time.monotonic() < until:
         time.sleep(1)
     assert drawn() == calls
+
+
+def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
+    """Against another, so that the page of runs has two."""
+    other = run.another("smoke", DURATION="5s")
+    variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
+    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s", "calls": ".*"}
+    tempo = shutil.which("tempo", path=run.environment["PATH"])
+    until = time.time()
+
+    empty = {
+        one.key
+        for one in targets()
+        if (tempo or one.source != "tempo") and not answers(run, one, variables, until)
+    }
+
+    assert not empty - {*MAY_BE_EMPTY, *(OF_JAEGER_ALONE if tempo else OF_TEMPO_ALONE)}
 
 
 FEW = {"RATE": "6"}

@@ -75,7 +75,7 @@ def test_a_moment_inside_the_objective_does_not_end_the_time_outside() -> None:
 
 
 def growing(**changes: Any) -> Record:
-    return a_record(profile="stress", slices=changes.pop("slices", slices(steps=20)), **changes)
+    return a_record(**{"profile": "stress", "slices": slices(steps=20), **changes})
 
 
 def test_without_a_knee_it_is_said_up_to_which_load() -> None:
@@ -94,6 +94,15 @@ def test_the_knee_is_where_throughput_stops_growing() -> None:
         "The knee is at 45 virtual users and 162 requests a second (0:45): up to 95 users "
         "throughput stayed at 162 a second at the most."
     )
+
+
+def test_arrivals_that_level_off_by_plan_are_no_knee() -> None:
+    course = a_course(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * min(i + 1, 9))
+    by_plan = growing(course=course, profile="load")
+    for_want_of_users = growing(course=course, profile="load", dropped_iterations=50)
+
+    assert findings.knees(by_plan) == []
+    assert [knee.users for knee in findings.knees(for_want_of_users)] == [45]
 
 
 def test_the_knee_is_where_an_operation_leaves_its_objective() -> None:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from observability.runs import page, record
 from observability.runs.record import Attribute, ErrorCount, Ledger, RecordError, Threshold
@@ -184,6 +185,17 @@ def test_the_page_of_a_lossy_run_says_what_was_lost() -> None:
     assert "Rows written 290 10 lost" in text
     assert "2 without an answer" in text
     assert "k6 could not start 12 visits in time" in text
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.05, False), (0.45, True), (None, False)])
+def test_a_busy_machine_is_said(share: float | None, words: bool) -> None:  # noqa: FBT001
+    made_in = a_record().environment
+    assert made_in is not None
+    run = a_record(environment=replace(made_in, neighbours=share))
+
+    text = Elements(page.render(run)).text
+
+    assert ("Other programs took 45 % of the machine meanwhile" in text) is words
 
 
 # The record beside it

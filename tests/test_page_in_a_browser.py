@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from observability.runs import page
+from observability.runs import comparison_page, page
+from observability.runs.comparison import compare
 from observability.runs.record import Record
-from tests.made import a_record
+from tests.made import a_record, a_spread
 from tests.test_page import full_record
 
 WIDTHS = (390, 1440)
@@ -120,6 +122,25 @@ def test_a_page_fits_every_width_and_asks_for_nothing(
         assert view["asked"] == []
         assert view["heading"] == f"Run {run.run}"
         assert [height > 40 for height in view["charts"]].count(True) >= 5
+    assert console == ""
+    assert asked <= {"/", "/page.html", "/favicon.ico"}
+
+
+def test_the_page_of_two_runs_does_too(browser: str, tmp_path: Path) -> None:
+    before, after = (
+        replace(a_record(), run=f"{name}-{'long' * 10}", spreads=[a_spread(slower=slower)])
+        for name, slower in (("before", 0), ("after", 2))
+    )
+    comparison = compare(before, after)
+
+    seen, console, asked = looked_at(browser, comparison_page.render(comparison), tmp_path)
+
+    assert comparison.total.direction == "worse"
+    for view in seen:
+        assert view["beyond"] == 0
+        assert view["asked"] == []
+        assert view["heading"] == "B against A"
+        assert [height > 40 for height in view["charts"]] == [True] * 3
     assert console == ""
     assert asked <= {"/", "/page.html", "/favicon.ico"}
 

@@ -2,8 +2,11 @@
 
 from urllib.parse import urlsplit
 
+from observability.runs.course import PUSH_INTERVAL
 from observability.runs.record import Record
 
+ENOUGH = 20.0
+SAME_LENGTH = 0.95
 # What tells k6 how much load.
 LOAD = ("RATE", "VUS")
 # From here on what other programs take is worth a word.
@@ -23,19 +26,33 @@ def obstacles(before: Record, after: Record) -> list[str]:
         )
         if was and now and was != now
     ]
-    for run in (before, after):
-        if run.verdict == "still on":
-            found.append(f"{run.run} is still on: compare when it has ended.")
-        elif run.verdict == "broken off":
-            found.append(f"{run.run} was broken off.")
-        elif not run.total.requests:
-            found.append(f"{run.run} made no request.")
-        elif not run.spreads:
-            found.append(
-                f"{run.run} is too short to tell noise from change with its "
-                f"{run.period.seconds:.0f} s: 20 s are enough, some minutes are better."
-            )
-    return found
+    return [*found, *filter(None, map(_unfit, (before, after)))]
+
+
+def _unfit(run: Record) -> str | None:
+    """Say why a run compares with no other, if it does not."""
+    seconds = f"{run.period.seconds:.0f} s"
+    if run.verdict == "still on":
+        return f"{run.run} is still on: compare when it has ended."
+    if run.verdict == "broken off" or _stopped_early(run):
+        return f"{run.run} ended early, after {seconds}."
+    if not run.total.requests:
+        return f"{run.run} made no request."
+    if not run.spreads and run.period.seconds < ENOUGH:
+        return (
+            f"{run.run} is too short to tell noise from change with its {seconds}: "
+            f"{ENOUGH:.0f} s are enough, some minutes are better."
+        )
+    if not run.spreads:
+        return f"{run.run} has no histograms to tell noise from: k6 sends them as `just` starts it."
+    return None
+
+
+def _stopped_early(run: Record) -> bool:
+    """Tell of a breakpoint that was found, for one: what came later is missing."""
+    return run.planned is not None and run.period.seconds < min(
+        run.planned - PUSH_INTERVAL, SAME_LENGTH * run.planned
+    )
 
 
 def remarks(before: Record, after: Record) -> list[str]:

@@ -131,13 +131,13 @@ def run(
 
 def judge(console: Console, comparison: Comparison, over: float) -> int:
     """Say what got worse by more than a share, and give the exit status of that."""
-    worse = comparison.worse(over)
+    worse, allowed = comparison.worse(over), f"{over * 100:g}%"
     if worse:
-        console.print(Text(f"\nWorse by more than {over:.0%}, beyond the noise:", style="bold red"))
+        console.print(Text(f"\nWorse by more than {allowed}, beyond the noise:", style="bold red"))
         for one in worse:
             console.print(Text(f"  {plain(one.operation)}, {one.name}: {said(one)}"))
         return WORSE
-    console.print(Text(f"\nNothing got worse by more than {over:.0%} beyond the noise."))
+    console.print(Text(f"\nNothing got worse by more than {allowed} beyond the noise."))
     p50 = comparison.total.seconds["client p50"].noise
     if p50 is None or p50 > over:
         console.print(Text("The noise could hide that much: longer runs tell more.", "yellow"))

@@ -145,7 +145,7 @@ def compare(before: Record, after: Record) -> Comparison:
         )
         for column in COLUMNS
     }
-    clustered = min(noise.clustered(run.course) for run in (before, after))
+    clustered = math.sqrt(noise.clustered(before.course) * noise.clustered(after.course))
     was = {row.operation: row for row in before.rows}
     now = {row.operation: row for row in after.rows}
 

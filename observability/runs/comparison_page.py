@@ -18,7 +18,7 @@ from observability.runs.comparison import (
 )
 from observability.runs.comparison_table import ARROWS, difference, within
 from observability.runs.page import template
-from observability.runs.record import Record, place
+from observability.runs.record import Record, place, put
 from observability.runs.terminal import milliseconds
 
 TONES: dict[Direction, str] = {"worse": "bad", "better": "good", "equal": "same", "unknown": "same"}
@@ -63,10 +63,8 @@ class Row:
 
 def write(comparison: Comparison) -> Path:
     """Write the page of a comparison, and say where."""
-    path = place(f"{comparison.before.run}..{comparison.after.run}", ".html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(comparison), encoding="utf-8")
-    return path
+    name = f"{comparison.before.run}..{comparison.after.run}"
+    return put(place(name, ".html"), render(comparison).encode())
 
 
 def render(comparison: Comparison) -> str:

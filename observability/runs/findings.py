@@ -13,6 +13,7 @@ VARIES = 2.0
 MORE_USERS = 1.25
 MORE_RATE = 1.10
 AT_THE_PEAK = 0.95
+ARRIVALS = ("smoke", "load", "soak", "breakpoint")
 # A single step is no proof: of few requests the slowest is the 95th of 100.
 STEPS_IN_A_ROW = 2
 BRIDGED = 2
@@ -223,6 +224,9 @@ def _left_objective(record: Record) -> Knee | None:
 def _stopped_growing(record: Record) -> Knee | None:
     """Find from where on more virtual users brought no more requests a second."""
     course = record.course
+    # Arrivals level off by plan, unless k6 had no virtual user left to make them.
+    if record.profile in ARRIVALS and not record.dropped_iterations:
+        return None
     users = [value or 0.0 for value in course.virtual_users]
     rates = _smooth([value or 0.0 for value in course.rate])
     if not users or not max(users):

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from observability.runs import charts, findings
 from observability.runs.charts import Line
-from observability.runs.record import Record, Row, Slice, Span, Trace, place
+from observability.runs.record import Record, Row, Slice, Span, Trace, place, put
 from observability.runs.terminal import plain
 from observability.runs.waterfall import all_attributes, in_tree_order
 
@@ -23,6 +23,8 @@ MOST_SPANS = 200
 LEAST_SPANS = 8
 MOST_ATTRIBUTES = 40
 LEAST_WIDTH = 0.4
+# From here on other programs on the machine are worth a word.
+BUSY = 0.2
 
 # What a verdict is called, with a mark beside the colour.
 VERDICTS = {
@@ -90,10 +92,7 @@ class Waterfall:
 
 def write(run: Record) -> Path:
     """Write the page of a run, and say where."""
-    path = place(run.run, ".html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(run), encoding="utf-8")
-    return path
+    return put(place(run.run, ".html"), render(run).encode())
 
 
 def render(run: Record) -> str:
@@ -187,6 +186,13 @@ def _sentences(run: Record, operations: Iterable[Operation]) -> list[Sentence]:
             Sentence(
                 f"k6 could not start {run.dropped_iterations:,} visits in time: every virtual "
                 "user was busy."
+            )
+        )
+    if run.environment and (run.environment.neighbours or 0) >= BUSY:
+        share = _percent(run.environment.neighbours or 0)
+        sentences.append(
+            Sentence(
+                f"Other programs took {share} of the machine meanwhile: it may be slower by them."
             )
         )
     return sentences

@@ -229,10 +229,8 @@ class Record(Struct, frozen=True, kw_only=True):
 
     def save(self) -> Path:
         """Write the record where `load` finds it, and say where."""
-        path = place(self.run, ".json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
-        return path
+        encoded = msgspec.json.format(msgspec.json.encode(self), indent=1)
+        return put(place(self.run, ".json"), encoded + b"\n")
 
 
 def folder() -> Path:
@@ -242,6 +240,14 @@ def folder() -> Path:
 def place(run: str, suffix: str) -> Path:
     """Name the file of a run; an id that k6 was given by hand may hold anything."""
     return folder() / (re.sub(r"[^A-Za-z0-9._:-]", "_", run)[:200] + suffix)
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    return part.replace(path)
 
 
 def load(path: Path) -> Record:

@@ -25,7 +25,7 @@ def parts_of(seconds: float, planned: float | None) -> int:
     """Say into how many parts a run is cut: none where it is too short."""
     if seconds < FEWEST_PARTS * SHORTEST_PART:
         return 0
-    lasts = planned if planned and abs(seconds - planned) < PUSH_INTERVAL else seconds
+    lasts = planned if planned and seconds > planned - PUSH_INTERVAL else seconds
     return min(max(int(lasts / USUAL_PART), FEWEST_PARTS), MOST_PARTS)
 
 
