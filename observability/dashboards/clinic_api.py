@@ -57,7 +57,7 @@ def page() -> dashboard.Dashboard:
             "Requests": requests(),
             "Database": database(),
             "Process": process(),
-            "Who calls whom, and alerts": [service_graph(), alerts()],
+            "Alerts, and who calls whom": [alerts(), service_graph()],
         },
         variables=[
             dashboard.CustomVariable("calls")
@@ -304,14 +304,14 @@ def service_graph() -> Panel:
         )
         .datasource(TEMPO)
         .no_value("Tempo draws this, from requests in this time range")
-        .span(12)
+        .span(24)
         .height(10)
         .targets([tempo.Dataquery().ref_id("A").datasource(TEMPO).query_type("serviceMap")])
     )
 
 
 def alerts() -> Panel:
-    labels = {"alertname": "Alert", "of": "Of", "severity": "Severity", "alertstate": "State"}
+    labels = {"alertname": "Alert", "severity": "Severity", "alertstate": "State", "of": "Of"}
     return (
         joined(
             502,
@@ -322,8 +322,7 @@ def alerts() -> Panel:
             [Column("Since", f"1000 * ({service.alerts()})", TIME, [width(165)])],
         )
         .no_value("Nothing fires")
-        .span(12)
-        .height(10)
+        .height(8)
     )
 
 

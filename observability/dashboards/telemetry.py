@@ -96,8 +96,8 @@ def ledger() -> list[Panel]:
         stat(
             106,
             "Missing",
-            "Spans made and not stored. While requests go on, the newest ten seconds' worth is not "
-            f"counted yet; what is missing after that is lost. {estimate}",
+            "Spans made and not stored a quarter of a minute later: lost, or still waiting while "
+            f"the trace store is away. {estimate}",
             COUNT,
             value(pipeline.missing(RANGE)),
         )
