@@ -33,6 +33,7 @@ from observability.dashboards.style import (
     TEXT,
     TIME,
     WARNING,
+    fixed,
     mappings,
 )
 from observability.queries import pipeline, service
@@ -42,7 +43,8 @@ NOW = "1m"
 CALLS = 'user_agent_synthetic_type=~"$calls"'
 ROUTE = "{{http_request_method}} {{http_route}}"
 OBJECTIVE = slo.of_every_request()
-CORES = "suffix: cores"
+CORES = "suffix:cores"
+A_SECOND = "suffix:/s"
 
 
 def page() -> dashboard.Dashboard:
@@ -51,11 +53,11 @@ def page() -> dashboard.Dashboard:
         "clinic-api",
         "Rate, errors and duration of each route, what the database took, and the process itself.",
         {
-            "": [panel.span(3) for panel in now()],
+            "": [panel.span(6).height(3) for panel in now()],
             "Requests": requests(),
             "Database": database(),
             "Process": process(),
-            "Who calls whom, and alerts": [service_graph(), alerts()],
+            "Alerts, and who calls whom": [alerts(), service_graph()],
         },
         variables=[
             dashboard.CustomVariable("calls")
@@ -92,12 +94,21 @@ def now() -> list[Stat]:
             value(service.quantile(0.95, NOW, CALLS)),
         ).thresholds(steps((OBJECTIVE.p95, BAD))),
         stat(
+            108,
+            "Alerts firing",
+            "How many alerts fire that call somebody; all are listed at the foot of this page.",
+            COUNT,
+            value(service.firing()),
+        ).thresholds(steps((1, BAD))),
+        stat(
             104,
             "Processor",
             "Cores in use in the last minute. One process has one core to gain: near 1 it is full.",
             CORES,
             value(service.processor(NOW)),
-        ).thresholds(steps((0.9, WARNING))),
+        )
+        .decimals(2)
+        .thresholds(steps((0.9, WARNING))),
         stat(
             105,
             "Pool in use",
@@ -123,13 +134,6 @@ def now() -> list[Stat]:
         )
         .decimals(0)
         .thresholds(steps((15, WARNING), (30, BAD))),
-        stat(
-            108,
-            "Alerts firing",
-            "How many alerts fire that call somebody; all are listed at the foot of this page.",
-            COUNT,
-            value(service.firing()),
-        ).thresholds(steps((1, BAD))),
     ]
 
 
@@ -180,6 +184,9 @@ def requests() -> list[Panel]:
                 PER_SECOND,
                 {"{{http_response_status_code}}": service.requests(EACH, CALLS, service.STATUS)},
             )
+            .override_by_regexp("/^2/", [fixed(GOOD)])
+            .override_by_regexp("/^4/", [fixed(WARNING)])
+            .override_by_regexp("/^5/", [fixed(BAD)])
         ),
         graph(
             205,
@@ -212,7 +219,7 @@ def database() -> list[Panel]:
                 "Statements",
                 "Statements a second, by their spans: all of load runs, of organic requests as "
                 "many as are sampled.",
-                PER_SECOND,
+                A_SECOND,
                 {"{{span_name}}": service.statements(EACH)},
             ).data_links([traces])
         ),
@@ -229,7 +236,7 @@ def database() -> list[Panel]:
             "Failed statements and refused requests",
             "Statements a second that the database refused, duplicates among them, and requests "
             "answered with 503: it was away, or no connection came free.",
-            PER_SECOND,
+            A_SECOND,
             {
                 "{{span_name}} failed": service.failed_statements(EACH),
                 "503 answered": service.failed_requests(EACH, CALLS, service.UNAVAILABLE),
@@ -280,7 +287,7 @@ def process() -> list[Panel]:
             "Garbage collections",
             "Collections a second. Generation 2 holds everything up for longest, and is rare: what "
             "there was at the start is never looked at again.",
-            "suffix:/s",
+            A_SECOND,
             {"generation {{generation}}": service.collections(EACH)},
         ),
     ]
@@ -297,14 +304,14 @@ def service_graph() -> Panel:
         )
         .datasource(TEMPO)
         .no_value("Tempo draws this, from requests in this time range")
-        .span(12)
+        .span(24)
         .height(10)
         .targets([tempo.Dataquery().ref_id("A").datasource(TEMPO).query_type("serviceMap")])
     )
 
 
 def alerts() -> Panel:
-    labels = {"alertname": "Alert", "of": "Of", "severity": "Severity", "alertstate": "State"}
+    labels = {"alertname": "Alert", "severity": "Severity", "alertstate": "State", "of": "Of"}
     return (
         joined(
             502,
@@ -315,8 +322,7 @@ def alerts() -> Panel:
             [Column("Since", f"1000 * ({service.alerts()})", TIME, [width(165)])],
         )
         .no_value("Nothing fires")
-        .span(12)
-        .height(10)
+        .height(8)
     )
 
 

@@ -105,10 +105,15 @@ def graph(
 def lines(
     number: int, title: str, description: str, unit: str, expressions: Mapping[str, str]
 ) -> timeseries.Panel:
-    """Draw an expression for each legend, in the colour that this has on every page."""
+    """Draw an expression for each legend, in the colour that this has on every page.
+
+    Lines of labels have colours in their order, so that many are told apart.
+    """
     queries = [course(expression, legend) for legend, expression in expressions.items()]
     colours = {legend: LINES[legend] for legend in expressions if legend in LINES}
-    return graph(number, title, description, unit, *queries, colours=colours)
+    return graph(number, title, description, unit, *queries, colours=colours).color_scheme(
+        dashboard.FieldColor().mode(parts.FieldColorModeId.PALETTE_CLASSIC)
+    )
 
 
 def stacked(panel: timeseries.Panel) -> timeseries.Panel:

@@ -96,8 +96,8 @@ def ledger() -> list[Panel]:
         stat(
             106,
             "Missing",
-            "Spans made and not stored. While requests go on, the newest ten seconds' worth is not "
-            f"counted yet; what is missing after that is lost. {estimate}",
+            "Spans made and not stored a quarter of a minute later: lost, or still waiting while "
+            f"the trace store is away. {estimate}",
             COUNT,
             value(pipeline.missing(RANGE)),
         )
@@ -120,7 +120,7 @@ def spans() -> list[Panel]:
             "Spans",
             "Spans a second. Made, sent and stored run as one line when all is well; the first "
             "that falls below the others is where they are lost.",
-            "suffix: spans/s",
+            "suffix:spans/s",
             {legend: f"({counted(EACH)}) / {EACH}" for legend, counted in ways.items()},
         ),
         lines(
@@ -148,7 +148,9 @@ def spans() -> list[Panel]:
                 "{{reason}}": pipeline.discarded_by_reason(EACH),
                 "not in the service graph": pipeline.dropped_edges(EACH),
             },
-        ).no_value("Tempo alone has these limits"),
+        )
+        .no_value("Tempo alone has these limits")
+        .axis_soft_max(1),
     ]
 
 
@@ -183,7 +185,7 @@ def pushes() -> list[Panel]:
             "trace store could not push. Up to ten minutes out of order is taken.",
             COUNT,
             grown(pipeline.LOST_SAMPLES),
-        ),
+        ).axis_soft_max(1),
     ]
     return [panel.span(8) for panel in panels]
 
@@ -217,7 +219,7 @@ def watching() -> list[Panel]:
             "zero an alert may be blind.",
             COUNT,
             grown(pipeline.FAILED_RULES),
-        ),
+        ).axis_soft_max(1),
         lines(
             404,
             "Notices",
@@ -225,7 +227,7 @@ def watching() -> list[Panel]:
             "was not told.",
             COUNT,
             grown(pipeline.NOTICES),
-        ),
+        ).axis_soft_max(1),
     ]
 
 

@@ -29,25 +29,25 @@ KNOWN_FOR = "1h"
 
 def requests(each: str, calls: str = ANY_CALLS, by: str = "") -> str:
     """Give the requests a second, of all or by labels."""
-    return f"{_count(_requests(each, calls, by))} / {each}"
+    return f"{_count(each, calls, by)} / {each}"
 
 
 def failed_requests(each: str, calls: str = ANY_CALLS, only: str = SERVER_ERROR) -> str:
     """Give the requests a second that the clinic itself failed; zero where all went well."""
-    failed = _count(_requests(each, joined(calls, only)))
-    return f"({failed} or 0 * {_count(_requests(each, calls))}) / {each}"
+    failed = _count(each, joined(calls, only))
+    return f"({failed} or 0 * {_count(each, calls)}) / {each}"
 
 
 def failed_share(each: str, calls: str = ANY_CALLS, by: str = "") -> str:
     """Give the share of requests that the clinic itself failed, 0 to 1."""
-    total = _count(_requests(each, calls, by))
-    failed = _count(_requests(each, joined(calls, SERVER_ERROR), by))
+    total = _count(each, calls, by)
+    failed = _count(each, joined(calls, SERVER_ERROR), by)
     return f"({failed} or 0 * {total}) / ({total} > 0)"
 
 
 def quantile(quantile: float, each: str, calls: str = ANY_CALLS, by: str = "") -> str:
     """Give a quantile of the seconds a request took the clinic."""
-    return _quantile(quantile, _requests(each, calls, by))
+    return _quantile(quantile, f"sum{_by(by)} ({_added(each, calls)})")
 
 
 def with_route(expression: str) -> str:
@@ -55,11 +55,16 @@ def with_route(expression: str) -> str:
     return f'label_replace({expression}, "http_route", "(no such path)", "http_route", "")'
 
 
-def _requests(each: str, calls: str, by: str = "") -> str:
-    """Add up what was added to the durations; each process of the clinic has series of its own."""
+def _count(each: str, calls: str, by: str = "") -> str:
+    """Count by numbers: Prometheus warns of histograms' differences where one began anew."""
+    return f"sum{_by(by)} ({_added(each, calls, 'histogram_count')})"
+
+
+def _added(each: str, calls: str, of: str = "") -> str:
+    """Give what was added to the durations; each process of the clinic has series of its own."""
     seconds = f"http_server_request_duration_seconds{{{joined(OF_THE_CLINIC, calls)}}}"
-    now = f"last_over_time({seconds}[{each}])"
-    return f"sum{_by(by)} ({now} - last_over_time({seconds}[{KNOWN_FOR}] offset {each}) or {now})"
+    now = f"{of}(last_over_time({seconds}[{each}]))"
+    return f"{now} - {of}(last_over_time({seconds}[{KNOWN_FOR}] offset {each})) or {now}"
 
 
 # Statements, from their spans
@@ -72,9 +77,8 @@ def statements(each: str, only: str = "") -> str:
 
 
 def failed_statements(each: str) -> str:
-    """Give the failed statements a second; zero where all went well."""
-    failed = statements(each, 'status_code="STATUS_CODE_ERROR"')
-    return f"{failed} or 0 * {statements(each)}"
+    """Give the failed statements a second, of those that ever failed."""
+    return statements(each, 'status_code="STATUS_CODE_ERROR"')
 
 
 def statement_quantile(quantile: float, each: str) -> str:
@@ -151,15 +155,16 @@ def firing() -> str:
 
 
 def grown(counter: str, each: str) -> str:
-    """Give what each counter grew by, its first value too; an estimate where it was reset."""
+    """Give what each counter grew by, its first value too.
+
+    A counter that was reset just before counts from zero, and one that was reset meanwhile is
+    estimated.
+    """
     now = f"last_over_time({counter}[{each}])"
     before = f"last_over_time({counter}[{KNOWN_FOR}] offset {each})"
+    lowest = f"min_over_time({counter}[{each}])"
     reset = f"resets({counter}[{each}]) > 0"
-    return f"(increase({counter}[{each}]) and {reset} or {now} - {before} >= 0 or {now})"
-
-
-def _count(histogram: str) -> str:
-    return f"histogram_count({histogram})"
+    return f"(increase({counter}[{each}]) and {reset} or {now} - ({before} <= {lowest}) or {now})"
 
 
 def _quantile(quantile: float, histogram: str) -> str:
