@@ -47,6 +47,19 @@ LINES = {
     "live traces": LOAD,
 }
 
+# Of several things of a kind.
+SEVERAL = (
+    "#4e79a7",
+    "#f28e2b",
+    "#59a14f",
+    "#e15759",
+    "#b07aa1",
+    "#edc948",
+    "#76b7b2",
+    "#9c755f",
+    "#ff9da7",
+)
+
 # Grafana's names for units.
 SECONDS = "s"
 PER_SECOND = "reqps"
