@@ -58,8 +58,7 @@ def test_alerts_fire_hold_and_resolve_as_their_units_say(file: Path) -> None:
     [
         ("clinic_database_up[15s])) == 0", "clinic_database_up[15s])) == 1"),
         ("for: 15s", "for: 1m"),
-        ("[30s]", "[1m]"),
-        ("job: x", "severity: page"),
+        ("severity: page", "severity: ticket"),
         ("PostgreSQL does not answer the clinic", "PostgreSQL is away"),
     ],
 )
@@ -68,12 +67,11 @@ def test_a_unit_notices_a_changed_rule(before: str, after: str, tmp_path: Path) 
     shutil.copytree(UNITS[0].parent, tmp_path / "tests")
     changed = tmp_path / "rules" / "alerts-service.yml"
     text = changed.read_text()
-    if before == "job: x":
-        before, after = "severity: page", "severity: ticket"
     assert before in text
     changed.write_text(text.replace(before, after))
 
-    assert promtool("test", "rules", tmp_path / "tests" / "clinic.yml").returncode != 0
+    units = tmp_path / "tests" / "clinic.yml"
+    assert promtool("test", "rules", "--run=^DatabaseDown", units).returncode != 0
 
 
 @cache

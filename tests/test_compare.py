@@ -229,7 +229,7 @@ def test_a_pipeline_stops_on_what_got_worse(kept: Path) -> None:
 
     assert (worse.returncode, allowed.returncode, shown.returncode) == (1, 0, 0)
     assert "Worse by more than 10%, beyond the noise:" in worse.stdout
-    assert f"{BOOK}, client p95: ▲ +19% ±5" in worse.stdout
+    assert f"{BOOK}, client p95: ▲ +19% ±10" in worse.stdout
     assert "Nothing got worse by more than 30% beyond the noise." in allowed.stdout
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert next(line for line in lines if line[:2] == ["POST", "/owners"])[2:6] == [

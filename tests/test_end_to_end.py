@@ -223,7 +223,7 @@ def test_the_page_of_the_run_agrees_with_k6s_own_summary(run: Run) -> None:
         assert close(seconds, run.summary[f"http_req_duration{{name:{operation}}}"])
 
 
-def answers(run: Run, one: Target, variables: dict[str, str], until: float) -> int:
+def answers(run: Run, one: Target, variables: dict[str, str], times: tuple[float, float]) -> int:
     """Count the series, values or traces that a query of a page finds."""
     asked = one.filled(**variables)
     if one.source == "tempo":
@@ -232,10 +232,11 @@ def answers(run: Run, one: Target, variables: dict[str, str], until: float) -> i
         metric, label = asked.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
         with Prometheus(run.bundle.prometheus_url) as prometheus:
             return len(prometheus.label_values(label, metric))
-    times = {"time": until} if not one.over_time else {"start": until - 90, "end": until, "step": 5}
+    since, until = times
+    at = {"start": since, "end": until, "step": 5.0} if one.over_time else {"time": until}
     path = "query_range" if one.over_time else "query"
     url = f"{run.bundle.prometheus_url}/api/v1/{path}"
-    found = httpx.post(url, data={"query": asked, **times}, timeout=20).json()
+    found = httpx.post(url, data={"query": asked, **at}, timeout=20).json()
     assert found["status"] == "success", (one, found)
     return len(found["data"]["result"])
 
@@ -345,14 +346,15 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
     """Against another, so that the page of runs has two."""
     other = run.another("smoke", DURATION="5s")
     variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
-    variables |= {"__rate_interval": "20s", "__interval": "5s", "__range": "90s", "calls": ".*"}
+    variables |= {"__rate_interval": "20s", "__interval": "5s", "calls": ".*"}
     tempo = shutil.which("tempo", path=run.environment["PATH"])
-    until = time.time()
+    since, until = run.numbers().period.started - 10, time.time()
+    variables["__range"] = f"{until - since:.0f}s"
 
     empty = {
         one.key
         for one in targets()
-        if (tempo or one.source != "tempo") and not answers(run, one, variables, until)
+        if (tempo or one.source != "tempo") and not answers(run, one, variables, (since, until))
     }
 
     assert not empty - {*MAY_BE_EMPTY, *(OF_JAEGER_ALONE if tempo else OF_TEMPO_ALONE)}

@@ -21,9 +21,9 @@ PAGES = {
 def rendered(uid: str) -> str:
     """Give a page as the text of its file."""
     page = json.loads(json.dumps(PAGES[uid]().build(), cls=JSONEncoder))
-    # The library puts these away in a menu; without a place they stand in sight.
-    for control in (*page["links"], *page["annotations"]["list"]):
-        del control["placement"]
+    # The library puts links away in a menu; without a place they stand in sight.
+    for link in page["links"]:
+        del link["placement"]
     return json.dumps(page, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -29,9 +29,9 @@ from observability.dashboards.style import (
     GOOD,
     LINES,
     NEUTRAL,
+    OPERATIONS,
     PER_SECOND,
     SECONDS,
-    SEVERAL,
     SHARE,
     TEXT,
     TIME,
@@ -225,7 +225,7 @@ def by_route(number: int, title: str, description: str, unit: str, expression: s
         description,
         unit,
         course(service.with_route(expression), "{{http_request_method}} {{http_route}}"),
-        colours=dict(zip(slo.OPERATIONS, SEVERAL, strict=False)) | {NO_PATH: NEUTRAL},
+        colours=OPERATIONS | {NO_PATH: NEUTRAL},
     ).data_links([to_traces(f'{{ kind = server && span.clinic.operation = "{labels}" }}')])
 
 
@@ -324,7 +324,7 @@ def service_graph() -> Panel:
         .datasource(TEMPO)
         .no_value("Tempo draws this, from requests in this time range")
         .span(24)
-        .height(10)
+        .height(12)
         .targets([tempo.Dataquery().ref_id("A").datasource(TEMPO).query_type("serviceMap")])
     )
 

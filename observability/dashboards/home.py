@@ -22,7 +22,7 @@ def page() -> dashboard.Dashboard:
         "What to type, the pages, the newest runs, and what fires now.",
         {
             "": [
-                text(101, WELCOME).height(5),
+                text(101, WELCOME).height(4),
                 run_table(
                     102,
                     "Runs",

@@ -1,7 +1,9 @@
 """One run: what k6 saw, what the server saw, what the database took."""
 
 from grafana_foundation_sdk.builders import table as tables
-from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.builders import timeseries
+from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink
 
 from observability import slo
 from observability.dashboards import pages
@@ -31,6 +33,8 @@ from observability.dashboards.style import (
     DATABASE,
     LOAD,
     NEUTRAL,
+    NUMBER,
+    OPERATIONS,
     PER_SECOND,
     SECONDS,
     SERVER,
@@ -43,21 +47,18 @@ from observability.dashboards.style import (
     words,
 )
 from observability.queries import course as over_time
-from observability.queries import totals, traceql
+from observability.queries import service, totals, traceql
 from observability.queries.names import CLIENT_LABEL, KEPT, SPAN_LABEL, Of, Side
 
 OF = Of("$testid", KEPT, "$scenario")
 EACH = "$__rate_interval"
 SLO = slo.of_every_request()
 
-UNKNOWN = (
-    "Prometheus has no numbers of this run before the end of the time range. It keeps them for 15 "
-    "days: choose another run, or a later time."
-)
+UNKNOWN = "No numbers of this run before the end of the time range: they are kept for 15 days"
 HOW_TRACES = (
-    "An empty list on the left: the run is older than a day, for which traces are kept, or outside "
-    "the time range. An empty list on the right: no request was answered with 400 or more, which "
-    "is good. A trace's id opens its waterfall."
+    "A trace's id opens its waterfall. No slow traces: the run is older than a day, for which "
+    "traces are kept, or outside the time range. No failed traces: no request was answered with "
+    "400 or more, which is good."
 )
 # Fewer than a table of traces holds, so that none of the slowest is left out.
 SLOWEST = 20
@@ -91,61 +92,11 @@ def _at_a_glance() -> list[Panel]:
             "The run that this page shows; its id leads to its own time range. Totals on this page "
             "count from the run's start to the end of the time range.",
             'testid="$testid"',
+            judged=False,
         )
         .no_value(UNKNOWN)
+        .span(15)
         .height(3),
-        stat(
-            102,
-            "Thresholds",
-            "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
-            "objective was missed, and the table at the bottom says by what. No numbers: "
-            "Prometheus has nothing of this run before the end of the time range.",
-            TEXT,
-            value(totals.state(OF)),
-        ).mappings(
-            mappings(
-                *HELD,
-                (2, "… still on", CLIENT),
-                (3, "no verdict: killed", WARNING),
-                (4, "no numbers: kept 15 days", NEUTRAL),
-            )
-        ),
-        stat(
-            103,
-            "Requests",
-            "The requests of the load that k6 counted, its first push included.",
-            COUNT,
-            value(totals.all_requests(OF)),
-        ).span(3),
-        stat(
-            104,
-            "Rate",
-            "Requests a second over the whole run. Below what the profile asks for, the clinic or "
-            "the generator did not keep up.",
-            PER_SECOND,
-            value(totals.all_rate(OF)),
-        ).span(3),
-        stat(
-            105,
-            "Failed",
-            "The share of all requests that were not answered as expected, counted by request. The "
-            f"objective is below {SLO.failed_share:.0%}.",
-            SHARE,
-            value(totals.all_failed_share(OF)),
-        )
-        .decimals(2)
-        .thresholds(steps((SLO.failed_share, BAD)))
-        .span(3),
-        stat(
-            106,
-            "Client p95",
-            "95 of 100 requests took k6 less than this. The objective for all requests together is "
-            f"{SLO.p95 * 1000:.0f} ms; each operation has its own.",
-            SECONDS,
-            value(totals.all_client_quantile(0.95, OF)),
-        )
-        .thresholds(steps((SLO.p95, BAD)))
-        .span(3),
         stat(
             107,
             "Ledger",
@@ -156,7 +107,59 @@ def _at_a_glance() -> list[Panel]:
             value(totals.all_spans(Side.SERVER, OF), "traced"),
             value(totals.created(OF), "promised"),
             value(totals.rows_written(OF), "written"),
-        ).span(6),
+        )
+        .span(9)
+        .height(3),
+        stat(
+            102,
+            "Thresholds",
+            "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
+            "objective was missed, and the table at the bottom says by what. No numbers: "
+            "Prometheus, which keeps 15 days, has nothing of this run before the end of the time "
+            "range.",
+            TEXT,
+            value(totals.state(OF)),
+        ).mappings(
+            mappings(
+                *HELD,
+                (2, "… still on", CLIENT),
+                (3, "no verdict: killed", WARNING),
+                (4, "no numbers", NEUTRAL),
+            )
+        ),
+        stat(
+            103,
+            "Requests",
+            "The requests of the load that k6 counted, its first push included.",
+            COUNT,
+            value(totals.all_requests(OF)),
+        ),
+        stat(
+            104,
+            "Rate",
+            "Requests a second over the whole run. Below what the profile asks for, the clinic or "
+            "the generator did not keep up.",
+            PER_SECOND,
+            value(totals.all_rate(OF)),
+        ),
+        stat(
+            105,
+            "Failed",
+            "The share of all requests that were not answered as expected, counted by request. The "
+            f"objective is below {SLO.failed_share:.0%}.",
+            SHARE,
+            value(totals.all_failed_share(OF)),
+        )
+        .decimals(2)
+        .thresholds(steps((SLO.failed_share, BAD))),
+        stat(
+            106,
+            "Client p95",
+            "95 of 100 requests took k6 less than this. The objective for all requests together is "
+            f"{SLO.p95 * 1000:.0f} ms; each operation has its own.",
+            SECONDS,
+            value(totals.all_client_quantile(0.95, OF)),
+        ).thresholds(steps((SLO.p95, BAD))),
         stat(
             108,
             "Lost",
@@ -165,9 +168,7 @@ def _at_a_glance() -> list[Panel]:
             COUNT,
             value(totals.untraced(OF), "traces"),
             value(totals.unwritten(OF), "rows"),
-        )
-        .thresholds(steps((0.5, BAD)))
-        .span(2),
+        ).thresholds(steps((0.5, BAD))),
     ]
 
 
@@ -188,7 +189,7 @@ def _operations() -> tables.Panel:
     too_many = [limits((SLO.failed_share, BAD)), coloured_text()]
     columns = [
         Column("Requests", client(totals.requests(OF)), COUNT),
-        Column("Rate", client(totals.rate(OF)), PER_SECOND),
+        Column("Rate /s", client(totals.rate(OF)), NUMBER),
         Column("Client p50", client_p(0.5), SECONDS, colour=CLIENT),
         Column("Client p95", client_p(0.95), SECONDS, colour=CLIENT),
         Column("Client p99", client_p(0.99), SECONDS, colour=CLIENT),
@@ -204,14 +205,18 @@ def _operations() -> tables.Panel:
         "Each operation as k6, the server and the database saw it. In server and In database are "
         "shares of the client's time; the database's is part of the server's. A name leads to the "
         "operation's traces in this run.",
-        {"operation": ("Operation", [link("Its traces in Explore", its_traces), width(280)])},
+        {"operation": ("Operation", [link("Its traces in Explore", its_traces), width(255)])},
         columns,
-    )
+    ).sort_by([SortBy().display_name("Client p95").desc(True)])
 
 
 def _over_time() -> list[Panel]:
     nothing = "Nothing of this run in this time range"
     quantile = over_time.all_span_quantile
+
+    def span_p95(side: Side) -> str:
+        return over_time.span_quantile(0.95, side, OF, EACH)
+
     by_side = {"client": CLIENT, "server": SERVER, "database": DATABASE}
     load = graph(
         301,
@@ -261,39 +266,53 @@ def _over_time() -> list[Panel]:
         PER_SECOND,
         course(over_time.error_rate(OF, EACH), "{{kind}}"),
     )
-    label = "{{" + SPAN_LABEL + "}}"
-    each = [
-        graph(
-            305,
-            "Client p95 by operation",
-            "What 95 of 100 requests for an operation stayed below, as k6 saw it.",
-            SECONDS,
-            course(over_time.client_quantile(0.95, OF, EACH), "{{name}}"),
-        ),
-        graph(
-            306,
-            "Server p95 by operation",
-            "The same as the server saw it. A dot is one request: it leads to its trace.",
-            SECONDS,
-            course(over_time.span_quantile(0.95, Side.SERVER, OF, EACH), label).exemplar(True),
-        ),
-        graph(
-            307,
-            "Database p95 by operation",
-            "The same for the operation's statement in the database.",
-            SECONDS,
-            course(over_time.span_quantile(0.95, Side.DATABASE, OF, EACH), label),
-        ),
+    sides = [
+        _by_operation(305, "Client", "as k6 saw it", over_time.client_quantile(0.95, OF, EACH)),
+        _by_operation(306, "Server", "as the server saw it", span_p95(Side.SERVER)),
+        _by_operation(307, "Database", "in the database", span_p95(Side.DATABASE)),
     ]
     wide = [
-        on_the_right(load, "virtual users", "short"),
+        on_the_right(load, "virtual users", NUMBER),
         with_limit(latency, SLO.p95, NEUTRAL),
         stacked(where),
         errors.no_value("No errors of this run in this time range"),
     ]
     for panel in (load, latency, where):
         panel.no_value(nothing)
-    return [*wide, *(panel.no_value(nothing).span(8) for panel in each)]
+    pool = graph(
+        308,
+        "Connections and event loop",
+        "The server's connections to the database, at the most, and its event loop's delay, right, "
+        "whoever called it. At the limit requests queue for a connection; a delay of many "
+        "milliseconds means that the server's one core is busy.",
+        NUMBER,
+        course(service.connections_used(EACH), "in use"),
+        course(service.connections_allowed(EACH), "allowed"),
+        course(service.event_loop_lag(0.95, EACH), "event loop p95"),
+        colours={"in use": DATABASE, "allowed": NEUTRAL, "event loop p95": SERVER},
+    ).height(9)
+    of_the_run = [*wide, *(panel.no_value(nothing) for panel in sides)]
+    return [*of_the_run, on_the_right(pool, "event loop p95", SECONDS)]
+
+
+def _by_operation(number: int, side: str, where: str, p95: str) -> timeseries.Panel:
+    """Draw a line for each operation, which leads to its traces."""
+    label = CLIENT_LABEL if side == "Client" else SPAN_LABEL
+    its_traces = explore_traces(traceql.of_operation("$testid", f"${{__field.labels.{label}}}"))
+    return (
+        graph(
+            number,
+            f"{side} p95 by operation",
+            f"What 95 of 100 requests for an operation stayed below, {where}. Writes are warm, "
+            "reads are cool. A point leads to the operation's traces in this run.",
+            SECONDS,
+            course(p95, f"{{{{{label}}}}}"),
+            colours=OPERATIONS,
+        )
+        .fill_opacity(0)
+        .height(9)
+        .data_links([DashboardLink("Its traces in Explore").url(its_traces)])
+    )
 
 
 def _traces() -> list[Panel]:
@@ -305,14 +324,14 @@ def _traces() -> list[Panel]:
             "The slowest requests of this run, by the server's time; the id opens the waterfall.",
             traceql.slow("$testid", "${slow}ms", "$scenario"),
             "No traces of this run in this time range; they are kept for a day",
-        ),
+        ).sort_by([SortBy().display_name("In server").desc(True)]),
         traces(
             402,
             "Failed traces",
             "Requests of this run that the server answered with 400 or more; none is good.",
             traceql.failed("$testid", "$scenario"),
             "No request of this run was answered with 400 or more",
-        ),
+        ).height(7),
     ]
 
 
@@ -327,7 +346,7 @@ def _judgement() -> list[Panel]:
             [Column("Verdict", totals.thresholds(OF), TEXT, verdict)],
         )
         .no_value("No verdict: the run is still on, or it was killed")
-        .span(12),
+        .span(15),
         joined(
             502,
             "Errors",
@@ -336,5 +355,5 @@ def _judgement() -> list[Panel]:
             [Column("Errors", totals.errors(OF), COUNT, [width(90)], colour=BAD)],
         )
         .no_value("No errors in this run")
-        .span(12),
+        .span(9),
     ]

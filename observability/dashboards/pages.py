@@ -63,7 +63,7 @@ def page(
         .timezone("browser")
         .time(time, "now")
         .annotations(_marks_of_runs())
-        .links([_to(other, title) for other, title in TITLES.items() if other != uid])
+        .links([_to(one, name) for one, name in TITLES.items() if one not in {uid, "home"}])
         .variables([run, *variables])
     )
     for title, panels in rows.items():
@@ -81,7 +81,6 @@ def _to(uid: str, title: str) -> DashboardLink:
         DashboardLink(title)
         .type(DashboardLinkType.LINK)
         .url(f"/d/{uid}")
-        .icon("dashboard")
         .include_vars(True)
         .keep_time(True)
     )

@@ -121,6 +121,7 @@ def stacked(panel: timeseries.Panel) -> timeseries.Panel:
     return (
         panel.fill_opacity(55)
         .line_width(1)
+        .show_points(kinds.VisibilityMode.NEVER)
         .stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"))
     )
 
@@ -227,15 +228,16 @@ def joined(
 def traces(number: int, title: str, description: str, query: str, nothing: str) -> tables.Panel:
     """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
     waterfall = link("Open the trace", explore_traces("${__value.text}"))
+    # By the names that Tempo's data source shows.
     shown: Fields = {
         "traceIdHidden": (
             "Trace",
             [Property(id_val="custom.hideFrom.viz", value=False), waterfall],
         ),
-        "name": ("Operation", []),
-        "span.http.response.status_code": ("Status", [width(80)]),
-        "time": ("Began", [Property(id_val="unit", value=TIME), width(170)]),
-        "duration": ("Server", [Property(id_val="unit", value="ns"), width(100)]),
+        "clinic.operation": ("Operation", []),
+        "http.response.status_code": ("Status", [width(70)]),
+        "Start time": ("Began", [Property(id_val="unit", value=TIME), width(165)]),
+        "Duration": ("In server", [Property(id_val="unit", value="ns"), width(90)]),
     }
     # Beside the spans comes how far the search has got.
     spans_alone = _step("filterByRefId", {"include": "traces"})
@@ -257,8 +259,8 @@ def traces(number: int, title: str, description: str, query: str, nothing: str) 
         .targets([target])
         .no_value(nothing)
         .links([explore.type(parts.DashboardLinkType.LINK)])
-        .span(12)
-        .height(10)
+        .span(24)
+        .height(9)
     )
 
 
@@ -275,6 +277,7 @@ def _table(
         .description(description)
         .unit(TEXT)
         .no_value(NOTHING)
+        .min_width(70)
         .transformations(
             [
                 first,
@@ -283,6 +286,7 @@ def _table(
             ]
         )
     )
+    panel.override_by_regexp("/.+/", [Property(id_val="custom.wrapHeaderText", value=True)])
     for shown, properties in fields.values():
         panel.override_by_name(shown, list(properties))
     return panel
@@ -328,9 +332,9 @@ def width(pixels: int) -> Property:
     return Property(id_val="custom.width", value=pixels)
 
 
-def hidden() -> Property:
+def hidden(*, yes: bool = True) -> Property:
     """Keep a column for links alone."""
-    return Property(id_val="custom.hideFrom.viz", value=True)
+    return Property(id_val="custom.hideFrom.viz", value=yes)
 
 
 def text(number: int, markdown: str) -> texts.Panel:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.builders.table import Panel as Table
 
@@ -13,7 +14,7 @@ from observability.dashboards.style import (
     COUNT,
     GOOD,
     NEUTRAL,
-    PER_SECOND,
+    NUMBER,
     SECONDS,
     SHARE,
     TEXT,
@@ -77,7 +78,7 @@ def _against() -> list[Panel]:
         "▼ in green is better, and less than 5 % is no difference.",
         _BY_OPERATION,
         [
-            *_pair("Rate", PER_SECOND, *_client(totals.rate)),
+            *_pair("Rate /s", NUMBER, *_client(totals.rate)),
             *_compared("p95", "slower", "faster", *_client(partial(totals.client_quantile, 0.95))),
             *_pair("Failed", SHARE, *_client(totals.failed_share)),
             _difference("Failed change", *_client(totals.failed_share)),
@@ -94,10 +95,12 @@ def _against() -> list[Panel]:
             *_compared("Database p95", "slower", "faster", *_spans(Side.DATABASE)),
         ],
     )
-    return [chosen.height(4), saw.no_value(alone), took.no_value(alone)]
+    for compared in (saw, took):
+        compared.no_value(alone).sort_by([SortBy().display_name("Operation").desc(False)])
+    return [chosen.height(4), saw, took]
 
 
-_BY_OPERATION = {"operation": ("Operation", [width(280)])}
+_BY_OPERATION = {"operation": ("Operation", [width(250)])}
 
 
 def _client(total: Callable[[Of], str]) -> tuple[str, str]:
@@ -146,29 +149,34 @@ def _difference(title: str, ours: str, theirs: str) -> Column:
     )
 
 
-def run_table(number: int, title: str, description: str, only: str = "") -> Table:
+def run_table(
+    number: int, title: str, description: str, only: str = "", *, judged: bool = True
+) -> Table:
     """List runs, newest first, each leading to its page at its own times."""
     of = history.by_run
     own_page = link("Open this run", OWN_PAGE)
     marks = {
-        "testid": ("Run", [own_page, width(260)]),
-        "profile": ("Profile", [width(90)]),
-        "journey": ("Journey", [width(90)]),
+        "testid": ("Run", [own_page, width(190)]),
+        "profile": ("Profile", [width(80)]),
+        "journey": ("Journey", [width(80)]),
     }
     columns = [
-        Column("Began", f"1000 * ({history.runs(KEPT, only)})", TIME, [width(165)]),
+        Column("Began", f"1000 * ({history.runs(KEPT, only)})", TIME, [width(160)]),
         Column("Lasted", of(history.seconds(KEPT, only)), SECONDS),
-        Column("Cut short by", of(history.broken_off(KEPT, only)), SECONDS),
+        Column("Short by", of(history.broken_off(KEPT, only)), SECONDS),
+        *(_judgement(only) if judged else []),
+        Column("from", of(history.page_from(KEPT, only)), NUMBER, [hidden()]),
+        Column("to", of(history.page_to(KEPT, only)), NUMBER, [hidden()]),
+    ]
+    table = joined(number, title, description, marks, columns)
+    return table.sort_by([SortBy().display_name("Began").desc(True)])
+
+
+def _judgement(only: str) -> list[Column]:
+    verdict = [words(*HELD), coloured_text(), width(100)]
+    return [
         Column("Requests", history.requests(KEPT, only), COUNT),
         Column("Client p95", history.client_quantile(0.95, KEPT, only), SECONDS),
         Column("Failed", history.failed_share(KEPT, only), SHARE),
-        Column(
-            "Thresholds",
-            of(history.held(KEPT, only)),
-            TEXT,
-            [words(*HELD), coloured_text(), width(110)],
-        ),
-        Column("from", of(history.page_from(KEPT, only)), TEXT, [hidden()]),
-        Column("to", of(history.page_to(KEPT, only)), TEXT, [hidden()]),
+        Column("Thresholds", history.by_run(history.held(KEPT, only)), TEXT, verdict),
     ]
-    return joined(number, title, description, marks, columns)

@@ -9,6 +9,8 @@ from grafana_foundation_sdk.models.dashboard import (
     ValueMappingResult,
 )
 
+from observability import slo
+
 # Told apart by colour-blind eyes, on a dark and on a light ground.
 CLIENT = "#3d85e0"
 SERVER = "#e68a00"
@@ -47,26 +49,27 @@ LINES = {
     "live traces": LOAD,
 }
 
-# Of several things of a kind.
-SEVERAL = (
-    "#4e79a7",
-    "#f28e2b",
-    "#59a14f",
-    "#e15759",
-    "#b07aa1",
-    "#edc948",
-    "#76b7b2",
-    "#9c755f",
-    "#ff9da7",
-)
+# What writes is warm, what reads is cool.
+_OPERATIONS = {
+    "POST": ("#f2a541", "#d9622b", "#b5477a", "#8f5a2a"),
+    "GET": ("#4aa8ff", "#22c1a8", "#6d7cff", "#9ad14b", "#b8bcc4"),
+}
+OPERATIONS = {
+    operation: colour
+    for method, colours in _OPERATIONS.items()
+    for operation, colour in zip(
+        (one for one in slo.OPERATIONS if one.startswith(method)), colours, strict=True
+    )
+}
 
 # Grafana's names for units.
 SECONDS = "s"
 PER_SECOND = "reqps"
 SHARE = "percentunit"
 COUNT = "locale"
+NUMBER = "short"
 BYTES = "bytes"
-TIME = "dateTimeAsLocal"
+TIME = "dateTimeAsIso"
 TEXT = "string"
 
 Property = DynamicConfigValue
