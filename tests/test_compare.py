@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from observability.runs import comparison_page
-from observability.runs.comparison import FAILED, compare
+from observability.runs.comparison import page as comparison_page
+from observability.runs.comparison.judgement import FAILED, compare
 from observability.runs.record import (
     Course,
     Environment,

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from observability.runs.noise import ALL, Difference, Pair, clustered, differences
+from observability.runs.comparison.noise import ALL, Difference, Pair, clustered, differences
 from observability.runs.record import Course
 
 OPERATIONS = ("POST /owners", "POST /pets", "GET /owners", "GET /pets")

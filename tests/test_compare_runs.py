@@ -7,7 +7,7 @@ import pytest
 
 from observability.native.tools import find
 from observability.runs import load
-from observability.runs.comparison import compare
+from observability.runs.comparison.judgement import compare
 from observability.runs.numbers import period_of, read_numbers
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record

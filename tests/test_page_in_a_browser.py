@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from observability.runs import comparison_page, page
-from observability.runs.comparison import compare
+from observability.runs import page
+from observability.runs.comparison import page as comparison_page
+from observability.runs.comparison.judgement import compare
 from observability.runs.record import Record
 from tests.made import a_record, a_spread
 from tests.test_page import full_record

@@ -10,7 +10,6 @@ import msgspec
 from observability.bundle import Bundle, BundleError
 from observability.native.tools import ToolError
 from observability.runs import (
-    compare,
     generator,
     listing,
     load,
@@ -19,6 +18,7 @@ from observability.runs import (
     traces,
     waterfall,
 )
+from observability.runs.comparison import command as comparison
 from observability.runs.environment import read_environment
 from observability.runs.neighbours import Neighbours
 from observability.runs.numbers import UnknownRunError
@@ -126,7 +126,7 @@ def runs(last: int | None) -> None:
 @click.option(
     "--fail-over",
     "over",
-    callback=compare.percentage,
+    callback=comparison.percentage,
     metavar="PERCENT",
     help="Exit with 1 if something got worse by more than this, such as 10%, beyond the noise.",
 )
@@ -143,9 +143,9 @@ def compare_runs(
     runs, another profile, journey, plan or machine, a run broken off, still on or too short.
     """
     try:
-        status = compare.run(the_bundle(), before, after, over, anyway=anyway)
+        status = comparison.run(the_bundle(), before, after, over, anyway=anyway)
     except click.ClickException as error:
-        raise compare.NotComparedError(error.message) from error
+        raise comparison.NotComparedError(error.message) from error
     sys.exit(status)
 
 

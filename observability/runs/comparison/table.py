@@ -7,7 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from observability.runs.comparison import COLUMNS, Change, Column, Comparison, Direction, Line
+from observability.runs.comparison.judgement import (
+    COLUMNS,
+    Change,
+    Column,
+    Comparison,
+    Direction,
+    Line,
+)
 from observability.runs.record import Record
 from observability.runs.terminal import milliseconds, plain
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from observability.bundle import Bundle
-from observability.runs import comparison_page, comparison_table, listing, numbers, record, terminal
-from observability.runs.comparison import FAILED, Comparison, Worsening, compare
-from observability.runs.comparison_table import difference, within
+from observability.runs import listing, numbers, record, terminal
+from observability.runs.comparison import page, table
+from observability.runs.comparison.judgement import FAILED, Comparison, Worsening, compare
+from observability.runs.comparison.table import difference, within
 from observability.runs.listing import Listed
 from observability.runs.prometheus import Prometheus
 from observability.runs.record import Record
@@ -120,12 +121,12 @@ def run(
         raise NotComparedError(
             f"{names[0]} and {names[1]} cannot be compared:\n{told}\n`--anyway` compares them."
         )
-    comparison_table.show(console, comparison)
+    table.show(console, comparison)
     for sentence in (*comparison.obstacles, *comparison.remarks):
         console.print(Text(sentence, style="yellow"))
     for name, was, now in comparison.changed:
         console.print(Text(f"Not the same: {name}, {plain(was)}, then {plain(now)}."))
-    console.print(Text(str(shown(comparison_page.write(comparison)))), soft_wrap=True)
+    console.print(Text(str(shown(page.write(comparison)))), soft_wrap=True)
     return 0 if over is None else judge(console, comparison, over)
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from observability.runs import noise
-from observability.runs.comparable import changed, neighbours, obstacles, remarks
-from observability.runs.noise import ALL, Difference, Pair
+from observability.runs.comparison import noise
+from observability.runs.comparison.comparable import changed, neighbours, obstacles, remarks
+from observability.runs.comparison.noise import ALL, Difference, Pair
 from observability.runs.record import Record, Row, SideName, Spread
 
 Direction = Literal["worse", "better", "equal", "unknown"]

@@ -9,14 +9,14 @@ from markupsafe import Markup
 
 from observability.runs import charts
 from observability.runs.charts import Line as Drawn
-from observability.runs.comparison import (
+from observability.runs.comparison.judgement import (
     COLUMNS,
     Change,
     Comparison,
     Direction,
     Line,
 )
-from observability.runs.comparison_table import ARROWS, difference, within
+from observability.runs.comparison.table import ARROWS, difference, within
 from observability.runs.page import template
 from observability.runs.record import Record, place, put
 from observability.runs.terminal import milliseconds
