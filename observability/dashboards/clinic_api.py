@@ -2,6 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard, nodegraph, tempo
 from grafana_foundation_sdk.builders.stat import Panel as Stat
+from grafana_foundation_sdk.builders.timeseries import Panel as Graph
 
 from observability import slo
 from observability.dashboards import pages
@@ -27,6 +28,8 @@ from observability.dashboards.style import (
     COUNT,
     GOOD,
     LINES,
+    NEUTRAL,
+    OPERATIONS,
     PER_SECOND,
     SECONDS,
     SHARE,
@@ -41,8 +44,9 @@ from observability.queries import pipeline, service
 EACH = "$__rate_interval"
 NOW = "1m"
 CALLS = 'user_agent_synthetic_type=~"$calls"'
-ROUTE = "{{http_request_method}} {{http_route}}"
+NO_PATH = "GET (no such path)"
 OBJECTIVE = slo.of_every_request()
+NOBODY = "No requests"
 CORES = "suffix:cores"
 A_SECOND = "suffix:/s"
 
@@ -84,7 +88,9 @@ def now() -> list[Stat]:
             f"500 or more. The objective allows {OBJECTIVE.failed_share:.0%}.",
             SHARE,
             value(service.failed_share(NOW, CALLS)),
-        ).thresholds(steps((1e-9, WARNING), (OBJECTIVE.failed_share, BAD))),
+        )
+        .no_value(NOBODY)
+        .thresholds(steps((1e-9, WARNING), (OBJECTIVE.failed_share, BAD))),
         stat(
             103,
             "p95",
@@ -92,7 +98,9 @@ def now() -> list[Stat]:
             f"together is {OBJECTIVE.p95 * 1000:.0f} ms.",
             SECONDS,
             value(service.quantile(0.95, NOW, CALLS)),
-        ).thresholds(steps((OBJECTIVE.p95, BAD))),
+        )
+        .no_value(NOBODY)
+        .thresholds(steps((OBJECTIVE.p95, BAD))),
         stat(
             108,
             "Alerts firing",
@@ -138,17 +146,15 @@ def now() -> list[Stat]:
 
 
 def requests() -> list[Panel]:
-    route = '"${__field.labels.http_request_method} ${__field.labels.http_route}"'
-    traces = to_traces(f"{{ kind = server && span.clinic.operation = {route} }}")
     return [
         stacked(
-            lines(
+            by_route(
                 201,
                 "Requests of each route",
                 "Requests a second. A route that stops alone has lost its callers.",
                 PER_SECOND,
-                {ROUTE: service.with_route(service.requests(EACH, CALLS, service.ROUTE))},
-            ).data_links([traces])
+                service.requests(EACH, CALLS, service.ROUTE),
+            )
         ),
         stacked(
             lines(
@@ -164,14 +170,14 @@ def requests() -> list[Panel]:
             )
         ),
         with_limit(
-            lines(
+            by_route(
                 203,
                 "Failed share of each route",
                 "The share of requests answered with 500 or more. Above the dashed line it breaks "
                 "the objective.",
                 SHARE,
-                {ROUTE: service.with_route(service.failed_share(EACH, CALLS, service.ROUTE))},
-            ).data_links([traces]),
+                service.failed_share(EACH, CALLS, service.ROUTE),
+            ),
             OBJECTIVE.failed_share,
             BAD,
         ),
@@ -199,15 +205,28 @@ def requests() -> list[Panel]:
             course(service.quantile(0.99, EACH, CALLS), "p99"),
             colours={name: LINES[name] for name in ("p50", "p95", "p99")},
         ),
-        lines(
+        by_route(
             206,
             "p95 of each route",
             "95 of 100 requests of a route took the clinic less. What is not in the statements' "
             "p95 below was the process's own work, or waiting.",
             SECONDS,
-            {ROUTE: service.with_route(service.quantile(0.95, EACH, CALLS, service.ROUTE))},
-        ).data_links([traces]),
+            service.quantile(0.95, EACH, CALLS, service.ROUTE),
+        ),
     ]
+
+
+def by_route(number: int, title: str, description: str, unit: str, expression: str) -> Graph:
+    """Draw a line for each route, in its own colour, that leads to its traces."""
+    labels = "${__field.labels.http_request_method} ${__field.labels.http_route}"
+    return graph(
+        number,
+        title,
+        description,
+        unit,
+        course(service.with_route(expression), "{{http_request_method}} {{http_route}}"),
+        colours=OPERATIONS | {NO_PATH: NEUTRAL},
+    ).data_links([to_traces(f'{{ kind = server && span.clinic.operation = "{labels}" }}')])
 
 
 def database() -> list[Panel]:
@@ -305,7 +324,7 @@ def service_graph() -> Panel:
         .datasource(TEMPO)
         .no_value("Tempo draws this, from requests in this time range")
         .span(24)
-        .height(10)
+        .height(12)
         .targets([tempo.Dataquery().ref_id("A").datasource(TEMPO).query_type("serviceMap")])
     )
 
@@ -319,7 +338,7 @@ def alerts() -> Panel:
             "What fires now, or will if it lasts. What to do is in observability/README.md, under "
             "the alert's name.",
             {label: (title, []) for label, title in labels.items()},
-            [Column("Since", f"1000 * ({service.alerts()})", TIME, [width(165)])],
+            [Column("Since", f"1000 * ({service.alerts()})", TIME, [width(185)])],
         )
         .no_value("Nothing fires")
         .height(8)
