@@ -28,7 +28,7 @@ def page() -> dashboard.Dashboard:
                     "Runs",
                     "The runs that began in the 15 days before the end of the time range, each "
                     "leading to its page. A crossed threshold means that the objective was missed.",
-                ).height(10),
+                ).height(8),
                 dashboardlist.Panel()
                 .id(103)
                 .title("Pages")
@@ -38,7 +38,7 @@ def page() -> dashboard.Dashboard:
                 .show_starred(False)
                 .folder_uid("vet-clinic")
                 .span(12)
-                .height(9),
+                .height(11),
                 alerts(104),
             ]
         },
@@ -54,9 +54,10 @@ def alerts(number: int) -> dashboard.Panel:
         .title("Alerts")
         .description("What fires now, or soon will. Empty is good.")
         .span(12)
-        .height(9)
+        .height(11)
         .options(
             {
+                "alertInstanceLabelFilter": '{severity=~"page|ticket"}',
                 "datasource": "Prometheus",
                 "groupMode": "default",
                 "maxItems": 20,

@@ -286,7 +286,9 @@ def _table(
             ]
         )
     )
-    panel.override_by_regexp("/.+/", [Property(id_val="custom.wrapHeaderText", value=True)])
+    # The panel's own words for no value are of the whole table, too long for a cell.
+    every = [("custom.wrapHeaderText", True), ("noValue", "-")]
+    panel.override_by_regexp("/.+/", [Property(id_val=name, value=to) for name, to in every])
     for shown, properties in fields.values():
         panel.override_by_name(shown, list(properties))
     return panel
