@@ -139,5 +139,5 @@ def _mark(name: str, seconds: str, colour: str, text: str) -> AnnotationQuery:
         .title_format(text)
         .text_format("{{profile}}, {{journey}}")
         .use_value_for_time(True)
-        .step("60s")
+        .step("5s")
     )
