@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from observability import slo
 from observability.native.tools import find
 from observability.runs.load import SCRIPT
@@ -84,13 +86,18 @@ class Script:
         )
 
     def outcome(self, process: subprocess.Popen[str]) -> Outcome:
-        said, _ = process.communicate(timeout=60)
+        try:
+            said, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, _ = process.communicate()
+            pytest.fail(f"k6 still ran after 60 s; it said:\n{said}")
         lines = self.file.read_text().splitlines() if self.file.exists() else []
         return Outcome(process.returncode, said, [json.loads(line) for line in lines])
 
-    def visits(self, count: int, stand_in: StandIn, **settings: str) -> Outcome:
-        """Run a number of visits, one after the other."""
-        few = ("--vus", "1", "--iterations", str(count))
+    def visits(self, count: int, stand_in: StandIn, *, users: int = 1, **settings: str) -> Outcome:
+        """Run a number of visits, one after the other, or by so many users at once."""
+        few = ("--vus", str(users), "--iterations", str(count))
         return self.outcome(self.start(*few, BASE_URL=stand_in.url, **settings))
 
     def run(self, url: str, **settings: str) -> Outcome:

@@ -69,7 +69,7 @@ def test_browsing_follows_the_pages_and_asks_by_day_and_veterinarian(script: Scr
 
 def test_a_mixed_run_has_all_of_them_by_the_weights_of_the_table(script: Script) -> None:
     with StandIn() as clinic:
-        outcome = script.visits(60, clinic, JOURNEY="mixed", VUS="1", RATE="1", PROFILE="load")
+        outcome = script.visits(100, clinic, users=20, JOURNEY="mixed")
 
     journeys = Counter(sample["tags"]["journey"] for sample in outcome.samples("iterations"))
     assert outcome.status == 0
