@@ -5,13 +5,12 @@ from grafana_foundation_sdk.builders.stat import Panel as Stat
 from grafana_foundation_sdk.builders.timeseries import Panel as Graph
 
 from observability import slo
-from observability.dashboards import pages
+from observability.dashboards import links, pages
 from observability.dashboards.panels import (
     TEMPO,
     Column,
     Panel,
     course,
-    explore_traces,
     graph,
     joined,
     lines,
@@ -347,4 +346,4 @@ def alerts() -> Panel:
 
 def to_traces(query: str) -> dashboard.DashboardLink:
     """Lead from a line to the traces behind it."""
-    return dashboard.DashboardLink("Traces in Explore").url(explore_traces(query))
+    return dashboard.DashboardLink("Traces in Explore").url(links.explore(query))

@@ -6,12 +6,11 @@ from grafana_foundation_sdk.builders.common import TableSortByFieldState as Sort
 from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink
 
 from observability import slo
-from observability.dashboards import pages
+from observability.dashboards import links, pages
 from observability.dashboards.panels import (
     Column,
     Panel,
     course,
-    explore_traces,
     graph,
     joined,
     link,
@@ -185,7 +184,7 @@ def _operations() -> tables.Panel:
     def share(side: Side) -> str:
         return totals.share_of_client_time(side, OF)
 
-    its_traces = explore_traces(traceql.of_operation("$testid", "${__value.text}"))
+    its_traces = links.explore(traceql.of_operation("$testid", "${__value.text}"))
     too_many = [limits((SLO.failed_share, BAD)), coloured_text()]
     columns = [
         Column("Requests", client(totals.requests(OF)), COUNT),
@@ -298,7 +297,7 @@ def _over_time() -> list[Panel]:
 def _by_operation(number: int, side: str, where: str, p95: str) -> timeseries.Panel:
     """Draw a line for each operation, which leads to its traces."""
     label = CLIENT_LABEL if side == "Client" else SPAN_LABEL
-    its_traces = explore_traces(traceql.of_operation("$testid", f"${{__field.labels.{label}}}"))
+    its_traces = links.explore(traceql.of_operation("$testid", f"${{__field.labels.{label}}}"))
     return (
         graph(
             number,

@@ -3,12 +3,9 @@
 A page chains `.span(12).height(8)` and what else it wants of the library's own builder.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from urllib.parse import quote
 
 from grafana_foundation_sdk.builders import (
     common,
@@ -28,16 +25,16 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
+from observability.dashboards import links
 from observability.dashboards.style import GOOD, LINES, TEXT, TIME, Property, coloured_text, fixed
 
 PROMETHEUS = kinds.DataSourceRef(type_val="prometheus", uid="prometheus")
-TEMPO = kinds.DataSourceRef(type_val="tempo", uid="tempo")
+TEMPO = kinds.DataSourceRef(type_val=links.TEMPO, uid=links.TEMPO)
 
 Panel = Builder[parts.Panel]
 Query = prometheus.Dataquery
 
 NOTHING = "Nothing in this time range"
-TRACES = 30
 
 # What a table shows of a field: its title, and how it looks.
 Fields = Mapping[str, tuple[str, Sequence[Property]]]
@@ -227,7 +224,7 @@ def joined(
 
 def traces(number: int, title: str, description: str, query: str, nothing: str) -> tables.Panel:
     """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
-    waterfall = link("Open the trace", explore_traces("${__value.text}"))
+    waterfall = link("Open the trace", links.explore("${__value.text}"))
     # By the names that Tempo's data source shows.
     shown: Fields = {
         "traceIdHidden": (
@@ -247,12 +244,12 @@ def traces(number: int, title: str, description: str, query: str, nothing: str) 
         .datasource(TEMPO)
         .query_type("traceql")
         .query(query)
-        .limit(TRACES)
+        .limit(links.TRACES)
         .spss(1)
         .table_type(SearchTableType.SPANS)
         .filters([])
     )
-    explore = dashboard.DashboardLink("These traces in Explore").url(explore_traces(query))
+    explore = dashboard.DashboardLink("These traces in Explore").url(links.explore(query))
     return (
         _table(number, title, description, shown, spans_alone)
         .datasource(TEMPO)
@@ -296,31 +293,6 @@ def _table(
 
 def _step(name: str, options: object) -> parts.DataTransformerConfig:
     return parts.DataTransformerConfig(id_val=name, options=options)
-
-
-def explore_traces(query: str) -> str:
-    """Link to Explore with a TraceQL query and the page's time range; variables are filled in."""
-    pane = {
-        "datasource": TEMPO.uid,
-        "queries": [
-            {
-                "refId": "A",
-                "datasource": {"type": TEMPO.type_val, "uid": TEMPO.uid},
-                "queryType": "traceql",
-                "query": query,
-                "limit": TRACES,
-                "tableType": "spans",
-            }
-        ],
-        "range": {"from": "${__from}", "to": "${__to}"},
-    }
-    return f"/explore?schemaVersion=1&orgId=1&panes={_encoded(json.dumps({'a': pane}))}"
-
-
-def _encoded(text: str) -> str:
-    """Encode for an address all but the variables, which Grafana fills in."""
-    parts = re.split(r"(\$\{[^}]*\}|\$\w+)", text)
-    return "".join(part if at % 2 else quote(part, safe="") for at, part in enumerate(parts))
 
 
 def link(title: str, address: str, *, new_tab: bool = False) -> Property:
