@@ -17,59 +17,30 @@ database took, side by side, down to its slowest and its failed traces.
 
 def page() -> dashboard.Dashboard:
     """Make the page that Grafana opens with."""
+    newest = run_table("Runs").description(
+        "The runs that began in the 15 days before the end of the time range, each leading to its "
+        "page. A crossed threshold means that the objective was missed."
+    )
+    others = dashboardlist.Panel().title("Pages").description("The pages of this folder.")
+    others.folder_uid("vet-clinic").show_headings(False).show_search(True).show_starred(False)
     return pages.page(
         "home",
         "What to type, the pages, the newest runs, and what fires now.",
-        {
-            "": [
-                text(101, WELCOME).height(4),
-                run_table(
-                    102,
-                    "Runs",
-                    "The runs that began in the 15 days before the end of the time range, each "
-                    "leading to its page. A crossed threshold means that the objective was missed.",
-                ).height(8),
-                dashboardlist.Panel()
-                .id(103)
-                .title("Pages")
-                .description("The pages of this folder.")
-                .show_headings(False)
-                .show_search(True)
-                .show_starred(False)
-                .folder_uid("vet-clinic")
-                .span(12)
-                .height(11),
-                alerts(104),
-            ]
-        },
+        {"": [text(WELCOME), newest.height(8), others.span(12).height(11), alerts()]},
     )
 
 
-def alerts(number: int) -> dashboard.Panel:
+def alerts() -> dashboard.Panel:
     """List the alerts that fire now; the library has no builder of its own for them."""
-    return (
-        dashboard.Panel()
-        .type("alertlist")
-        .id(number)
-        .title("Alerts")
-        .description("What fires now, or soon will. Empty is good.")
-        .span(12)
-        .height(11)
-        .options(
-            {
-                "alertInstanceLabelFilter": '{severity=~"page|ticket"}',
-                "datasource": "Prometheus",
-                "groupMode": "default",
-                "maxItems": 20,
-                "sortOrder": 1,
-                "stateFilter": {
-                    "error": True,
-                    "firing": True,
-                    "noData": False,
-                    "normal": False,
-                    "pending": True,
-                },
-                "viewMode": "list",
-            }
-        )
-    )
+    states = {"error": True, "firing": True, "noData": False, "normal": False, "pending": True}
+    options = {
+        "alertInstanceLabelFilter": '{severity=~"page|ticket"}',
+        "datasource": "Prometheus",
+        "groupMode": "default",
+        "maxItems": 20,
+        "sortOrder": 1,
+        "stateFilter": states,
+        "viewMode": "list",
+    }
+    panel = dashboard.Panel().type("alertlist").title("Alerts").options(options)
+    return panel.span(12).height(11).description("What fires now, or soon will. Empty is good.")

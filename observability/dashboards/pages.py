@@ -1,27 +1,14 @@
 """Makers of pages: the same links, marks of runs and variables on each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 
-from grafana_foundation_sdk.builders.dashboard import (
-    AnnotationQuery,
-    CustomVariable,
-    Dashboard,
-    DashboardLink,
-    QueryVariable,
-    Row,
-)
-from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.models.dashboard import AnnotationQuery as BuiltAnnotation
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardCursorSync,
-    DashboardLinkType,
-    VariableHide,
-    VariableRefresh,
-    VariableSort,
-)
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable
+from grafana_foundation_sdk.models import dashboard as parts
 
+from observability.dashboards import style
 from observability.dashboards.panels import PROMETHEUS, Panel
-from observability.dashboards.style import CLIENT, NEUTRAL
 from observability.queries import history
 from observability.queries.names import KEPT
 
@@ -35,7 +22,7 @@ TITLES = {
     "telemetry": "Telemetry",
 }
 ABOUT_RUNS = {"load-test", "runs"}
-HIDDEN = VariableHide.HIDE_VARIABLE
+HIDDEN = parts.VariableHide.HIDE_VARIABLE
 
 
 def page(
@@ -43,47 +30,46 @@ def page(
     description: str,
     rows: Mapping[str, Sequence[Panel]],
     *,
-    variables: Sequence[QueryVariable | CustomVariable] = (),
+    variables: Sequence[QueryVariable | dashboard.CustomVariable] = (),
     time: str = "now-30m",
 ) -> Dashboard:
     """Make a page of titled rows, which stand one below another; the first may be untitled.
 
     Every page carries the run from link to link; those about runs let one choose it. A row's
-    panels fill lines of 24 columns. Its number is that of its first panel, rounded down to a
-    hundred: panels 201, 202, … stand in row 200.
+    panels fill lines of 24 columns. The second row is number 200, and its panels 201, 202, …
     """
     run = run_variable() if uid in ABOUT_RUNS else run_variable().hide(HIDDEN)
-    made = (
-        Dashboard(TITLES[uid])
-        .uid(uid)
-        .description(description)
-        .tags([TAG])
-        .readonly()
-        .tooltip(DashboardCursorSync.CROSSHAIR)
-        .timezone("browser")
-        .time(time, "now")
-        .annotations(_marks_of_runs())
-        .links([_to(one, name) for one, name in TITLES.items() if one not in {uid, "home"}])
-        .variables([run, *variables])
-    )
-    for title, panels in rows.items():
+    made = Dashboard(TITLES[uid]).uid(uid).description(description).tags([TAG]).readonly()
+    made.tooltip(parts.DashboardCursorSync.CROSSHAIR).timezone("browser").time(time, "now")
+    made.links([_to(one, name) for one, name in TITLES.items() if one not in {uid, "home"}])
+    began = _mark("Runs begin", history.runs(KEPT), style.CLIENT, "{{testid}} began")
+    ended = _mark("Runs end", history.ends(KEPT), style.NEUTRAL, "{{testid}} ended")
+    made.variables([run, *variables]).annotations([began, ended])
+    for place, (title, panels) in enumerate(rows.items(), start=1):
         if title:
-            first = panels[0].build().id_val or 0
-            made.with_row(Row(title).id(first // 100 * 100))
-        for panel in panels:
+            made.with_row(dashboard.Row(title).id(100 * place))
+        for panel in _numbered(panels, 100 * place):
             made.with_panel(panel)
     return made
 
 
-def _to(uid: str, title: str) -> DashboardLink:
+def _numbered(panels: Sequence[Panel], row: int) -> Iterator[Panel]:
+    """Give panels the numbers of their row in their order, but for those that have their own.
+
+    A panel keeps its number, by which an address names it, where another is put before it.
+    """
+    taken = {panel.build().id_val for panel in panels}
+    free = (number for number in count(row + 1) if number not in taken)
+    for panel in panels:
+        built = panel.build()
+        built.id_val = built.id_val or next(free)
+        yield panel
+
+
+def _to(uid: str, title: str) -> dashboard.DashboardLink:
     """Link to another page of the same run and time."""
-    return (
-        DashboardLink(title)
-        .type(DashboardLinkType.LINK)
-        .url(f"/d/{uid}")
-        .include_vars(True)
-        .keep_time(True)
-    )
+    link = dashboard.DashboardLink(title).url(f"/d/{uid}")
+    return link.include_vars(True).keep_time(True)
 
 
 def run_variable(name: str = "testid", label: str = "Run", only: str = "") -> QueryVariable:
@@ -98,7 +84,7 @@ def scenario_variable() -> QueryVariable:
     scenarios = 'label_values(k6_http_reqs_total{testid="$testid"}, scenario)'
     return (
         _query_variable("scenario", "Scenario", scenarios)
-        .sort(VariableSort.ALPHABETICAL_ASC)
+        .sort(parts.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
         .all_value(".+")
@@ -116,28 +102,12 @@ def _query_variable(name: str, label: str, query: str) -> QueryVariable:
         .label(label)
         .datasource(PROMETHEUS)
         .query({"qryType": 3 if query.startswith("query_result") else 1, "query": query})
-        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-        .sort(VariableSort.DISABLED)
+        .refresh(parts.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(parts.VariableSort.DISABLED)
     )
 
 
-def _marks_of_runs() -> list[Builder[BuiltAnnotation]]:
-    return [
-        _mark("Runs begin", history.runs(KEPT), CLIENT, "{{testid}} began"),
-        _mark("Runs end", history.ends(KEPT), NEUTRAL, "{{testid}} ended"),
-    ]
-
-
-def _mark(name: str, seconds: str, colour: str, text: str) -> AnnotationQuery:
-    return (
-        AnnotationQuery()
-        .name(name)
-        .datasource(PROMETHEUS)
-        .enable(True)
-        .icon_color(colour)
-        .expr(f"1000 * ({seconds})")
-        .title_format(text)
-        .text_format("{{profile}}, {{journey}}")
-        .use_value_for_time(True)
-        .step("5s")
-    )
+def _mark(name: str, seconds: str, colour: str, text: str) -> dashboard.AnnotationQuery:
+    mark = dashboard.AnnotationQuery().name(name).datasource(PROMETHEUS).enable(True)
+    mark.icon_color(colour).title_format(text).text_format("{{profile}}, {{journey}}")
+    return mark.expr(f"1000 * ({seconds})").use_value_for_time(True).step("5s")

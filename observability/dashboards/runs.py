@@ -5,114 +5,71 @@ from functools import partial
 
 from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
 from grafana_foundation_sdk.builders.dashboard import Dashboard
-from grafana_foundation_sdk.builders.table import Panel as Table
 
-from observability.dashboards import pages
-from observability.dashboards.panels import Column, Panel, hidden, joined, link, width
-from observability.dashboards.style import (
-    BAD,
-    COUNT,
-    GOOD,
-    NEUTRAL,
-    NUMBER,
-    SECONDS,
-    SHARE,
-    TEXT,
-    TIME,
-    Property,
-    Word,
-    coloured_text,
-    limits,
-    words,
-)
+from observability.dashboards import pages, style
+from observability.dashboards.panels import Column, Panel, Table, joined
 from observability.queries import history, totals
 from observability.queries.names import CLIENT_LABEL, KEPT, SPAN_LABEL, Of, Side, by_operation
 
-HELD: list[Word] = [(1, "✓ held", GOOD), (0, "✗ crossed", BAD)]
+HELD: list[style.Word] = [(1, "✓ held", style.GOOD), (0, "✗ crossed", style.BAD)]
 OWN_PAGE = (
     "/d/load-test?var-testid=${__data.fields.Run}"
     "&from=${__data.fields.from.numeric}&to=${__data.fields.to.numeric}"
 )
-
-RUN = Of("$testid", KEPT)
-AGAINST = Of("$against", KEPT)
 # A bucket of a native histogram is 10 % wide: less than half of one is no difference.
 ALIKE = 0.05
 
 
 def page() -> Dashboard:
     """Make the page of all runs."""
+    everything = run_table("Runs").description(
+        "The runs that began in the 15 days before the end of the time range, newest first. A "
+        "run's id leads to its page at its own times."
+    )
     return pages.page(
         "runs",
         "The runs that there are, and one of them against another, operation by operation.",
-        {
-            "": [
-                run_table(
-                    101,
-                    "Runs",
-                    "The runs that began in the 15 days before the end of the time range, newest "
-                    "first. A run's id leads to its page at its own times.",
-                ).height(10),
-            ],
-            "Run against run": _against(),
-        },
-        variables=[
-            pages.run_variable("against", "Against", 'testid!="$testid"'),
-        ],
+        {"": [everything.height(10)], "Run against run": _against()},
+        variables=[pages.run_variable("against", "Against", 'testid!="$testid"')],
         time="now-15d",
     )
 
 
 def _against() -> list[Panel]:
-    chosen = run_table(
-        201,
-        "The two runs",
-        "The run, and the one that it is held against.",
-        'testid=~"$testid|$against"',
-    )
-    alone = "Choose two runs above: `just smoke` makes one in 20 s"
+    by = {"operation": ("Operation", [style.width(250)])}
+    failed = _both(totals.failed_share)
+    more_failed = [style.limits((0, style.NEUTRAL), (0.0001, style.BAD)), style.COLOURED_TEXT]
     saw = joined(
-        202,
         "What k6 saw",
+        by,
+        *_pair("Rate /s", style.NUMBER, _both(totals.rate)),
+        *_compared("p95", _both(partial(totals.client_quantile, 0.95))),
+        *_pair("Failed", style.SHARE, failed),
+        Column("Failed change", " - ".join(failed), style.SHARE, more_failed),
+    ).description(
         "Each operation in both runs. A change is of the run against the other: ▲ in red is worse, "
-        "▼ in green is better, and less than 5 % is no difference.",
-        _BY_OPERATION,
-        [
-            *_pair("Rate /s", NUMBER, *_client(totals.rate)),
-            *_compared("p95", "slower", "faster", *_client(partial(totals.client_quantile, 0.95))),
-            *_pair("Failed", SHARE, *_client(totals.failed_share)),
-            _difference("Failed change", *_client(totals.failed_share)),
-        ],
+        "▼ in green is better, and less than 5 % is no difference."
     )
+    server, database = (partial(totals.span_quantile, 0.95, side) for side in Side)
     took = joined(
-        203,
         "Where it changed",
+        by,
+        *_compared("Server p95", _both(server, SPAN_LABEL)),
+        *_compared("Database p95", _both(database, SPAN_LABEL)),
+    ).description(
         "The same on the two other sides of the request, from their spans: an operation that is "
-        "slower for k6 but not in the server waits in a queue before it.",
-        _BY_OPERATION,
-        [
-            *_compared("Server p95", "slower", "faster", *_spans(Side.SERVER)),
-            *_compared("Database p95", "slower", "faster", *_spans(Side.DATABASE)),
-        ],
+        "slower for k6 but not in the server waits in a queue before it."
     )
     for compared in (saw, took):
-        compared.no_value(alone).sort_by([SortBy().display_name("Operation").desc(False)])
-    return [chosen.height(4), saw, took]
+        compared.no_value("Choose two runs above: `just smoke` makes one in 20 s")
+        compared.sort_by([SortBy().display_name("Operation").desc(False)])
+    chosen = run_table("The two runs", 'testid=~"$testid|$against"').height(4)
+    return [chosen.description("The run, and the one that it is held against."), saw, took]
 
 
-_BY_OPERATION = {"operation": ("Operation", [width(250)])}
-
-
-def _client(total: Callable[[Of], str]) -> tuple[str, str]:
-    """Give a total of k6's for both runs, by operation."""
-    ours, theirs = (named(total(of), CLIENT_LABEL) for of in (RUN, AGAINST))
-    return ours, theirs
-
-
-def _spans(side: Side) -> tuple[str, str]:
-    ours, theirs = (
-        named(totals.span_quantile(0.95, side, of), SPAN_LABEL) for of in (RUN, AGAINST)
-    )
+def _both(total: Callable[[Of], str], label: str = CLIENT_LABEL) -> tuple[str, str]:
+    """Give a total by operation for the run, and for the one that it is held against."""
+    ours, theirs = (named(total(Of(run, KEPT)), label) for run in ("$testid", "$against"))
     return ours, theirs
 
 
@@ -121,62 +78,51 @@ def named(expression: str, label: str) -> str:
     return f"sum by (operation) ({by_operation(expression, label)})"
 
 
-def _pair(title: str, unit: str, ours: str, theirs: str) -> list[Column]:
+def _pair(title: str, unit: str, both: tuple[str, str]) -> list[Column]:
+    ours, theirs = both
     return [Column(f"{title} run", ours, unit), Column(f"{title} against", theirs, unit)]
 
 
-def _compared(title: str, more: str, less: str, ours: str, theirs: str) -> list[Column]:
+def _compared(title: str, both: tuple[str, str]) -> list[Column]:
     """Show a number of seconds for both runs, its change, and a word for the direction."""
-    change = totals.change(ours, theirs)
-    direction: list[Word] = [
-        ((ALIKE, None), f"▲ {more}", BAD),
-        ((None, -ALIKE), f"▼ {less}", GOOD),
-        ((-ALIKE, ALIKE), "≈ alike", NEUTRAL),
-    ]
-    return [
-        *_pair(title, SECONDS, ours, theirs),
-        Column(f"{title} change", change, SHARE, [*_SIGN, coloured_text()]),
-        Column(f"{title} is", change, TEXT, [words(*direction), coloured_text(), width(90)]),
-    ]
-
-
-_SIGN = [limits((-ALIKE, NEUTRAL), (ALIKE, BAD)), Property(id_val="decimals", value=0)]
-
-
-def _difference(title: str, ours: str, theirs: str) -> Column:
-    return Column(
-        title, f"{ours} - {theirs}", SHARE, [limits((0, NEUTRAL), (0.0001, BAD)), coloured_text()]
+    change = totals.change(*both)
+    sign = style.limits((-ALIKE, style.NEUTRAL), (ALIKE, style.BAD))
+    word = style.words(
+        ((ALIKE, None), "▲ slower", style.BAD),
+        ((None, -ALIKE), "▼ faster", style.GOOD),
+        ((-ALIKE, ALIKE), "≈ alike", style.NEUTRAL),
     )
-
-
-def run_table(
-    number: int, title: str, description: str, only: str = "", *, judged: bool = True
-) -> Table:
-    """List runs, newest first, each leading to its page at its own times."""
-    of = history.by_run
-    own_page = link("Open this run", OWN_PAGE)
-    marks = {
-        "testid": ("Run", [own_page, width(190)]),
-        "profile": ("Profile", [width(80)]),
-        "journey": ("Journey", [width(80)]),
-    }
-    columns = [
-        Column("Began", f"1000 * ({history.runs(KEPT, only)})", TIME, [width(160)]),
-        Column("Lasted", of(history.seconds(KEPT, only)), SECONDS),
-        Column("Short by", of(history.broken_off(KEPT, only)), SECONDS),
-        *(_judgement(only) if judged else []),
-        Column("from", of(history.page_from(KEPT, only)), NUMBER, [hidden()]),
-        Column("to", of(history.page_to(KEPT, only)), NUMBER, [hidden()]),
-    ]
-    table = joined(number, title, description, marks, columns)
-    return table.sort_by([SortBy().display_name("Began").desc(True)])
-
-
-def _judgement(only: str) -> list[Column]:
-    verdict = [words(*HELD), coloured_text(), width(100)]
+    whole = style.Property(id_val="decimals", value=0)
     return [
-        Column("Requests", history.requests(KEPT, only), COUNT),
-        Column("Client p95", history.client_quantile(0.95, KEPT, only), SECONDS),
-        Column("Failed", history.failed_share(KEPT, only), SHARE),
-        Column("Thresholds", history.by_run(history.held(KEPT, only)), TEXT, verdict),
+        *_pair(title, style.SECONDS, both),
+        Column(f"{title} change", change, style.SHARE, [sign, whole, style.COLOURED_TEXT]),
+        Column(f"{title} is", change, style.TEXT, [word, style.COLOURED_TEXT, style.width(90)]),
     ]
+
+
+def run_table(title: str, only: str = "", *, judged: bool = True) -> Table:
+    """List runs, newest first, each leading to its page at its own times."""
+    marks = {
+        "testid": ("Run", [style.link("Open this run", OWN_PAGE), style.width(190)]),
+        "profile": ("Profile", [style.width(80)]),
+        "journey": ("Journey", [style.width(80)]),
+    }
+    began = f"1000 * ({history.runs(KEPT, only)})"
+    held = history.by_run(history.held(KEPT, only))
+    verdict = [style.words(*HELD), style.COLOURED_TEXT, style.width(100)]
+    judgement = [
+        Column("Requests", history.requests(KEPT, only), style.COUNT),
+        Column("Client p95", history.client_quantile(0.95, KEPT, only), style.SECONDS),
+        Column("Failed", history.failed_share(KEPT, only), style.SHARE),
+        Column("Thresholds", held, style.TEXT, verdict),
+    ]
+    return joined(
+        title,
+        marks,
+        Column("Began", began, style.TIME, [style.width(160)]),
+        Column("Lasted", history.by_run(history.seconds(KEPT, only)), style.SECONDS),
+        Column("Short by", history.by_run(history.broken_off(KEPT, only)), style.SECONDS),
+        *(judgement if judged else []),
+        Column("from", history.by_run(history.page_from(KEPT, only)), style.NUMBER, [style.HIDDEN]),
+        Column("to", history.by_run(history.page_to(KEPT, only)), style.NUMBER, [style.HIDDEN]),
+    ).sort_by([SortBy().display_name("Began").desc(True)])

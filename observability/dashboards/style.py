@@ -1,13 +1,7 @@
-"""What looks the same on every page: colours, and the words for values."""
+"""What looks the same on every page: colours, units, and how a cell shows its value."""
 
-from grafana_foundation_sdk.models.dashboard import (
-    DashboardRangeMapOptions,
-    DynamicConfigValue,
-    RangeMap,
-    ValueMap,
-    ValueMapping,
-    ValueMappingResult,
-)
+from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+from grafana_foundation_sdk.models import dashboard as parts
 
 from observability import slo
 
@@ -22,32 +16,16 @@ WARNING = "#d9a400"
 NEUTRAL = "#8a8f98"
 
 # Of lines that have their name on several pages, or a meaning.
-LINES = {
-    "p50": NEUTRAL,
-    "p95": SERVER,
-    "p99": BAD,
-    "organic": CLIENT,
-    "load runs": LOAD,
-    "503 answered": BAD,
-    "in use": DATABASE,
-    "allowed": NEUTRAL,
-    "resident": SERVER,
-    "made": NEUTRAL,
-    "sent": SERVER,
-    "stored": DATABASE,
-    "dropped": BAD,
-    "given up": WARNING,
-    "failed": BAD,
-    "waiting": SERVER,
-    "limit": NEUTRAL,
-    "clinic": SERVER,
-    "span metrics": DATABASE,
-    "k6": CLIENT,
-    "free": NEUTRAL,
-    "Prometheus": SERVER,
-    "Tempo": DATABASE,
-    "live traces": LOAD,
+_LINES = {
+    CLIENT: ("organic", "requests", "k6"),
+    SERVER: ("p95", "resident", "sent", "waiting", "clinic", "Prometheus", "event loop p95"),
+    DATABASE: ("in use", "stored", "span metrics", "Tempo"),
+    LOAD: ("load runs", "virtual users", "live traces"),
+    BAD: ("p99", "503 answered", "dropped", "failed"),
+    WARNING: ("given up", "visits not started"),
+    NEUTRAL: ("p50", "allowed", "made", "limit", "free"),
 }
+LINES = {name: colour for colour, names in _LINES.items() for name in names}
 
 # What writes is warm, what reads is cool.
 _OPERATIONS = {
@@ -69,10 +47,17 @@ SHARE = "percentunit"
 COUNT = "locale"
 NUMBER = "short"
 BYTES = "bytes"
+CORES = "suffix:cores"
+A_SECOND = "suffix:/s"
 TIME = "dateTimeAsIso"
 TEXT = "string"
 
-Property = DynamicConfigValue
+Property = parts.DynamicConfigValue
+
+# Write a cell in the colour that its value has by thresholds or words.
+COLOURED_TEXT = Property(id_val="custom.cellOptions", value={"type": "color-text"})
+# Keep a column for links alone.
+HIDDEN = Property(id_val="custom.hideFrom.viz", value=True)
 
 
 def fixed(colour: str) -> Property:
@@ -80,17 +65,28 @@ def fixed(colour: str) -> Property:
     return Property(id_val="color", value={"mode": "fixed", "fixedColor": colour})
 
 
-def coloured_text() -> Property:
-    """Write a cell in the colour that its value has by thresholds or words."""
-    return Property(id_val="custom.cellOptions", value={"type": "color-text"})
+def unit(name: str) -> Property:
+    return Property(id_val="unit", value=name)
 
 
-def limits(*steps: tuple[float, str], below: str = GOOD) -> Property:
+def width(pixels: int) -> Property:
+    return Property(id_val="custom.width", value=pixels)
+
+
+def link(title: str, address: str) -> Property:
+    """Lead from a cell to an address, which may name the row's other fields."""
+    return Property(id_val="links", value=[{"title": title, "url": address, "targetBlank": False}])
+
+
+def steps(*above: tuple[float, str], below: str = GOOD) -> ThresholdsConfig:
     """Colour a value by the last of the steps that it has reached."""
-    from_bottom = [{"value": None, "color": below}] + [
-        {"value": value, "color": colour} for value, colour in steps
-    ]
-    return Property(id_val="thresholds", value={"mode": "absolute", "steps": from_bottom})
+    from_bottom = ((None, below), *above)
+    return ThresholdsConfig().steps([parts.Threshold(*step) for step in from_bottom])
+
+
+def limits(*above: tuple[float, str]) -> Property:
+    """Give a column such steps."""
+    return Property(id_val="thresholds", value=steps(*above).build())
 
 
 Word = tuple[float | tuple[float | None, float | None], str, str]
@@ -101,16 +97,13 @@ def words(*said: Word) -> Property:
     return Property(id_val="mappings", value=mappings(*said))
 
 
-def mappings(*said: Word) -> list[ValueMapping]:
+def mappings(*said: Word) -> list[parts.ValueMapping]:
     """Make the same for a whole panel."""
-    made: list[ValueMapping] = []
+    made: list[parts.ValueMapping] = []
     for index, (value, text, colour) in enumerate(said):
-        result = ValueMappingResult(text=text, color=colour, index=index)
+        result = parts.ValueMappingResult(text=text, color=colour, index=index)
         if isinstance(value, tuple):
-            low, high = value
-            made.append(
-                RangeMap(options=DashboardRangeMapOptions(from_val=low, to=high, result=result))
-            )
+            made.append(parts.RangeMap(parts.DashboardRangeMapOptions(*value, result)))
         else:
-            made.append(ValueMap(options={f"{value:g}": result}))
+            made.append(parts.ValueMap({f"{value:g}": result}))
     return made
