@@ -115,5 +115,13 @@ def run(choose: Callable[[Bundle], Way]) -> None:
         sys.exit(1)
 
 
+def the_bundle() -> Bundle:
+    """Give the bundle of this environment, or end with what is wrong in it."""
+    try:
+        return Bundle.from_env()
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+
+
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt

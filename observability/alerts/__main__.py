@@ -5,7 +5,7 @@ import click
 from observability.alerts import objectives, table
 from observability.alerts.alertmanager import Alertmanager, seconds_of
 from observability.alerts.prometheus import active_alerts, known_alerts
-from observability.bundle import Bundle, BundleError
+from observability.cli import the_bundle
 from observability.runs import terminal
 
 
@@ -57,13 +57,6 @@ def unsilence() -> None:
 def rules() -> None:
     """Write the rules that come from performance/slo.json."""
     objectives.FILE.write_text(objectives.text())
-
-
-def the_bundle() -> Bundle:
-    try:
-        return Bundle.from_env()
-    except BundleError as error:
-        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

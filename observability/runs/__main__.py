@@ -7,7 +7,8 @@ import sys
 import click
 import msgspec
 
-from observability.bundle import Bundle, BundleError
+from observability.bundle import BundleError
+from observability.cli import the_bundle
 from observability.native.tools import ToolError
 from observability.runs import (
     generator,
@@ -153,13 +154,6 @@ def compare_runs(
 def schema() -> None:
     """Print the JSON schema of RUN.json."""
     click.echo(json.dumps(msgspec.json.schema(Record), indent=2))
-
-
-def the_bundle() -> Bundle:
-    try:
-        return Bundle.from_env()
-    except BundleError as error:
-        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
