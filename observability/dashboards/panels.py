@@ -197,7 +197,7 @@ def _table(title: str, fields: Fields, first: parts.DataTransformerConfig) -> Ta
     chosen = _step("filterFieldsByName", {"include": {"names": list(fields)}})
     named = _step("organize", {"indexByName": order, "renameByName": names})
     panel = Table().title(title).unit(style.TEXT).no_value(NOTHING).span(24).height(9)
-    panel.min_width(70).transformations([first, chosen, named])
+    panel.min_width(56).transformations([first, chosen, named])
     # The panel's own words for no value are of the whole table, too long for a cell.
     every = [("custom.wrapHeaderText", True), ("noValue", "-")]
     panel.override_by_regexp("/.+/", [Property(id_val=name, value=to) for name, to in every])

@@ -63,7 +63,7 @@ def _against() -> list[Panel]:
     for compared in (saw, took):
         compared.no_value("Choose two runs above: `just smoke` makes one in 20 s")
         compared.sort_by([SortBy().display_name("Operation").desc(False)])
-    chosen = run_table("The two runs", 'testid=~"$testid|$against"').height(4)
+    chosen = run_table("The two runs", 'testid=~"$testid|$against"').height(5)
     return [chosen.description("The run, and the one that it is held against."), saw, took]
 
 
@@ -103,7 +103,7 @@ def _compared(title: str, both: tuple[str, str]) -> list[Column]:
 def run_table(title: str, only: str = "", *, judged: bool = True) -> Table:
     """List runs, newest first, each leading to its page at its own times."""
     marks = {
-        "testid": ("Run", [style.link("Open this run", OWN_PAGE), style.width(190)]),
+        "testid": ("Run", [style.link("Open this run", OWN_PAGE), style.width(180)]),
         "profile": ("Profile", [style.width(80)]),
         "journey": ("Journey", [style.width(80)]),
     }
@@ -119,7 +119,7 @@ def run_table(title: str, only: str = "", *, judged: bool = True) -> Table:
     return joined(
         title,
         marks,
-        Column("Began", began, style.TIME, [style.width(160)]),
+        Column("Began", began, style.TIME, [style.width(155)]),
         Column("Lasted", history.by_run(history.seconds(KEPT, only)), style.SECONDS),
         Column("Short by", history.by_run(history.broken_off(KEPT, only)), style.SECONDS),
         *(judgement if judged else []),

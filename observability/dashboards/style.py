@@ -56,6 +56,7 @@ Property = parts.DynamicConfigValue
 
 # Write a cell in the colour that its value has by thresholds or words.
 COLOURED_TEXT = Property(id_val="custom.cellOptions", value={"type": "color-text"})
+WRAPPED = Property(id_val="custom.cellOptions", value={"type": "auto", "wrapText": True})
 # Keep a column for links alone.
 HIDDEN = Property(id_val="custom.hideFrom.viz", value=True)
 
