@@ -101,6 +101,7 @@ def requests() -> list[Panel]:
         ),
         by_route("Failed share of each route", style.SHARE, service.failed_share)
         .limit(SLO.failed_share, style.BAD)
+        .axis_soft_max(2 * SLO.failed_share)
         .description(
             "The share of requests answered with 500 or more. Above the dashed line it breaks the "
             "objective."
@@ -160,6 +161,7 @@ def database() -> list[Panel]:
         lines("Failed statements and refused requests", style.A_SECOND)
         .line("{{span_name}} failed", service.failed_statements(EACH))
         .line("503 answered", service.failed_requests(EACH, CALLS, service.UNAVAILABLE))
+        .axis_soft_max(1)
         .description(
             "Statements a second that the database refused, duplicates among them, and requests "
             "answered with 503: it was away, or no connection came free."
