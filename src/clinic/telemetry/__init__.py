@@ -7,6 +7,7 @@ what a body held, or what a query string asked for.
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,7 +23,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -35,6 +36,7 @@ from clinic.telemetry.calls import RUN_ID, add_trace, note_exception
 from clinic.telemetry.requests import TracedApp
 from clinic.telemetry.runtime import PROCESS, observe_pool, watched_database, watched_event_loop
 from clinic.telemetry.statements import DatabaseSpans
+from clinic.telemetry.steady import SteadyMetricReader
 
 SHUTDOWN_SECONDS = 6.0
 """How long the last spans and metrics may take when the clinic stops."""
@@ -99,7 +101,7 @@ class Telemetry:
             {"service.version": version("vet-clinic"), "service.instance.id": str(uuid4())}
         )
         self.meters = MeterProvider(
-            [self.reader or PeriodicExportingMetricReader(OTLPMetricExporter())],
+            [self.reader or SteadyMetricReader(OTLPMetricExporter(), export_seconds())],
             resource=resource,
             shutdown_on_exit=False,
             views=[
@@ -138,6 +140,21 @@ class Telemetry:
     def flush(self) -> None:
         """Hand every finished span to the exporter now."""
         self.tracers.force_flush()
+
+
+def export_seconds() -> float:
+    """Say how often metrics are sent; what is no time gives way to the default, as in the SDK."""
+    name = "OTEL_METRIC_EXPORT_INTERVAL"
+    with suppress(ValueError):
+        if 0 < (milliseconds := float(os.environ[name])) < math.inf:
+            return milliseconds / 1000
+    logging.getLogger(__name__).warning(
+        "%s is %r; expected milliseconds. It is taken as %s.",
+        name,
+        os.environ[name],
+        DEFAULTS[name],
+    )
+    return float(DEFAULTS[name]) / 1000
 
 
 class RunSampler(Sampler):
