@@ -13,8 +13,11 @@ from observability.runs.record import Record, Row, SideName, Spread
 Direction = Literal["worse", "better", "equal", "unknown"]
 TOLD: tuple[Direction, Direction] = ("worse", "better")
 
-# Less than half a request in a hundred is nothing to stop a pipeline for.
+# Less than half a request in a hundred is nothing to stop a pipeline for, nor is a tail that is
+# longer by less than a millisecond: a garbage collection, or the scheduler's turn.
 LEAST_FAILED = 0.005
+LEAST_OF_A_TAIL = 0.001
+MEDIAN = 0.5
 DEVIATIONS = 3.0
 LEAST_FREE = 0.01
 FAILED = "failed share"
@@ -151,7 +154,7 @@ def compare(before: Record, after: Record) -> Comparison:
 
     def line(operation: str, was: Row | None, now: Row | None) -> Line:
         seconds = {
-            column.name: _change(column.of(was), column.of(now), told[column.name].get(operation))
+            column.name: _change(column, was, now, told[column.name].get(operation))
             for column in COLUMNS
         }
         made = (was.requests if was else 0, now.requests if now else 0)
@@ -201,13 +204,16 @@ def _pair(before: Spread, after: Spread) -> Pair:
     return Pair(lined_up(before), lined_up(after))
 
 
-def _change(before: float | None, after: float | None, told: Difference | None) -> Change:
+def _change(column: Column, was: Row | None, now: Row | None, told: Difference | None) -> Change:
     """Take the difference of all from those of the operations: their mean."""
+    before, after = column.of(was), column.of(now)
     if not before or after is None:
         return Change(before, after)
-    if told:
-        return Change(before, after, told.share, told.noise, _direction(told))
-    return Change(before, after, after / before - 1)
+    if not told:
+        return Change(before, after, after / before - 1)
+    least = LEAST_OF_A_TAIL if column.quantile > MEDIAN else 0.0
+    direction = _direction(told) if abs(after - before) >= least else "equal"
+    return Change(before, after, told.share, told.noise, direction)
 
 
 def _direction(difference: Difference) -> Direction:

@@ -22,9 +22,8 @@ SEED = 1
 # Student's factor for 99 % and ten parts. Where there are fewer, one operation's spread is
 # uncertain, and that of the others bears it up.
 FACTOR = 3.25
-# By how much two runs of one build may differ anyway, as a ratio's logarithm: a tail by more.
-BETWEEN_RUNS, BETWEEN_TAILS = math.log(1.05), math.log(1.1)
-MEDIAN = 0.5
+# By how much two runs of one build may differ anyway, as a ratio's logarithm.
+BETWEEN_RUNS = math.log(1.1)
 BOUNDLESS = 10.0
 ALL = "All"
 
@@ -61,7 +60,7 @@ def differences(
     """
     if not pairs:
         return {}
-    between = changed + (BETWEEN_RUNS if quantile <= MEDIAN else BETWEEN_TAILS)
+    between = changed + BETWEEN_RUNS
     parts = len(next(iter(pairs.values())).before)
     draw = random.Random(SEED)  # noqa: S311 - the same runs compare the same every time
     draws = [range(parts), *(draw.choices(range(parts), k=parts) for _ in range(DRAWS))]
