@@ -36,8 +36,8 @@ def show(console: Console, comparison: Comparison) -> None:
         Text(
             "A → B in ms, the difference, and how much of it noise could make. All: the mean of\n"
             "the operations' differences. Worse, better or equal is what the clients' p50, p95\n"
-            "and failed share say beyond the noise, a tail by a millisecond at the least; the rest\n"
-            "says where it comes from."
+            "and failed share say beyond the noise, a tail by a millisecond at the least. The\n"
+            "rest says where it comes from."
         )
     )
 
