@@ -56,6 +56,7 @@ class Alerted(Native):
     """A bundle whose alerts fire in a tenth of their time."""
 
     forgotten = 0
+    store = "tempo" if tools.find_on_path("tempo") else "jaeger"
 
     def forget(self) -> None:
         """Look only at the notices that come from now on."""
@@ -170,7 +171,7 @@ class Alerted(Native):
 
 @pytest.fixture(scope="module")
 def alerted() -> Iterator[Alerted]:
-    for program in ("k6", "prometheus", "alertmanager", "jaeger"):
+    for program in ("k6", "prometheus", "alertmanager"):
         tools.find(program)
     folder = Path(mkdtemp(prefix="clinic-"))
     bundle = Alerted(folder / "state")
@@ -197,7 +198,7 @@ def test_a_silence_keeps_quiet_until_it_is_ended(alerted: Alerted) -> None:
     assert "TargetDown calls nobody until" in said
     assert "TargetDown calls nobody until" in alerted.just("show")
 
-    with alerted.without("jaeger"):
+    with alerted.without(alerted.store):
         alerted.just("silence", "5m", "TraceStoreDown")
         until(lambda: "firing" in activity(alerted, "TraceStoreDown"), SENT_SECONDS)
         until(lambda: "silenced" in alerted.just("show"))
