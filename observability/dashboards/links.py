@@ -38,7 +38,7 @@ def explore(query: str) -> str:
         "queryType": "traceql",
         "query": query,
         "limit": TRACES,
-        "tableType": "spans",
+        "tableType": "traces",
     }
     over = {"from": "${__from}", "to": "${__to}"}
     pane = {"datasource": TEMPO, "queries": [target], "range": over}
