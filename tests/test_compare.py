@@ -147,6 +147,14 @@ def test_failures_are_told_from_what_chance_makes(
     assert failed == ([FAILED] * 3 if direction == "worse" else [])
 
 
+def test_of_runs_whose_noise_is_not_known_nothing_is_told() -> None:
+    comparison = compare(record(A, spreads=[]), record(B, took=25, spreads=[]))
+
+    assert {line.direction for line in comparison.lines} == {"unknown"}
+    assert comparison.sentence == "The noise is not known, so nothing is told from it."
+    assert comparison.worse(0.0) == []
+
+
 def test_sides_without_a_spread_are_shown_and_not_judged() -> None:
     comparison = compare(record(A), record(B, took=25))
 

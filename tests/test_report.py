@@ -191,7 +191,7 @@ def test_a_run_that_prometheus_has_forgotten_is_shown_from_its_record(
         said = ask(url, NOWHERE, "report", kept.run)
 
         assert said.returncode == 0, said.stderr
-        assert "What was saved of the run is all that there is of it:" in said.stdout
+        assert "This is what was saved of the run:" in said.stdout
         assert "POST /owners" in said.stdout
         assert path.with_suffix(".html").exists()
     assert record.load(path) == kept

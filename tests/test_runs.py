@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import click
 import pytest
@@ -90,11 +91,22 @@ def test_an_unknown_run_is_answered_with_the_nearest(prometheus: Prometheus) -> 
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
 
-    report = ask(prometheus.url, NOWHERE, "report", run[:-1])
+    report = ask(prometheus.url, NOWHERE, "report", f"{run}x")
 
     assert report.returncode == 1
-    assert f"Prometheus holds no run called '{run[:-1]}'. The nearest: {run}" in report.stderr
+    assert f"Prometheus holds no run called '{run}x'. The nearest: {run}" in report.stderr
     assert "Traceback" not in report.stderr
+
+
+@bundle
+def test_what_a_runs_id_begins_with_is_enough(prometheus: Prometheus) -> None:
+    run = run_id()
+    feed_a_run(prometheus, run, time.time() - 100)
+
+    report = ask(prometheus.url, NOWHERE, "report", run[:-1])
+
+    assert report.returncode == 0, report.stderr
+    assert f"Run {run}  " in report.stdout
 
 
 @bundle
@@ -147,8 +159,8 @@ def test_waiting_has_a_limit_and_a_run_of_old_is_not_waited_for(prometheus: Prom
     assert 1.5 < time.monotonic() - began < 8
 
 
-def test_prometheus_away_is_one_sentence() -> None:
-    report = ask(NOWHERE, NOWHERE, "report")
+def test_prometheus_away_is_one_sentence(tmp_path: Path) -> None:
+    report = ask(NOWHERE, NOWHERE, "report", CLINIC_RESULTS_DIR=str(tmp_path))
 
     assert report.returncode == 1
     assert report.stderr.strip() == (

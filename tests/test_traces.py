@@ -194,8 +194,9 @@ def test_the_first_digits_of_an_id_are_enough(stored: Stored) -> None:
         assert traces.full_id(stored.store, trace[:12].upper()) == trace
     with pytest.raises(TraceStoreError, match="give more digits"):
         traces.full_id(stored.store, stored.ids[1][0])
-    with pytest.raises(TraceStoreError, match="holds no trace"):
+    with pytest.raises(TraceStoreError, match="give all 32 digits"):
         traces.full_id(stored.store, "f" * 20)
+    assert traces.full_id(stored.store, "f" * 20, ["e" * 32, "f" * 32]) == "f" * 32
     assert stored.store.trace("f" * 32) == []
 
 

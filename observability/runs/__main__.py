@@ -15,6 +15,7 @@ from observability.runs import (
     listing,
     load,
     numbers,
+    record,
     terminal,
     traces,
     waterfall,
@@ -107,7 +108,7 @@ def report(run: str | None) -> None:
 def trace(trace_id: str) -> None:
     """Print a trace as a waterfall; the first digits of its id are enough."""
     with traces.store_at(the_bundle().traces_url) as store:
-        full = traces.full_id(store, trace_id)
+        full = traces.full_id(store, trace_id, record.trace_ids())
         spans = store.trace(full)
     if not spans:
         raise TraceStoreError(f"{store.name} holds no trace {full}: traces are kept for a day.")

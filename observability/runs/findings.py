@@ -168,19 +168,22 @@ def say_knee(record: Record) -> str:
         users = max((value for value in record.course.virtual_users if value), default=0.0)
         rate = max((value for value in record.course.rate if value), default=0.0)
         return (
-            f"No knee up to {_load(users, rate)}: no operation left its objective for more than a "
-            "moment, and throughput grew with the load."
+            f"No knee up to {_load(record, users, rate)}: no operation left its objective for more "
+            "than a moment, and throughput grew with the load."
         )
     knee, *others = found
-    words = f"The knee is at {_load(knee.users, knee.rate)} ({clock(knee.at)}): {knee.why}."
+    words = f"The knee is at {_load(record, knee.users, knee.rate)} ({clock(knee.at)}): {knee.why}."
     return words + "".join(
-        f" At {_load(other.users, other.rate)} ({clock(other.at)}) {other.why}." for other in others
+        f" At {_load(record, other.users, other.rate)} ({clock(other.at)}) {other.why}."
+        for other in others
     )
 
 
-def _load(users: float, rate: float) -> str:
+def _load(record: Record, users: float, rate: float) -> str:
+    """Name a load; where visits arrive by a plan, the users busy with them say little."""
     requests = f"{rate:,.0f} requests a second"
-    return f"{users:,.0f} virtual users and {requests}" if users else requests
+    planned = not users or record.profile in ARRIVALS
+    return requests if planned else f"{users:,.0f} virtual users and {requests}"
 
 
 def say_failed(record: Record) -> str:

@@ -50,8 +50,8 @@ MEANING = {
     108: "the script stopped the run, see k6's message above",
     110: "the script marked the run as failed",
 }
-# Ctrl-C reaches this process by the terminal and by whoever started it: once for k6.
-ONE_CTRL_C = 0.5
+# Ctrl-C reaches this process by the terminal and, a little later, by whoever started it.
+ONE_CTRL_C = 1.5
 
 
 class TargetError(click.ClickException):
@@ -198,7 +198,10 @@ def run_k6(command: list[str], settings: dict[str, str]) -> int:
     before = {number: signal.signal(number, hand_on) for number in passed}
     before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resize)
     try:
-        return process.wait()
+        status = process.wait()
+        while time.monotonic() - max(passed.values()) < ONE_CTRL_C:
+            time.sleep(0.1)
+        return status
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

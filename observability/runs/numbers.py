@@ -52,6 +52,13 @@ def newest_run(prometheus: Prometheus) -> str:
     return runs[0]
 
 
+def whole_id(prometheus: Prometheus, beginning: str) -> str:
+    """Complete a run's id from its beginning, where only one run begins so."""
+    known = known_runs(prometheus)
+    found = [run for run in known if run.startswith(beginning)]
+    return found[0] if len(found) == 1 and beginning not in known else beginning
+
+
 def period_of(prometheus: Prometheus, run: str) -> Period:
     """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
     now = time.time() + 10

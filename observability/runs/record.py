@@ -6,6 +6,8 @@ run began. What could not be known is null.
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -272,3 +274,11 @@ def saved(run: str) -> Record | None:
 def all_saved() -> list[Path]:
     """List the files of records, whatever they hold."""
     return sorted(folder().glob("*.json"))
+
+
+def trace_ids() -> Iterator[str]:
+    """Name the traces that the saved records hold; a file that is no record is passed over."""
+    for path in all_saved():
+        with suppress(RecordError):
+            of_run = load(path)
+            yield from (trace.trace_id for trace in (*of_run.slowest, *of_run.failed))

@@ -28,14 +28,14 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
     console = terminal.console()
     try:
         with Prometheus(bundle.prometheus_url) as prometheus:
-            run = run or numbers.newest_run(prometheus)
+            run = numbers.whole_id(prometheus, run) if run else numbers.newest_run(prometheus)
             of_run, guess = read(console, prometheus, run, over=environment is not None)
     except (UnknownRunError, PrometheusError) as error:
-        kept = record.saved(run) if run else None
+        kept = record.saved(run) if run else newest_saved()
         if kept is None:
             raise
         error.show()
-        console.print(Text("What was saved of the run is all that there is of it:"))
+        console.print(Text("This is what was saved of the run:"))
         show(console, kept)
         say_written(console, [page.write(kept)])
         return
@@ -57,30 +57,41 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
         console.print(Text(f"In Grafana: {there}"), soft_wrap=True)
 
 
+def newest_saved() -> Record | None:
+    """Read the newest saved record; ids begin with the time."""
+    paths = record.all_saved()
+    return record.load(paths[-1]) if paths else None
+
+
 def read(console: Console, prometheus: Prometheus, run: str, *, over: bool) -> tuple[Record, float]:
     """Read a run's numbers, and guess in seconds what few of its requests took longer than."""
     period = numbers.period_of(prometheus, run)
     still_on = not over and numbers.is_on(prometheus, run, period)
-    if not still_on:
-        wait(console, prometheus, run, period)
+    waited = still_on or wait(console, prometheus, run, period)
     of_run = numbers.read_numbers(prometheus, run, period, still_on=still_on)
+    if not waited:
+        of_run = remark(of_run, "The last spans were not waited for: more may still come.")
     quantile = max(0.0, 1 - FIRST_GUESS / max(1, of_run.ledger.traced))
     query = totals.all_span_quantile(quantile, Side.SERVER, Of(run, period.window))
     guess = prometheus.number(query, period.read_at) or 0.0
     return with_remarks(of_run), guess
 
 
-def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> None:
-    """Wait for the last spans; Ctrl-C asks for the table as it is."""
-    with suppress(KeyboardInterrupt), console.status("Waiting for the run's last spans") as status:
+def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> bool:
+    """Wait for the last spans, and say whether that was done; Ctrl-C asks for what there is."""
 
-        def tell(ledger: Ledger) -> None:
-            status.update(
-                f"Waiting for the run's last spans: {ledger.traced:,} of "
-                f"{ledger.sent - ledger.unanswered:,}"
-            )
+    def tell(ledger: Ledger) -> None:
+        status.update(
+            f"Waiting for the run's last spans: {ledger.traced:,} of "
+            f"{ledger.sent - ledger.unanswered:,}"
+        )
 
-        numbers.wait_for_spans(prometheus, run, period, tell)
+    with console.status("Waiting for the run's last spans") as status:
+        try:
+            numbers.wait_for_spans(prometheus, run, period, tell)
+        except KeyboardInterrupt:
+            return False
+    return True
 
 
 def with_remarks(of_run: Record) -> Record:

@@ -15,6 +15,7 @@ SHARE_OF_A_BAD_RUN = 0.01
 WIDE = 96
 MOST_ROWS = 40
 TRACES_SHOWN = 5
+UNFINISHED = ("broken off", "still on")
 
 
 def show(console: Console, of_run: Record) -> None:
@@ -25,6 +26,7 @@ def show(console: Console, of_run: Record) -> None:
         Text.assemble(
             (f"Run {plain(of_run.run)}", "bold"),
             f"  {began:%Y-%m-%d %H:%M:%S} UTC, {of_run.period.seconds:,.1f} s",
+            (f"  {of_run.verdict}" if of_run.verdict in UNFINISHED else "", "yellow"),
         )
     )
     if not of_run.rows:

@@ -161,8 +161,8 @@ def _between(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def full_id(store: Store, beginning: str) -> str:
-    """Complete a trace id from its first digits."""
+def full_id(store: Store, beginning: str, known: Iterable[str] = ()) -> str:
+    """Complete a trace id from its first digits, among the newest traces and the known ids."""
     prefix = beginning.strip().lower()
     if not HEX.fullmatch(prefix):
         raise TraceStoreError(
@@ -170,9 +170,13 @@ def full_id(store: Store, beginning: str) -> str:
         )
     if len(prefix) == FULL_ID:
         return prefix
-    ids = sorted(set(store.ids_with_prefix(prefix)))
+    of_known = (one for one in known if one.startswith(prefix))
+    ids = sorted({*store.ids_with_prefix(prefix), *of_known})
     if not ids:
-        raise TraceStoreError(f"{store.name} holds no trace of the last day that begins {prefix}.")
+        raise TraceStoreError(
+            f"No trace begins {prefix} among the newest of {store.name}, or those that a run's "
+            "record names: give all 32 digits."
+        )
     if len(ids) > 1:
         raise TraceStoreError(
             f"{len(ids):,} traces begin {prefix}, give more digits: {', '.join(ids[:5])}"

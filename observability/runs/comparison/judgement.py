@@ -72,10 +72,10 @@ class Line:
 
     @property
     def direction(self) -> Direction:
-        """Say how the clients fared: worse as soon as one judged number is."""
+        """Say how the clients fared: worse as soon as one judged number is, equal if all are."""
         directions = {change.direction for change in self.judged.values()}
-        order: tuple[Direction, ...] = (*TOLD, "equal")
-        return next((direction for direction in order if direction in directions), "unknown")
+        order: tuple[Direction, ...] = (*TOLD, "unknown")
+        return next((direction for direction in order if direction in directions), "equal")
 
     @property
     def judged(self) -> dict[str, Change]:
