@@ -8,11 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from observability.bundle import Bundle
 from observability.queries import totals
 from observability.queries.names import Of
 from observability.runs import findings, numbers, page, record
+from observability.runs.numbers import UnknownRunError
 from observability.runs.prometheus import Prometheus
-from observability.runs.record import Record
+from observability.runs.record import Environment, Machine, Record
+from observability.runs.report import report as write_report
 from observability.runs.report import with_remarks
 from tests.feed import Feed, run_id
 from tests.programs import NOWHERE, ask, results
@@ -195,6 +198,41 @@ def test_a_run_that_prometheus_has_forgotten_is_shown_from_its_record(
         assert "POST /owners" in said.stdout
         assert path.with_suffix(".html").exists()
     assert record.load(path) == kept
+
+
+@bundle
+def test_without_prometheus_the_newest_saved_run_is_reported(
+    slowed: Record, tmp_path: Path
+) -> None:
+    for run in ("20260101-000000-load", "20260102-000000-load", "by-hand"):
+        kept = msgspec.structs.replace(slowed, run=run)
+        (tmp_path / f"{run}.json").write_bytes(msgspec.json.encode(kept))
+
+    said = ask(NOWHERE, NOWHERE, "report", CLINIC_RESULTS_DIR=str(tmp_path))
+
+    assert said.returncode == 0, said.stderr
+    assert "Run 20260102-000000-load  " in said.stdout
+
+
+@bundle
+def test_what_a_new_runs_id_begins_is_not_taken_for_it(prometheus: Prometheus) -> None:
+    feed = Feed(f"{run_id('load')}-2", time.time() - 100)
+    feed.marks("load")
+    feed.requests("GET /owners", 10)
+    feed.send(prometheus)
+    port = int(prometheus.url.rsplit(":", 1)[1])
+    made_in = Environment(
+        target="",
+        machine=Machine(cores=1, cpu="", platform="", memory=1),
+        programs={},
+        settings={},
+        options={},
+    )
+
+    with pytest.raises(UnknownRunError):
+        write_report(
+            Bundle(Path("/nonexistent"), prometheus_port=port), feed.run.removesuffix("-2"), made_in
+        )
 
 
 @bundle

@@ -182,8 +182,9 @@ def say_knee(record: Record) -> str:
 def _load(record: Record, users: float, rate: float) -> str:
     """Name a load; where visits arrive by a plan, the users busy with them say little."""
     requests = f"{rate:,.0f} requests a second"
-    planned = not users or record.profile in ARRIVALS
-    return requests if planned else f"{users:,.0f} virtual users and {requests}"
+    if not users or record.profile in ARRIVALS:
+        return requests
+    return f"{users:,.0f} virtual users and {requests}"
 
 
 def say_failed(record: Record) -> str:

@@ -60,7 +60,7 @@ def read(prometheus_url: str) -> Listing:
         with Prometheus(prometheus_url) as prometheus:
             known = {listed.run: listed for listed in _of_prometheus(prometheus)}
     except PrometheusError as error:
-        remarks.append(f"{error.message}. Only saved runs are listed.")
+        remarks.append(f"{error.message.removesuffix('.')}. Only saved runs are listed.")
         known = {}
     for path in record.all_saved():
         try:

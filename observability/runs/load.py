@@ -51,7 +51,7 @@ MEANING = {
     110: "the script marked the run as failed",
 }
 # Ctrl-C reaches this process by the terminal and, a little later, by whoever started it.
-ONE_CTRL_C = 1.5
+ONE_CTRL_C = 0.5
 
 
 class TargetError(click.ClickException):

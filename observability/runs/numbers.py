@@ -3,7 +3,7 @@
 import difflib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -38,7 +38,11 @@ class UnknownRunError(click.ClickException):
 
 def known_runs(prometheus: Prometheus) -> list[str]:
     """List the runs that Prometheus holds, newest first."""
-    runs = prometheus.label_values("testid", history.RUNS)
+    return newest_first(prometheus.label_values("testid", history.RUNS))
+
+
+def newest_first(runs: Iterable[str]) -> list[str]:
+    """Sort ids by the time with which they begin; those that were given by hand come last."""
     return sorted(runs, key=lambda run: (bool(re.match(r"\d{8}-\d{6}", run)), run), reverse=True)
 
 

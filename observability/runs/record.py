@@ -22,6 +22,8 @@ FOLDER_VARIABLE = "CLINIC_RESULTS_DIR"
 LATEST_FLUSH = 120.0
 
 Verdict = Literal["held", "crossed", "broken off", "still on", "not judged"]
+# Of such a run not all is known, or not all was done.
+UNFINISHED: tuple[Verdict, ...] = ("still on", "broken off")
 SideName = Literal["client", "server", "database"]
 Attribute = str | int | float | bool
 

@@ -28,7 +28,10 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
     console = terminal.console()
     try:
         with Prometheus(bundle.prometheus_url) as prometheus:
-            run = numbers.whole_id(prometheus, run) if run else numbers.newest_run(prometheus)
+            if not run:
+                run = numbers.newest_run(prometheus)
+            elif environment is None:  # what a person asks for; a run just made has its whole id
+                run = numbers.whole_id(prometheus, run)
             of_run, guess = read(console, prometheus, run, over=environment is not None)
     except (UnknownRunError, PrometheusError) as error:
         kept = record.saved(run) if run else newest_saved()
@@ -58,9 +61,9 @@ def report(bundle: Bundle, run: str | None, environment: Environment | None = No
 
 
 def newest_saved() -> Record | None:
-    """Read the newest saved record; ids begin with the time."""
-    paths = record.all_saved()
-    return record.load(paths[-1]) if paths else None
+    """Read the newest of the saved records, if there is one."""
+    runs = numbers.newest_first(path.stem for path in record.all_saved())
+    return record.saved(runs[0]) if runs else None
 
 
 def read(console: Console, prometheus: Prometheus, run: str, *, over: bool) -> tuple[Record, float]:

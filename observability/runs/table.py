@@ -8,14 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from observability.runs import findings
-from observability.runs.record import Ledger, Record, Row, Trace
+from observability.runs.record import UNFINISHED, Ledger, Record, Row, Trace
 from observability.runs.terminal import milliseconds, plain
 
 SHARE_OF_A_BAD_RUN = 0.01
 WIDE = 96
 MOST_ROWS = 40
 TRACES_SHOWN = 5
-UNFINISHED = ("broken off", "still on")
 
 
 def show(console: Console, of_run: Record) -> None:

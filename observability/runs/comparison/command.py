@@ -22,8 +22,6 @@ from observability.way import shown
 
 WORSE = 1
 NOT_COMPARED = 2
-# Of such a run not all is known, or not all was done.
-UNFIT = ("still on", "broken off")
 NEAREST = 3
 
 
@@ -50,7 +48,7 @@ def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tu
         if named[0] == named[1]:
             raise NotComparedError(f"{named[0]} is one run: name two to compare.")
         return named
-    whole = [run for run in known if run.verdict not in UNFIT]
+    whole = [run for run in known if run.verdict not in record.UNFINISHED]
     if before:
         first = find(known, before)
         later = [run for run in whole if _kind(run) == _kind(first) and _later(run, first)]

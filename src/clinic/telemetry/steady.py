@@ -17,7 +17,7 @@ class SteadyMetricReader(PeriodicExportingMetricReader):
 
     The SDK's own reader waits an interval after each export, so that under load its exports come
     later and later. Between two points of a graph, which lie at the ends of such intervals, there
-    would once be none, and a fifth of the requests would seem to be missing there.
+    would once be none, and a quarter of the requests would seem to be missing there.
     """
 
     def __init__(self, exporter: MetricExporter, seconds: float) -> None:
