@@ -24,11 +24,11 @@ LABEL org.opencontainers.image.title="vet-clinic" \
       org.opencontainers.image.description="The API of a veterinary clinic" \
       org.opencontainers.image.licenses="MIT"
 
-# The folders are for the database's password and Alertmanager's notices: a fresh volume there takes
+# The folders are for the database's password and Alertmanager's notifications: a fresh volume there takes
 # its owner from here.
 RUN groupadd --gid 10001 clinic \
     && useradd --uid 10001 --gid clinic --no-create-home --shell /usr/sbin/nologin clinic \
-    && install --directory --owner clinic --group clinic --mode 0750 /run/clinic /var/lib/notices \
+    && install --directory --owner clinic --group clinic --mode 0750 /run/clinic /var/lib/notifications \
     && python -m pip uninstall --yes --quiet --root-user-action ignore pip
 
 COPY --from=build /clinic /clinic

@@ -1,127 +1,109 @@
 set dotenv-load
+set no-exit-message
+
+lab := "uv run --quiet lab"
 
 [private]
 default:
     @just --list --unsorted
 
-# Bring everything up, put a short load on it, print what it did; the bundle stays up
+# Start the stack, run a short load, print its table; the stack stays up
 [group('run')]
 demo: up smoke status
 
-# Start everything in the background: in containers, or without where no Docker engine answers
+# Start everything in the background: in Docker, or natively where no engine answers
 [group('run')]
-[no-exit-message]
 up:
-    @uv run --quiet python -m observability up
+    @{{ lab }} up
 
-# Stop all of it; the data stays
+# Stop everything; the data stays
 [group('run')]
-[no-exit-message]
 down:
-    @uv run --quiet python -m observability down
+    @{{ lab }} down
 
-# Stop all of it and remove the data, after asking
+# Stop everything and remove the data, after asking
 [group('run')]
-[no-exit-message]
 destroy *args:
-    @uv run --quiet python -m observability destroy {{ args }}
+    @{{ lab }} destroy {{ args }}
 
-# What runs, since when and where
+# Show each service: version, state, uptime, address
 [group('run')]
-[no-exit-message]
 status:
-    @uv run --quiet python -m observability status
+    @{{ lab }} status
 
-# What the parts log (just logs api -f)
+# Print the services' logs (just logs api -f)
 [group('run')]
-[no-exit-message]
 logs *args:
-    @uv run --quiet python -m observability logs {{ args }}
+    @{{ lab }} logs {{ args }}
 
-# What fires now, since when and why
-[group('alerts')]
-[no-exit-message]
-alerts:
-    @uv run --quiet python -m observability.alerts show
-
-# Let one alert, or all, call nobody for a while (just silence 30m ClinicDown)
-[group('alerts')]
-[no-exit-message]
-silence duration *alertname:
-    @uv run --quiet python -m observability.alerts silence {{ duration }} {{ alertname }}
-
-# End what `just silence` began
-[group('alerts')]
-[no-exit-message]
-unsilence:
-    @uv run --quiet python -m observability.alerts unsilence
-
-# A few requests for 20 s, then the run's table
+# Smoke: 3 iterations a second for 20 s, then the run's table
 [group('load')]
-smoke: (run "smoke")
+smoke *options: (run "smoke" options)
 
-# A working day in 7 min: 2 to 30 iterations a second and back
+# Load: 2 to 30 iterations a second and back, 7 min
 [group('load')]
-load: (run "load")
+load *options: (run "load" options)
 
-# As many users as it takes: 20, 60, then 100 in 5 min
+# Stress: steps of 20, 60, then 100 users, 5 min
 [group('load')]
-stress: (run "stress")
+stress *options: (run "stress" options)
 
-# 5 users, of a sudden 100 for a minute, then 5 again: 3 min
+# Spike: 5 users, a sudden jump to 100 for one minute, then back to 5; 3 min
 [group('load')]
-spike: (run "spike")
+spike *options: (run "spike" options)
 
-# 10 visits a second for an hour (DURATION=8h just soak)
+# Soak: 10 iterations a second for an hour (DURATION=8h just soak)
 [group('load')]
-soak: (run "soak")
+soak *options: (run "soak" options)
 
-# Up to 150 visits a second in 10 min, or until a threshold is crossed
+# Breakpoint: up to 150 iterations a second in 10 min, or until a threshold fails
 [group('load')]
-breakpoint: (run "breakpoint")
+breakpoint *options: (run "breakpoint" options)
 
-# Mass reading: pages of the agenda and of owners, with pauses (just browse stress)
-[group('load')]
-browse profile="load": (run profile "--journey=browse")
-
-# Bookings that are cancelled, and cancelled again (just cancel stress)
-[group('load')]
-cancel profile="load": (run profile "--journey=cancel")
-
-[no-exit-message]
 [private]
 run profile *options:
-    @uv run --quiet python -m observability.runs run {{ profile }} {{ options }}
+    @{{ lab }} run {{ profile }} {{ options }}
 
-# A run's table and page again (default: of the newest)
+# Print a run's table and write its page again (default: the newest run)
 [group('load')]
-[no-exit-message]
 report *run:
-    @uv run --quiet python -m observability.runs report {{ run }}
+    @{{ lab }} report {{ run }}
 
-# The runs there are, newest first (just runs --last 10)
+# List runs, newest first (just runs --last 10)
 [group('load')]
-[no-exit-message]
 runs *args:
-    @uv run --quiet python -m observability.runs runs {{ args }}
+    @{{ lab }} runs {{ args }}
 
-# Two runs beside each other (default: the last two of a kind; just compare A B --fail-over 10%)
+# Compare two runs (default: the last two of one profile and journey; just compare A B --fail-over 10%)
 [group('load')]
-[no-exit-message]
 compare *args:
-    @uv run --quiet python -m observability.runs compare {{ args }}
+    @{{ lab }} compare {{ args }}
 
-# The waterfall of a trace
+# Print a trace as a waterfall
 [group('load')]
-[no-exit-message]
 trace id:
-    @uv run --quiet python -m observability.runs trace {{ id }}
+    @{{ lab }} trace {{ id }}
 
-# Everything that must hold before a change lands: lint, types, tests
+# Show firing and pending alerts, since when and why
+[group('alerts')]
+alerts:
+    @{{ lab }} alerts
+
+# Silence one alert, or all, for a while (just silence 30m ClinicDown)
+[group('alerts')]
+silence duration *alertname:
+    @{{ lab }} silence {{ duration }} {{ alertname }}
+
+# End the silences that `just silence` made
+[group('alerts')]
+unsilence:
+    @{{ lab }} unsilence
+
+# Everything that must pass before a change lands: lint, types, tests
 [group('check')]
 check: lint test
 
-# Style and types
+# Check style and types
 [group('check')]
 lint:
     uv run ruff check
@@ -129,40 +111,35 @@ lint:
     uv run mypy
     just --fmt --check
 
-# The types of the load script, by the TypeScript compiler (needs npm)
+# Check the types of the load script with the TypeScript compiler (needs npm)
 [group('check')]
 lint-load:
     npm install --prefix performance --no-package-lock --silent
     npm run --prefix performance --silent check
 
-# The tests, real programs and all (just test -m "not bundle": the quick ones)
+# Run the tests, with real programs (just test -m "not stack": the quick ones)
 [group('check')]
 test *args:
     uv run pytest {{ args }}
 
-# What telemetry costs a request, as a ratio
+# Measure what telemetry costs a request, as a ratio
 [group('check')]
 bench:
-    uv run python -m tests.telemetry_cost
+    uv run python performance/bench/telemetry_cost.py
 
-# Write Grafana's pages from their source, observability/dashboards
-[group('check')]
-dashboards:
-    uv run python -W ignore::DeprecationWarning -m observability.dashboards
+# Write generated files: Grafana's dashboards and Prometheus's rules
+[group('generate')]
+generate:
+    uv run python -W ignore::DeprecationWarning -m lab generate
 
-# Mend style where that can be done by machine
-[group('check')]
+# Fix style where a tool can
+[group('generate')]
 format:
     uv run ruff check --fix
     uv run ruff format
     just --fmt
 
-# Write the rules of Prometheus that come from performance/slo.json
-[group('check')]
-rules:
-    @uv run --quiet python -m observability.alerts rules
-
 # Resolve the newest versions and pin every one in pyproject.toml
-[group('check')]
+[group('generate')]
 lock:
-    uv run python -m tests.lock
+    uv run python -m lab.lock

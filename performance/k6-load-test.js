@@ -7,7 +7,7 @@
 // PROFILE           smoke, load, stress, spike, soak or breakpoint                 load
 // JOURNEY           book, browse, cancel or mixed                                  book
 // DURATION          how long in all, such as 90s or 1h30m, the stages in proportion
-// RATE              the most visits a second, where the profile is one of arrivals
+// RATE              the most iterations a second, where the profile is one of arrivals
 // VUS               the most virtual users
 // CLEANUP           1 removes at the end what the run made
 // CONFIRM_TARGET    1 permits a target that is not this machine
@@ -20,7 +20,7 @@
 import { sleep } from 'k6';
 
 import { removeClientsOf } from './lib/cleanup.js';
-import { visit } from './lib/clinic.js';
+import { iteration } from './lib/clinic.js';
 import { plan, PROFILES } from './lib/profiles.js';
 import { runEnded, runStarted, sendVerdict } from './lib/run.js';
 import { chosen, SETTINGS } from './lib/settings.js';
@@ -51,7 +51,7 @@ export function setup() {
 
 export default function (started) {
   const [journey, steps] = oneOf(JOURNEY);
-  visit(journey, steps, started);
+  iteration(journey, steps, started);
   if (planned.thinkSeconds) sleep(planned.thinkSeconds);
 }
 

@@ -20,35 +20,36 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from clinic.app import create_app
 from clinic.database import Database, database_config
 from clinic.settings import Settings
-from observability.bundle import HOST, Bundle
-from observability.native import postgres, tools
-from observability.native.ports import free as free_port
-from observability.runs.prometheus import Prometheus
-from tests.feed import a_prometheus
+from lab.clients.prometheus import Prometheus
+from lab.errors import UserError
+from lab.stack import postgres, programs
+from lab.stack.config import HOST, StackConfig
+from lab.stack.ports import free as free_port
+from tests.support.fake_series import a_prometheus
 
 PROGRAMS = ("k6", "prometheus", "promtool", "alertmanager", "amtool", "jaeger")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the bundle's programs before the first test, with progress: it may take minutes."""
-    chosen = any(item.get_closest_marker("bundle") for item in session.items)
+    """Build the stack's programs before the first test, with progress: it may take minutes."""
+    chosen = any(item.get_closest_marker("stack") for item in session.items)
     if session.config.option.collectonly or not chosen:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
             for name in PROGRAMS:
-                tools.find(name)
-        except tools.ToolError as error:
+                programs.find(name)
+        except UserError as error:
             pytest.exit(str(error), returncode=1)
 
 
 @contextmanager
-def running_postgres(bundle: Bundle) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the bundle's PostgreSQL without its supervisor."""
-    with (bundle.state / "postgres.log").open("ab") as log:
+def running_postgres(config: StackConfig) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the stack's PostgreSQL without its supervisor."""
+    with (config.state / "postgres.log").open("ab") as log:
         server = subprocess.Popen(
-            postgres.command(bundle),
+            postgres.command(config),
             stdout=log,
             stderr=log,
             cwd="/",
@@ -58,8 +59,8 @@ def running_postgres(bundle: Bundle) -> Iterator[subprocess.Popen[bytes]]:
         )
     try:
         deadline = time.monotonic() + 30
-        while not postgres.ready(bundle.postgres_port):
-            assert server.poll() is None, (bundle.state / "postgres.log").read_text()
+        while not postgres.ready(config.postgres_port):
+            assert server.poll() is None, (config.state / "postgres.log").read_text()
             assert time.monotonic() < deadline, "PostgreSQL is not ready after 30 s"
             time.sleep(0.05)
         yield server
@@ -96,10 +97,10 @@ def settings() -> Iterator[Settings]:
 def fresh_database() -> Iterator[Settings]:
     """Give the settings of an app on a running, migrated database."""
     with TemporaryDirectory(prefix="clinic-") as folder:
-        bundle = Bundle(Path(folder), postgres_port=free_port())
-        postgres.prepare(bundle)
-        with running_postgres(bundle):
-            settings = Settings(database_url=bundle.database_url)
+        config = StackConfig(Path(folder), postgres_port=free_port())
+        postgres.prepare(config)
+        with running_postgres(config):
+            settings = Settings(database_url=config.database_url)
             AlembicCommands(database_config(settings)).upgrade()
             yield settings
 

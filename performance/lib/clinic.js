@@ -42,8 +42,8 @@ let client = '';
 
 class StepFailed extends Error {}
 
-// One journey of one client; one that ends half-way, for whatever reason, is a failed visit.
-export function visit(journey, steps, { run, space }) {
+// One journey of one client; one that ends half-way, for whatever reason, is a failed iteration.
+export function iteration(journey, steps, { run, space }) {
   Object.assign(exec.vu.metrics.tags, { testid: run, journey });
   baggage = `k6.test_run_id=${run},k6.scenario=${exec.scenario.name}`;
   client = `${space}${hex(exec.vu.idInInstance, 6)}${hex(exec.vu.iterationInInstance, 6)}`;
@@ -76,7 +76,7 @@ export function clientName() {
  */
 
 /**
- * Without its owner there is no pet to register: what fails counts once and ends the visit.
+ * Without its owner there is no pet to register: what fails counts once and ends the iteration.
  *
  * @param {keyof typeof OPERATIONS} operation
  * @param {Asked} asked

@@ -49,7 +49,7 @@ export function newPet() {
   return { name: pick(PET_NAMES), species, breed: pick(BREEDS[species]) };
 }
 
-// Every visit brings a new pet, so no pet is ever booked twice for one hour.
+// Every iteration brings a new pet, so no pet is ever booked twice for one hour.
 export function newAppointment() {
   const day = aDay();
   day.setUTCHours(9 + randomBelow(9), pick([0, 15, 30, 45]), 0, 0);

@@ -76,7 +76,7 @@ export function plan(profile, { seconds, rate, vus }, journeyThinks) {
         stages: targets.map(([target, lasts]) => ({ target, duration: `${lasts}s` })),
       };
   const what = rates
-    ? `${way} visits a second, by at most ${scenario.maxVUs} virtual users`
+    ? `${way} iterations a second, by at most ${scenario.maxVUs} virtual users`
     : `${way} virtual users`;
   return { scenario, thinkSeconds, seconds: length, sentence: `${what}, in ${words(length)}.` };
 }
@@ -90,7 +90,7 @@ function stretched(stages, seconds) {
   ]);
 }
 
-// A visit that pauses holds its virtual user for as long.
+// A iteration that pauses holds its virtual user for as long.
 function virtualUsers([first, most], scale, thinking, vus) {
   const room = Math.ceil(thinking);
   const limit = vus || Math.max(most, Math.ceil(most * scale)) + 2 * room;

@@ -39,11 +39,11 @@ export function sendVerdict({ metrics, setup_data: run }) {
   const held = [];
   for (const [metric, { thresholds }] of Object.entries(metrics)) {
     for (const [threshold, { ok }] of Object.entries(thresholds || {})) {
-      held.push([{ ...labels, __name__: 'k6_run_threshold_held', metric, threshold }, Number(ok)]);
+      held.push([{ ...labels, __name__: 'k6_run_threshold_passed', metric, threshold }, Number(ok)]);
     }
   }
   const all = Number(held.every(([, ok]) => ok));
-  const body = writeRequest([[{ ...labels, __name__: 'k6_run_held' }, all], ...held], Date.now());
+  const body = writeRequest([[{ ...labels, __name__: 'k6_run_passed' }, all], ...held], Date.now());
   const answer = http.post(url, body, { headers: writeHeaders(), timeout: '10s' });
   if (answer.status < 200 || answer.status > 299) {
     const said = answer.status === 0 ? answer.error : `status ${answer.status}`;

@@ -13,7 +13,7 @@ export const operations = [
   'GET /pets/{pet_id}/appointments',
 ];
 
-export function visit() {
+export function iteration() {
   const { ofOwner, ofPet } = registerAndBook();
   const isListed = {
     right: (said) => Array.isArray(said) && said.length > 0,

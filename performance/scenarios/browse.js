@@ -14,7 +14,7 @@ const MOST_PAUSE = 0.7;
 export const thinkSeconds = (4 * (LEAST_PAUSE + MOST_PAUSE)) / 2;
 export const operations = ['GET /owners', 'GET /appointments'];
 
-export function visit() {
+export function iteration() {
   const day = aDay();
   const that = `from=${day.toISOString()}&to=${dayAfter(day).toISOString()}`;
   const own = `from=${new Date().toISOString()}&veterinarian=${encodeURIComponent(aVeterinarian())}`;

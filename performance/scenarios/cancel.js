@@ -15,7 +15,7 @@ export const operations = [
   CANCEL,
 ];
 
-export function visit() {
+export function iteration() {
   const ids = registerAndBook().ofAppointment;
   const is = (status) => (said) => said.id === ids.appointment_id && said.status === status;
 

@@ -6,7 +6,7 @@ import * as cancel from './cancel.js';
 
 const ALONE = { book, browse, cancel };
 
-// Of ten visits.
+// Of ten iterations.
 const MIX = { book: 5, browse: 4, cancel: 1 };
 
 const DRAW = Object.entries(MIX).flatMap(([journey, weight]) => Array(weight).fill(journey));
@@ -19,8 +19,8 @@ export const JOURNEYS = {
   },
 };
 
-// Gives the name of one visit's journey, and its steps.
+// Gives the name of one iteration's journey, and its steps.
 export function oneOf(journey) {
   const name = journey === 'mixed' ? DRAW[Math.floor(Math.random() * DRAW.length)] : journey;
-  return [name, ALONE[name].visit];
+  return [name, ALONE[name].iteration];
 }

@@ -32,11 +32,11 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, TraceState
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from clinic.telemetry.aligned_reader import AlignedMetricReader
 from clinic.telemetry.calls import RUN_ID, add_trace, note_exception
 from clinic.telemetry.requests import TracedApp
 from clinic.telemetry.runtime import PROCESS, observe_pool, watched_database, watched_event_loop
 from clinic.telemetry.statements import DatabaseSpans
-from clinic.telemetry.steady import SteadyMetricReader
 
 SHUTDOWN_SECONDS = 6.0
 """How long the last spans and metrics may take when the clinic stops."""
@@ -101,7 +101,7 @@ class Telemetry:
             {"service.version": version("vet-clinic"), "service.instance.id": str(uuid4())}
         )
         self.meters = MeterProvider(
-            [self.reader or SteadyMetricReader(OTLPMetricExporter(), export_seconds())],
+            [self.reader or AlignedMetricReader(OTLPMetricExporter(), export_seconds())],
             resource=resource,
             shutdown_on_exit=False,
             views=[

@@ -1,1 +1,0 @@
-"""The alerts: what fires, what is silenced, and the rules that come from the objective."""

@@ -1,1 +1,0 @@
-"""The bundle in containers, by compose.yaml."""

@@ -1,1 +1,0 @@
-"""What Alertmanager's notices are sent to, where nobody said otherwise."""

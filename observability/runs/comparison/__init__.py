@@ -1,1 +1,0 @@
-"""Two runs compared: what differs beyond the noise within them."""

@@ -1,0 +1,290 @@
+"""The command line behind `just`: the stack, runs, alerts and generated files."""
+
+import json
+import os
+import signal
+import sys
+from types import FrameType
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from lab.clients import trace_store
+from lab.clients.alertmanager import Alertmanager, seconds_of
+from lab.clients.prometheus import Prometheus
+from lab.clients.prometheus_alerts import active_alerts, known_alerts
+from lab.clients.trace_store import TraceStoreError
+from lab.console import make_console
+from lab.errors import UserError
+from lab.reports import alert_list, comparison_report, run_list, waterfall
+from lab.reports.run_report import report as write_report
+from lab.runs import generator, reader, record, start
+from lab.runs.environment import read_environment
+from lab.runs.other_cpu import OtherCpu
+from lab.runs.reader import UnknownRunError
+from lab.runs.record import Record
+from lab.stack.base import UP, Stack
+from lab.stack.config import StackConfig
+from lab.stack.select import choose
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Run the clinic with its telemetry, load-test it, and read runs back.
+
+    The stack runs in Docker where an engine answers, otherwise as native processes;
+    STACK_BACKEND=docker or native chooses. Ports are set by CLINIC_PORT, POSTGRES_PORT,
+    PROMETHEUS_PORT, TRACES_PORT, OTLP_PORT, ALERTMANAGER_PORT and GRAFANA_PORT; the folder of data,
+    logs and the database's password by CLINIC_STATE_DIR.
+    """
+
+
+def this_stack() -> Stack:
+    return choose(StackConfig.from_env())
+
+
+@cli.command()
+def up() -> None:
+    """Start every service that is not running, in order, and print where each one is."""
+    this_stack().up()
+
+
+@cli.command()
+def down() -> None:
+    """Stop every service; the data stays."""
+    this_stack().down()
+
+
+@cli.command()
+def status() -> None:
+    """Show the state of each service; exit with 0 only if all of them are up."""
+    states = this_stack().states()
+    if not states:
+        click.echo("Nothing is running; `just up` starts the stack.")
+        sys.exit(1)
+    table = Table("service", "version", "state", "uptime", "address", box=None, pad_edge=False)
+    for service in states:
+        table.add_row(service.name, service.version, service.state, service.uptime, service.address)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    if any(service.state != UP for service in states):
+        click.echo(
+            "`just up` starts what is not running; `just logs SERVICE` shows why it stopped."
+        )
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("service", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
+@click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
+def logs(service: str | None, *, follow: bool, lines: int) -> None:
+    """Print the last log lines of SERVICE, or of every service."""
+    this_stack().logs(service, lines, follow=follow)
+
+
+@cli.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def destroy(*, yes: bool) -> None:
+    """Stop every service and remove the data: rows, metrics, traces, logs and password."""
+    stack = this_stack()
+    data = stack.data()
+    if not data:
+        click.echo("There is no data to remove.")
+        return
+    if not yes and not click.confirm(f"Permanently remove all data of the stack in {data}?"):
+        click.echo("Nothing was removed.")
+        return
+    stack.destroy()
+    click.echo(f"Removed the data in {data}.")
+
+
+@cli.command()
+@click.argument("profile", type=click.Choice(start.PROFILES))
+@click.option(
+    "--journey",
+    type=click.Choice(start.JOURNEYS),
+    envvar="JOURNEY",
+    default="book",
+    help="What the clients do; JOURNEY in the environment sets it too.",
+)
+@click.option(
+    "--without-prometheus", is_flag=True, help="Run with k6's own summary only; nothing is kept."
+)
+def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
+    """Run PROFILE, then print its table and write its page; exit with k6's status.
+
+    The target is the stack's API, or BASE_URL. RUN names the run; DURATION, RATE and VUS change
+    the amount and length of the load.
+    """
+    config = StackConfig.from_env()
+    target = (os.environ.get("BASE_URL") or config.api_url).rstrip("/")
+    start.check_environment(os.environ)
+    wanted = os.environ.get("RUN")
+    run_id = start.given_run_id(wanted) if wanted else start.new_run_id(profile)
+    sent_to = None
+    if not without_prometheus:
+        sent_to = start.remote_write(os.environ, config.remote_write_url)
+    environment = start.environment(run_id, profile, target, sent_to) | {"JOURNEY": journey}
+    start.check_target(target, os.environ)
+    k6 = generator.command(config, str(start.SCRIPT), environment)
+    kept = sent_to == config.remote_write_url
+    if kept:
+        with Prometheus(config.prometheus_url) as prometheus:
+            prometheus.check()
+            if wanted:
+                start.check_unused(run_id, reader.known_runs(prometheus))
+        made_in = read_environment(config, str(start.SCRIPT), environment)
+
+    click.echo(f"Run {run_id} against {target}")
+    other_cpu = OtherCpu(config) if target == config.api_url else None
+    status = start.run_k6(k6, environment)
+    other_cpu_share = other_cpu.share() if other_cpu else None
+    click.echo(start.say_status(status))
+    if not kept and not without_prometheus:
+        click.echo(
+            f"Its metrics went to {start.place(environment)}, not to the stack's Prometheus, so "
+            "there is no table of it here."
+        )
+    if kept:
+        made_in = msgspec.structs.replace(made_in, other_cpu_share=other_cpu_share)
+        try:
+            write_report(config, run_id, made_in)
+        except UnknownRunError:
+            click.echo("No metric of this run reached Prometheus, so there is no table of it.")
+        except UserError as error:
+            error.show()
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+@cli.command()
+@click.argument("run", required=False)
+def report(run: str | None) -> None:
+    """Print the table of RUN, by default the newest run, and write its page."""
+    write_report(StackConfig.from_env(), run)
+
+
+@cli.command()
+@click.argument("trace_id", metavar="ID")
+def trace(trace_id: str) -> None:
+    """Print a trace as a waterfall; the first digits of its id are enough."""
+    with trace_store.store_at(StackConfig.from_env().traces_url) as store:
+        full = trace_store.full_id(store, trace_id, record.trace_ids())
+        spans = store.trace(full)
+    if not spans:
+        raise TraceStoreError(f"{store.name} has no trace {full}; traces are kept for a day.")
+    waterfall.show(make_console(), full, spans)
+
+
+@cli.command()
+@click.option("--last", type=click.IntRange(1), help="List no more than this many.")
+def runs(last: int | None) -> None:
+    """List runs, newest first: those in Prometheus, and saved ones that it no longer has."""
+    run_list.show(make_console(), run_list.read(StackConfig.from_env().prometheus_url), last)
+
+
+@cli.command()
+@click.argument("before", metavar="[A]", required=False)
+@click.argument("after", metavar="[B]", required=False)
+@click.option(
+    "--fail-over",
+    "over",
+    callback=comparison_report.percentage,
+    metavar="PERCENT",
+    help="Exit with 1 if B is worse than A by more than this, such as 10%, beyond the noise.",
+)
+@click.option("--anyway", is_flag=True, help="Compare runs even if they are not comparable.")
+def compare(before: str | None, after: str | None, over: float | None, *, anyway: bool) -> None:
+    """Compare run A with the later run B, operation by operation.
+
+    The first characters of an id are enough. Without B: the newest run of A's profile and journey;
+    without either: the last two runs of one profile and journey.
+
+    Exits with 0, with 1 as --fail-over says, and with 2 when the runs cannot be compared: unknown
+    runs, another profile, journey, plan or machine, a run that was aborted, is still running or is
+    too short.
+    """
+    try:
+        status = comparison_report.run(StackConfig.from_env(), before, after, over, anyway=anyway)
+    except UserError as error:
+        raise comparison_report.NotComparedError(error.message) from error
+    sys.exit(status)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of RUN.json."""
+    click.echo(json.dumps(msgspec.json.schema(Record), indent=2))
+
+
+@cli.command()
+def alerts() -> None:
+    """Show firing and pending alerts, since when and why, and what is silenced or inhibited."""
+    config = StackConfig.from_env()
+    active = active_alerts(config.prometheus_url)
+    alertmanager = Alertmanager(config.alertmanager_url)
+    alert_list.show(make_console(), active, alertmanager.alerts(), alertmanager.silences())
+
+
+@cli.command()
+@click.argument("duration")
+@click.argument("alertname", required=False)
+def silence(duration: str, alertname: str | None) -> None:
+    """Silence ALERTNAME, or every alert, for DURATION, such as 30m or 1h30m."""
+    seconds = seconds_of(duration)
+    config = StackConfig.from_env()
+    known = known_alerts(config.prometheus_url)
+    if alertname and alertname not in known:
+        raise UserError(
+            f"There is no alert called {alertname!r}; expected one of {', '.join(known)}."
+        )
+    ends = Alertmanager(config.alertmanager_url).silence(seconds, alertname)
+    click.echo(
+        f"{alertname or 'Every alert except Watchdog'} is silenced until "
+        f"{ends:%Y-%m-%d %H:%M:%S} UTC.\n"
+        "`just alerts` still shows what fires; `just unsilence` ends the silence."
+    )
+
+
+@cli.command()
+def unsilence() -> None:
+    """End every silence that `just silence` made."""
+    ended = Alertmanager(StackConfig.from_env().alertmanager_url).unsilence()
+    for name in ended:
+        click.echo(f"{name} is no longer silenced.")
+    if not ended:
+        click.echo("`just silence` has silenced nothing.")
+
+
+@cli.command()
+def generate() -> None:
+    """Write every generated file: Grafana's dashboards and Prometheus's rules."""
+    # grafana-foundation-sdk is a development dependency.
+    from lab.dashboards import write as dashboards  # noqa: PLC0415
+    from lab.rules import slo_rules  # noqa: PLC0415
+
+    slo_rules.FILE.write_text(slo_rules.text())
+    dashboards.main()
+
+
+def main() -> None:
+    """Run a command; end with 130 on Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        sys.exit(cli.main(prog_name="lab", standalone_mode=False))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

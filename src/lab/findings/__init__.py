@@ -1,0 +1,1 @@
+"""What a record says: the slowest operation, saturation, the difference between two runs."""

@@ -1,0 +1,1 @@
+"""Every PromQL and TraceQL expression, once."""

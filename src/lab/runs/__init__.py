@@ -1,0 +1,1 @@
+"""Runs: start one, read one back as a record."""

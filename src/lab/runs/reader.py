@@ -1,0 +1,261 @@
+"""Read a run's numbers from Prometheus, by nothing but its id."""
+
+import difflib
+import re
+import time
+from collections.abc import Callable, Iterable
+
+from lab import slo
+from lab.clients.prometheus import Prometheus
+from lab.clients.spans import Period
+from lab.errors import UserError
+from lab.promql import run_list, run_totals
+from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
+from lab.runs.histograms import read_histograms
+from lab.runs.record import Completeness, ErrorCount, Record, Row, Threshold, Verdict
+from lab.runs.timeline import PUSH_INTERVAL, QUANTILE, read_points, read_timeline
+
+# In the order in which iterations do them; others follow by name.
+FLOW = slo.OPERATIONS
+LOOK_BACK = "90d"
+# k6 pushes its virtual users every few seconds until it ends.
+SILENT_WHEN_OVER = 4 * PUSH_INTERVAL
+# The plan and the marks are stamped with fractions of a second between them.
+EARLY = 1.0
+
+
+class UnknownRunError(UserError):
+    """Prometheus holds no such run; the message names those that it holds."""
+
+
+def known_runs(prometheus: Prometheus) -> list[str]:
+    """List the runs that Prometheus holds, newest first."""
+    return newest_first(prometheus.label_values("testid", run_list.RUNS))
+
+
+def newest_first(runs: Iterable[str]) -> list[str]:
+    """Sort ids by the time with which they begin; those that were given by hand come last."""
+    return sorted(runs, key=lambda run: (bool(re.match(r"\d{8}-\d{6}", run)), run), reverse=True)
+
+
+def newest_run(prometheus: Prometheus) -> str:
+    """Name the newest run."""
+    runs = known_runs(prometheus)
+    if not runs:
+        raise UnknownRunError(
+            f"Prometheus at {prometheus.url} holds no run yet: `just smoke` makes one in 20 s."
+        )
+    return runs[0]
+
+
+def whole_id(prometheus: Prometheus, beginning: str) -> str:
+    """Complete a run's id from its beginning, where only one run begins so."""
+    known = known_runs(prometheus)
+    found = [run for run in known if run.startswith(beginning)]
+    return found[0] if len(found) == 1 and beginning not in known else beginning
+
+
+def period_of(prometheus: Prometheus, run: str) -> Period:
+    """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
+    now = time.time() + 10
+    of = RunSelector(run, LOOK_BACK)
+    series = prometheus.sample_times(run_totals.life_samples(of), now)
+    if not series:
+        raise UnknownRunError(_unknown(prometheus, run))
+    before_load = prometheus.sample_times(run_totals.start_samples(of), now)
+    if before_load:
+        started = min(times[0] for times in before_load)
+    else:  # a script without setup(): of each push only the last sample is kept
+        started = min(times[0] for times in series) - PUSH_INTERVAL
+    ended = max(times[-1] for times in series)
+    return Period(
+        prometheus.number(run_totals.started(of), now) or started,
+        prometheus.number(run_totals.ended(of), now) or ended,
+    )
+
+
+def _unknown(prometheus: Prometheus, run: str) -> str:
+    runs = known_runs(prometheus)
+    if not runs:
+        return f"Prometheus at {prometheus.url} holds no run at all, so none called {run!r}."
+    near = difflib.get_close_matches(run, runs, n=3, cutoff=0.5) or runs[:3]
+    return f"Prometheus holds no run called {run!r}. The nearest: {', '.join(near)}"
+
+
+def read_completeness(prometheus: Prometheus, run: str, period: Period) -> Completeness:
+    """Count what a run sent and what was stored of it."""
+    of = RunSelector(run, period.window)
+    counts = [
+        round(prometheus.number(query, period.read_at) or 0)
+        for query in (
+            run_totals.all_requests(of),
+            run_totals.unanswered_requests(of),
+            run_totals.all_spans(Side.SERVER, of),
+            run_totals.created(of),
+            run_totals.rows_written(of),
+        )
+    ]
+    return Completeness(*counts)
+
+
+def is_on(prometheus: Prometheus, run: str, period: Period) -> bool:
+    """Tell whether a run seems to go on: k6 has marked no end, and pushed a moment ago."""
+    ended = prometheus.number(run_totals.ended(RunSelector(run, period.window)), period.read_at)
+    return ended is None and time.time() - period.ended < SILENT_WHEN_OVER
+
+
+def read_record(
+    prometheus: Prometheus, run: str, period: Period, *, still_on: bool = False
+) -> Record:
+    """Read all that Prometheus knows of a run."""
+    at, of = period.read_at, RunSelector(run, period.window)
+    completeness = read_completeness(prometheus, run, period)
+    kind = next((labels for labels, _ in prometheus.series(run_totals.kind(of), at)), {})
+    profile = kind.get("profile")
+    thresholds = [
+        Threshold(labels.get("metric", ""), labels.get("threshold", ""), passed=value == 1)
+        for labels, value in prometheus.series(run_totals.thresholds(of), at)
+    ]
+    errors = [
+        ErrorCount(labels.get("operation", ""), labels.get("kind", ""), round(count))
+        for labels, count in prometheus.series(run_totals.errors(of), at)
+    ]
+    statuses = prometheus.by_label(run_totals.failed_statuses(of), "http_response_status_code", at)
+    planned = prometheus.number(run_totals.planned(of), at)
+    rows = _read_rows(prometheus, of, period, profile)
+    return Record(
+        run=run,
+        profile=profile,
+        journey=kind.get("journey"),
+        period=period,
+        planned=planned,
+        verdict="running" if still_on else _verdict(prometheus, of, period, planned),
+        thresholds=sorted(thresholds, key=lambda a: (a.passed, a.metric, a.threshold)),
+        rows=rows,
+        total=_read_total(prometheus, of, period, completeness),
+        completeness=completeness,
+        errors=sorted(errors, key=lambda error: -error.count),
+        dropped_iterations=round(prometheus.number(run_totals.dropped_iterations(of), at) or 0),
+        failed_statuses=sorted(int(status) for status in statuses),
+        timeline=read_timeline(prometheus, run, period),
+        points=read_points(prometheus, run, period, rows),
+        histograms=read_histograms(prometheus, run, period, planned, rows),
+    )
+
+
+def _verdict(
+    prometheus: Prometheus, of: RunSelector, period: Period, planned: float | None
+) -> Verdict:
+    passed = prometheus.number(run_totals.passed(of), period.read_at)
+    ended = prometheus.number(run_totals.ended(of), period.read_at)
+    if passed == 0:
+        return "failed"
+    if planned is not None and (ended is None or period.seconds < planned - EARLY):
+        return "aborted"
+    return "none" if passed is None else "passed"
+
+
+def _read_rows(
+    prometheus: Prometheus, of: RunSelector, period: Period, profile: str | None
+) -> list[Row]:
+    at = period.read_at
+
+    def by_name(query: str) -> dict[str, float]:
+        return prometheus.by_label(query, CLIENT_LABEL, at)
+
+    def by_operation(side: Side) -> dict[str, float]:
+        return prometheus.by_label(run_totals.span_quantile(QUANTILE, side, of), SPAN_LABEL, at)
+
+    def shares(side: Side) -> dict[str, float]:
+        return prometheus.by_label(run_totals.share_of_client_time(side, of), "operation", at)
+
+    requests = by_name(run_totals.requests(of))
+    failed = by_name(run_totals.failed_share(of))
+    p50, p95, p99 = (by_name(run_totals.client_quantile(q, of)) for q in (0.5, QUANTILE, 0.99))
+    server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
+    in_server, in_database = shares(Side.SERVER), shares(Side.DATABASE)
+    return [
+        Row(
+            operation=operation,
+            requests=round(requests[operation]),
+            rate=requests[operation] / period.seconds,
+            failed_share=failed.get(operation, 0.0),
+            client_p50=p50.get(operation),
+            client_p95=p95.get(operation),
+            client_p99=p99.get(operation),
+            server_p95=server.get(operation),
+            database_p95=database.get(operation),
+            **_shared_out(in_server.get(operation), in_database.get(operation)),
+            **_limits(operation, profile),
+        )
+        for operation in sorted(requests, key=_place_in_flow)
+    ]
+
+
+def _read_total(
+    prometheus: Prometheus, of: RunSelector, period: Period, completeness: Completeness
+) -> Row:
+    def number(query: str) -> float | None:
+        return prometheus.number(query, period.read_at)
+
+    limits = slo.all_requests_limits()
+    return Row(
+        operation="All",
+        requests=completeness.sent,
+        rate=completeness.sent / period.seconds,
+        failed_share=number(run_totals.all_failed_share(of)) or 0.0,
+        client_p50=number(run_totals.all_client_quantile(0.5, of)),
+        client_p95=number(run_totals.all_client_quantile(QUANTILE, of)),
+        client_p99=number(run_totals.all_client_quantile(0.99, of)),
+        server_p95=number(run_totals.all_span_quantile(QUANTILE, Side.SERVER, of)),
+        database_p95=number(run_totals.all_span_quantile(QUANTILE, Side.DATABASE, of)),
+        **_shared_out(
+            number(run_totals.all_share_of_client_time(Side.SERVER, of)),
+            number(run_totals.all_share_of_client_time(Side.DATABASE, of)),
+        ),
+        slo_p95=limits.p95,
+        slo_failed_share=limits.failed_share,
+    )
+
+
+def _shared_out(server: float | None, database: float | None) -> dict[str, float]:
+    """Share out the client's time, of which a server's span may seem to take a little more."""
+    if server is None:
+        return {}
+    whole = max(1.0, server)
+    in_database = min(database or 0.0, server) / whole
+    in_server = server / whole - in_database
+    return {
+        "outside_server": 1 - in_server - in_database,
+        "in_server": in_server,
+        "in_database": in_database,
+    }
+
+
+def _limits(operation: str, profile: str | None) -> dict[str, float]:
+    if operation not in slo.OPERATIONS:
+        return {}
+    known = profile if profile in slo.PROFILES else "load"
+    limits = slo.limits(operation, known or "load")
+    return {"slo_p95": limits.p95, "slo_failed_share": limits.failed_share}
+
+
+def _place_in_flow(operation: str) -> tuple[int, str]:
+    return (FLOW.index(operation) if operation in FLOW else len(FLOW), operation)
+
+
+def wait_for_spans(
+    prometheus: Prometheus,
+    run: str,
+    period: Period,
+    tell: Callable[[Completeness], None],
+    limit: float = 30.0,
+) -> None:
+    """Wait until each answered request of a run that has just ended has its span, or a limit."""
+    until = min(time.time() + limit, period.ended + 2 * limit)
+    while (
+        not (completeness := read_completeness(prometheus, run, period)).whole
+        and time.time() < until
+    ):
+        tell(completeness)
+        time.sleep(1.0)

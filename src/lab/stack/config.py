@@ -1,0 +1,145 @@
+"""Where the parts of the stack are: the ports and folders that every other module asks for."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lab.errors import UserError
+from lab.paths import PROJECT
+
+HOST = "127.0.0.1"
+
+# Each setting's name in the environment, and what it is when nobody says otherwise.
+PORTS = {
+    "CLINIC_PORT": 8000,
+    "POSTGRES_PORT": 5433,
+    "PROMETHEUS_PORT": 9090,
+    "TRACES_PORT": 3200,
+    "OTLP_PORT": 4318,
+    "ALERTMANAGER_PORT": 9093,
+    "GRAFANA_PORT": 3000,
+}
+STATE_VARIABLE = "CLINIC_STATE_DIR"
+BACKEND_VARIABLE = "STACK_BACKEND"
+HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """Every address of the stack, and the folder that holds its data, logs and password."""
+
+    state: Path
+    clinic_port: int = PORTS["CLINIC_PORT"]
+    postgres_port: int = PORTS["POSTGRES_PORT"]
+    prometheus_port: int = PORTS["PROMETHEUS_PORT"]
+    traces_port: int = PORTS["TRACES_PORT"]
+    otlp_port: int = PORTS["OTLP_PORT"]
+    alertmanager_port: int = PORTS["ALERTMANAGER_PORT"]
+    grafana_port: int = PORTS["GRAFANA_PORT"]
+
+    @classmethod
+    def from_env(cls) -> "StackConfig":
+        """Read the environment, then what the running stack was brought up with, then defaults."""
+        state = Path(os.environ.get(STATE_VARIABLE) or PROJECT / ".clinic").absolute()
+        ports = {**PORTS, **saved_ports(state), **ports_from_env()}
+        return cls(state, **{name.lower(): port for name, port in ports.items()})
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {name.upper(): port for name, port in asdict(self).items() if name != "state"}
+
+    def save(self, backend: str) -> None:
+        """Keep ports and way, so that a command in another terminal finds this very stack."""
+        self.saved.write_text(
+            json.dumps({BACKEND_VARIABLE: backend, **self.ports}, indent=2) + "\n"
+        )
+
+    @property
+    def saved(self) -> Path:
+        return self.state / "stack.json"
+
+    @property
+    def password_file(self) -> Path:
+        return self.state / "postgres-password"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{HOST}:{self.clinic_port}"
+
+    @property
+    def prometheus_url(self) -> str:
+        return f"http://{HOST}:{self.prometheus_port}"
+
+    @property
+    def traces_url(self) -> str:
+        return f"http://{HOST}:{self.traces_port}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        return f"http://{HOST}:{self.alertmanager_port}"
+
+    @property
+    def grafana_url(self) -> str:
+        return f"http://{HOST}:{self.grafana_port}"
+
+    @property
+    def otlp_traces_endpoint(self) -> str:
+        return f"http://{HOST}:{self.otlp_port}/v1/traces"
+
+    @property
+    def otlp_metrics_endpoint(self) -> str:
+        return f"{self.prometheus_url}/api/v1/otlp/v1/metrics"
+
+    @property
+    def remote_write_url(self) -> str:
+        return f"{self.prometheus_url}/api/v1/write"
+
+    @property
+    def database_url(self) -> str:
+        """Give the URL with the password, which exists once the stack was brought up."""
+        try:
+            password = self.password_file.read_text().strip()
+        except FileNotFoundError as error:
+            raise UserError(
+                f"The database's password is not in {self.password_file} yet; "
+                "`just up` makes the database and its password."
+            ) from error
+        return f"postgresql+asyncpg://clinic:{quote(password)}@{HOST}:{self.postgres_port}/clinic"
+
+
+def saved_ports(state: Path) -> dict[str, int]:
+    return {name: int(port) for name, port in read_saved(state).items() if name in PORTS}
+
+
+def saved_backend(state: Path) -> str | None:
+    """Say how the running stack was brought up, if `just up` did it."""
+    return read_saved(state).get(BACKEND_VARIABLE)
+
+
+def read_saved(state: Path) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = json.loads((state / "stack.json").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{state / 'stack.json'} cannot be read ({error}); remove it and run `just up` again."
+        ) from error
+    return saved
+
+
+def ports_from_env() -> dict[str, int]:
+    ports = {}
+    for name in PORTS:
+        value = os.environ.get(name)
+        if not value:
+            continue
+        if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= HIGHEST_PORT:
+            raise UserError(
+                f"{name} is {value!r}; a port is a number between 1 and {HIGHEST_PORT}."
+            )
+        ports[name] = int(value)
+    return ports

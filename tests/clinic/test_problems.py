@@ -1,0 +1,229 @@
+from asyncio import gather
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import AsyncClient, Response
+
+from clinic.settings import Settings
+from lab.stack import postgres
+from lab.stack.config import StackConfig
+from lab.stack.ports import free as free_port
+from tests.conftest import an_email, another_app, caller, running_postgres
+
+pytestmark = pytest.mark.anyio
+
+PROBLEM = "application/problem+json"
+GOOD = {"name": "Ana", "email": "ana@example.org"}
+JSON = {"content-type": "application/json"}
+
+
+def faults(answer: Response) -> list[dict[str, Any]]:
+    """Check that an answer is a whole problem, and return what it finds at fault."""
+    problem = answer.json()
+    assert answer.headers["content-type"] == PROBLEM
+    assert problem["status"] == answer.status_code
+    assert problem["title"]
+    assert problem["detail"].endswith(".")
+    found: list[dict[str, Any]] = problem.get("errors", [])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wish", "pointer", "expected"),
+    [
+        ({"email": "a@b.cl"}, "#/name", "required"),
+        ({"name": "Ana"}, "#/email", "required"),
+        ({**GOOD, "nmae": "Ana"}, "#/nmae", "no such field"),
+        ({**GOOD, "name": 1}, "#/name", "text"),
+        ({**GOOD, "name": None}, "#/name", "text"),
+        ({**GOOD, "name": ""}, "#/name", "length >= 1"),
+        ({**GOOD, "name": "  "}, "#/name", "not blank"),
+        ({**GOOD, "name": "x" * 201}, "#/name", "length <= 200"),
+        ({**GOOD, "name": "A\x00na"}, "#/name", "control"),
+        ({**GOOD, "name": "Ana\n"}, "#/name", "control"),
+        ({**GOOD, "name": "A\x1b[31m"}, "#/name", "control"),
+        ({**GOOD, "email": "ana"}, "#/email", "e-mail"),
+        ({**GOOD, "email": "ana@example"}, "#/email", "e-mail"),
+        ({**GOOD, "email": "ana@@example.org"}, "#/email", "e-mail"),
+        ({**GOOD, "email": "añá@example.org"}, "#/email", "e-mail"),
+        ({**GOOD, "email": "ana@example.org\n"}, "#/email", "e-mail"),
+        ({**GOOD, "email": "a" * 250 + "@example.org"}, "#/email", "length"),
+        ({**GOOD, "phone": ["1"]}, "#/phone", "text"),
+        ([GOOD], "#", "object"),
+    ],
+)
+async def test_an_invalid_field_is_named_with_what_was_expected(
+    client: AsyncClient, wish: object, pointer: str, expected: str
+) -> None:
+    answer = await client.post("/owners", json=wish)
+
+    [fault] = faults(answer)
+    assert answer.status_code == 400
+    assert fault["pointer"] == pointer
+    assert expected in fault["detail"]
+    assert "\\" not in fault["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"name=Ana",
+        b"null",
+        b"\xff\xfe",
+        b'{"name": "\\ud800", "email": "a@b.cl"}',
+        b"[" * 60_000,
+        b'{"name": "a", "email": "a@b.cl", "x": ' + b"[" * 60_000,
+    ],
+)
+async def test_a_body_that_is_not_json_is_refused(client: AsyncClient, body: bytes) -> None:
+    answer = await client.post("/owners", content=body, headers=JSON)
+
+    assert answer.status_code == 400
+    assert faults(answer)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2090-01-02T09:00:00",
+        "2090-01-02",
+        "2090-02-30T09:00:00Z",
+        "10000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-14:00",
+        "tomorrow",
+        3786912000,
+        None,
+    ],
+)
+async def test_a_time_that_is_no_moment_is_refused(
+    client: AsyncClient, pet_id: int, time: object
+) -> None:
+    wish = {"scheduled_at": time, "reason": "check-up"}
+
+    answer = await client.post(f"/pets/{pet_id}/appointments", json=wish)
+
+    assert answer.status_code == 400
+    assert [fault["pointer"] for fault in faults(answer)] == ["#/scheduled_at"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=ten", "limit"),
+        ("cursor=nonsense", "cursor"),
+        ("cursor=%00", "cursor"),
+        ("cursor=" + "a" * 201, "cursor"),
+        ("cursor=WzBd", "cursor"),
+        ("cursor=WzldLDFd", "cursor"),
+        ("from=2090-01-02T09:00:00", "from"),
+        ("from=1234567890", "from"),
+        ("to=0001-01-01T00:00:00%2B14:00", "to"),
+        ("from=2090-01-02T09:00:00Z&to=2090-01-01T09:00:00Z", "to"),
+        ("status=lost", "status"),
+        ("veterinarian=%00", "veterinarian"),
+        ("veterinarian=", "veterinarian"),
+    ],
+)
+async def test_an_invalid_parameter_is_named(
+    client: AsyncClient, query: str, parameter: str
+) -> None:
+    answer = await client.get(f"/appointments?{query}")
+
+    assert answer.status_code == 400
+    [fault] = faults(answer)
+    assert fault["parameter"] == parameter
+    assert fault["detail"].startswith("Expected")
+
+
+@pytest.mark.parametrize("kind", ["owners", "pets", "appointments"])
+@pytest.mark.parametrize(
+    "key", ["0", "-1", "999999999", str(2**63 - 1), str(2**63), "9" * 5000, "abc", "%00", "1.5"]
+)
+async def test_an_id_that_names_nothing_is_not_found(
+    client: AsyncClient, kind: str, key: str
+) -> None:
+    answer = await client.get(f"/{kind}/{key}")
+
+    faults(answer)
+    assert answer.status_code == 404
+
+
+async def test_other_refusals_are_problems_too(client: AsyncClient) -> None:
+    form = await client.post("/owners", data=GOOD)
+    plain = await client.post("/owners", content=b"{}", headers={"content-type": "text/plain"})
+    large = await client.post("/owners", content=b"x" * 1_000_000, headers=JSON)
+    method = await client.put("/owners", json=GOOD)
+    nowhere = await client.get("/people")
+
+    answers = (form, plain, large, method, nowhere)
+    assert [answer.status_code for answer in answers] == [415, 415, 413, 405, 404]
+    for answer in answers:
+        faults(answer)
+    assert "POST" in method.headers["allow"]
+
+
+async def test_a_body_without_a_type_is_taken_for_json(client: AsyncClient) -> None:
+    answer = await client.post(
+        "/owners", content=b'{"name": "Ana", "email": "%s"}' % an_email().encode()
+    )
+
+    assert answer.status_code == 201
+
+
+async def test_a_refused_request_leaves_nothing(client: AsyncClient, pet_id: int) -> None:
+    before = (await client.get("/owners?limit=1")).json()
+
+    await client.post("/owners", json={**GOOD, "email": an_email(), "nmae": 1})
+    await client.patch(f"/pets/{pet_id}", json={"name": "Sol", "species": 1})
+
+    assert (await client.get("/owners?limit=1")).json() == before
+    assert (await client.get(f"/pets/{pet_id}")).json()["name"] == "Luna"
+
+
+async def test_a_database_that_is_away_is_503_and_says_when_to_come_back(
+    settings: Settings,
+) -> None:
+    nowhere = f"postgresql+asyncpg://clinic@127.0.0.1:{free_port()}/clinic"
+    async with another_app(settings, database_url=nowhere) as app, caller(app) as client:
+        for answer in await gather(
+            client.get("/owners"), client.post("/owners", json=GOOD), client.get("/readyz")
+        ):
+            faults(answer)
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.json()["down"] == ["database"]
+        assert (await client.get("/livez")).status_code == 200
+
+
+async def test_no_free_connection_is_503(settings: Settings) -> None:
+    async with (
+        another_app(settings, pool_size=1, pool_timeout=1) as app,
+        caller(app) as client,
+        app.state.database.engine.connect(),
+    ):
+        answer = await client.get("/owners")
+
+    assert answer.status_code == 503
+
+
+async def test_a_restart_of_postgresql_needs_none_of_the_clinic(
+    settings: Settings, passable_dir: Path
+) -> None:
+    own = StackConfig(passable_dir, postgres_port=free_port())
+    postgres.prepare(own)
+    async with another_app(settings, database_url=own.database_url) as app, caller(app) as client:
+        with running_postgres(own):
+            before = await gather(*(client.get("/readyz") for _ in range(20)))
+        during = await client.get("/readyz")
+        with running_postgres(own):
+            # Nobody asked while it was away: the pool's old connections must not show.
+            after = await gather(*(client.get("/readyz") for _ in range(20)))
+
+    assert {answer.status_code for answer in before} == {200}
+    assert during.status_code == 503
+    assert {answer.status_code for answer in after} == {200}

@@ -1,0 +1,93 @@
+"""Real runs compared: a planted slowdown is told, and the same twice is the same."""
+
+import subprocess
+import time
+
+import pytest
+
+from lab.clients.prometheus import Prometheus
+from lab.findings.comparison import compare
+from lab.runs import start
+from lab.runs.reader import period_of, read_record
+from lab.runs.record import Record
+from lab.stack.programs import find
+from tests.support.fake_clinic import Asked, StandIn
+from tests.support.fake_series import Feed, run_id
+
+pytestmark = pytest.mark.stack
+
+
+def clinic(seconds: float) -> StandIn:
+    """Make a clinic that takes so long for every answer."""
+
+    def wait(_: Asked) -> None:
+        time.sleep(seconds)
+
+    return StandIn(override=wait)
+
+
+def smoke(prometheus: Prometheus, run: str, url: str) -> subprocess.Popen[str]:
+    told = start.variables(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
+    return subprocess.Popen(
+        [find("k6"), "run", "--quiet", start.SCRIPT],
+        env={"PATH": "/usr/bin:/bin", **told},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def read(prometheus: Prometheus, run: str) -> Record:
+    return read_record(prometheus, run, period_of(prometheus, run))
+
+
+def test_a_fifth_slower_is_worse_and_the_same_is_not(prometheus: Prometheus) -> None:
+    runs = [run_id("smoke") for _ in range(3)]
+    with clinic(0.040) as first, clinic(0.048) as slower, clinic(0.040) as again:
+        # At once, so that the machine is the same to all.
+        processes = [
+            smoke(prometheus, run, place.url)
+            for run, place in zip(runs, (first, slower, again), strict=True)
+        ]
+        said = [process.communicate(timeout=90)[0] for process in processes]
+    before, worse, same = (read(prometheus, run) for run in runs)
+
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert not compare(before, worse).problems
+    got_worse = {(one.operation, one.name) for one in compare(before, worse).worse(0.1)}
+    assert ("All", "client p50") in got_worse
+    assert compare(before, same).worse(0.1) == []
+    assert compare(worse, before).worse(0.0) == []
+
+
+def test_the_parts_of_a_run_add_up_to_it(prometheus: Prometheus) -> None:
+    feed = Feed(run_id("load"), time.time() - 100, seconds=40.0)
+    feed.marks("load")
+    began = feed.ended - feed.seconds
+    feed.requests("GET /owners", 100)
+    # Bucket -6 is from a 64th of a second to a 32nd: the fifth doubling below one.
+    for at, quick, slow in ((9, 10, 0), (19, 40, 0), (29, 40, 10), (39, 90, 10)):
+        feed.client_seconds("GET /owners", {-6: quick, -5: slow}, at=began + at)
+    feed.span_seconds("GET /owners", {-7: 100})
+    feed.send(prometheus)
+
+    client, server = read(prometheus, feed.run).histograms
+
+    assert (client.operation, client.side, server.side) == ("GET /owners", "client", "server")
+    assert client.first == -40
+    assert [(part[0], part[-1]) for part in client.parts] == [(10, 0), (30, 0), (0, 10), (50, 0)]
+    assert sum(map(sum, server.parts)) == 100
+
+
+def test_a_run_of_a_few_seconds_has_no_parts_to_tell_noise_from(prometheus: Prometheus) -> None:
+    feed = Feed(run_id("load"), time.time() - 100, seconds=10.0)
+    feed.marks("load")
+    feed.requests("GET /owners", 100)
+    feed.client_seconds("GET /owners", {-6: 100})
+    feed.send(prometheus)
+
+    short = read(prometheus, feed.run)
+
+    assert short.histograms == []
+    obstacle = compare(short, short).problems[0]
+    assert "is too short to tell noise from change with its 10 s" in obstacle

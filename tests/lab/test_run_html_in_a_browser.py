@@ -1,0 +1,171 @@
+"""The page of a run in a real browser: nothing in its console, nothing asked of the network."""
+
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from lab.findings.comparison import compare
+from lab.reports import comparison_html as comparison_page
+from lab.reports import run_html
+from lab.runs.record import Record
+from tests.lab.test_run_html import full_record
+from tests.support.factories import a_histogram, a_record
+
+WIDTHS = (390, 1440)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Loads the page in frames of each width, and writes down what a person would see of them.
+LOOK = """<!doctype html><title>look</title><script>
+const widths = %s, seen = [];
+for (const width of widths) {
+  const frame = document.createElement('iframe');
+  Object.assign(frame, { src: 'page.html', width, height: 900 });
+  frame.onload = () => {
+    const root = frame.contentDocument.documentElement;
+    const links = frame.contentWindow.performance.getEntriesByType('resource');
+    seen.push({
+      width,
+      beyond: root.scrollWidth - root.clientWidth,
+      asked: links.map(({ name }) => name),
+      heading: root.querySelector('h1').innerText,
+      charts: [...root.querySelectorAll('svg')].map((svg) => svg.clientHeight),
+    });
+    if (seen.length === widths.length) {
+      const told = document.createElement('output');
+      told.textContent = JSON.stringify(seen);
+      document.body.append(told);
+    }
+  };
+  document.documentElement.append(frame);
+}
+</script><body></body>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser is on PATH: none of {', '.join(BROWSERS)}")
+    return found
+
+
+@contextmanager
+def served(html: str) -> Iterator[tuple[str, list[str]]]:
+    """Serve a page beside one that looks at it, and note what is asked for."""
+    asked: list[str] = []
+    pages = {"/": LOOK % json.dumps(WIDTHS), "/page.html": html}
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            found = pages.get(self.path)
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write((found or "").encode())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", asked
+        server.shutdown()
+
+
+def looked_at(browser: str, html: str, folder: Path) -> tuple[list[dict[str, Any]], str, set[str]]:
+    """Give what is seen at each width, what the console says, and what was asked for."""
+    with served(html) as (url, asked):
+        answer = subprocess.run(
+            [
+                browser,
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+                "--disable-background-networking",
+                f"--user-data-dir={folder}",
+                "--enable-logging=stderr",
+                "--virtual-time-budget=10000",
+                "--dump-dom",
+                url,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    told = re.search(r"<output>(.*)</output>", answer.stdout)
+    assert told, answer.stderr
+    seen = json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    console = "\n".join(line for line in answer.stderr.splitlines() if ":CONSOLE" in line)
+    return seen, console, set(asked)
+
+
+@pytest.mark.parametrize("run", [a_record(), full_record()], ids=["plain", "full"])
+def test_a_page_fits_every_width_and_asks_for_nothing(
+    browser: str, tmp_path: Path, run: Record
+) -> None:
+    seen, console, asked = looked_at(browser, run_html.render(run), tmp_path)
+
+    assert sorted(view["width"] for view in seen) == sorted(WIDTHS)
+    for view in seen:
+        assert view["beyond"] == 0
+        assert view["asked"] == []
+        assert view["heading"] == f"Run {run.run}"
+        assert [height > 40 for height in view["charts"]].count(True) >= 5
+    assert console == ""
+    assert asked <= {"/", "/page.html", "/favicon.ico"}
+
+
+def test_the_page_of_two_runs_does_too(browser: str, tmp_path: Path) -> None:
+    before, after = (
+        replace(a_record(), run=f"{name}-{'long' * 10}", histograms=[a_histogram(slower=slower)])
+        for name, slower in (("before", 0), ("after", 2))
+    )
+    comparison = compare(before, after)
+
+    seen, console, asked = looked_at(browser, comparison_page.render(comparison), tmp_path)
+
+    assert comparison.total.direction == "worse"
+    for view in seen:
+        assert view["beyond"] == 0
+        assert view["asked"] == []
+        assert view["heading"] == "B against A"
+        assert [height > 40 for height in view["charts"]] == [True] * 3
+    assert console == ""
+    assert asked <= {"/", "/page.html", "/favicon.ico"}
+
+
+def test_a_page_that_is_too_wide_or_asks_for_more_would_be_noticed(
+    browser: str, tmp_path: Path
+) -> None:
+    html = run_html.render(a_record())
+    wide = html.replace("<main>", '<main><div style="width: 2000px; height: 1px"></div>')
+    asking = wide.replace("<main>", '<main><img src="other.png" alt="">').replace(
+        "img-src data:", "img-src *"
+    )
+
+    seen, _, asked = looked_at(browser, asking, tmp_path)
+
+    assert all(view["beyond"] > 100 for view in seen)
+    assert all("other.png" in view["asked"][0] for view in seen)
+    assert "/other.png" in asked
+
+
+def test_what_the_policy_forbids_is_in_the_console(browser: str, tmp_path: Path) -> None:
+    html = run_html.render(a_record()).replace("<main>", '<main><img src="other.png" alt="">')
+
+    _, console, asked = looked_at(browser, html, tmp_path)
+
+    assert "Content Security Policy" in console
+    assert "/other.png" not in asked

@@ -1,0 +1,320 @@
+"""A run's record and page, from a real Prometheus that was fed known series."""
+
+import json
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lab.clients.prometheus import Prometheus
+from lab.findings import summary
+from lab.promql import run_totals
+from lab.promql.selectors import RunSelector
+from lab.reports import run_html
+from lab.reports.run_report import report as write_report
+from lab.reports.run_report import with_remarks
+from lab.runs import reader, record
+from lab.runs.reader import UnknownRunError
+from lab.runs.record import Environment, Machine, Record
+from lab.stack.config import StackConfig
+from tests.support.fake_series import Feed, run_id
+from tests.support.programs import NOWHERE, ask, results
+
+config = pytest.mark.stack
+
+SLOW, FINE = "POST /owners", "GET /owners"
+# From a 64th of a second to a 32nd, and from half a second to a whole one.
+QUICK, SLUGGISH = -6, -1
+CROSSED = ("http_req_duration{name:POST /owners}", "p(95)<300")
+KEPT = ("http_req_failed{name:POST /owners}", "rate<0.01")
+
+
+def feed_a_run_that_slows_down(prometheus: Prometheus) -> Feed:
+    """Feed a minute with ten requests of each operation a second, one slow from 35 s on."""
+    feed = Feed(run_id("load"), time.time() - 200, seconds=60.0)
+    started = feed.ended - feed.seconds
+    for push in range(1, 13):
+        at = started + 5 * push - 0.2
+        done, slow = 50 * push, 50 * max(0, push - 7)
+        feed.users(5, at)
+        for name, sluggish in ((SLOW, slow), (FINE, 0)):
+            feed.requests(name, done, 201 if name == SLOW else 200, at=at)
+            buckets = {QUICK: done - sluggish, SLUGGISH: sluggish}
+            took = 0.02 * (done - sluggish) + 0.8 * sluggish
+            feed.client_seconds(name, {k: v for k, v in buckets.items() if v}, took, at)
+            feed.span_seconds(name, {k: v for k, v in buckets.items() if v}, took=took * 0.9, at=at)
+            feed.span_seconds(name, {QUICK: done}, "CLIENT", took * 0.6, at)
+    for name, status in ((SLOW, 201), (FINE, 200)):
+        feed.spans(name, 600, status)
+    feed.rows(SLOW, 598)
+    feed.errors(SLOW, "slow", 7)
+    feed.marks("load", thresholds={CROSSED: False, KEPT: True})
+    feed.send(prometheus)
+    return feed
+
+
+@pytest.fixture(scope="module")
+def slowed(prometheus: Prometheus) -> Record:
+    run = feed_a_run_that_slows_down(prometheus).run
+    period = reader.period_of(prometheus, run)
+    return with_remarks(reader.read_record(prometheus, run, period))
+
+
+@config
+def test_a_record_has_the_values_that_were_fed(slowed: Record) -> None:
+    posts, gets = slowed.rows
+
+    assert (slowed.profile, slowed.journey, slowed.planned) == ("load", "book", 60)
+    assert slowed.period.seconds == pytest.approx(60)
+    assert (posts.operation, posts.requests, gets.requests) == (SLOW, 600, 600)
+    assert posts.client_p50 == pytest.approx(2**-6 * 2 ** (300 / 350))
+    assert posts.client_p95 == pytest.approx(2**-1 * 2**0.88)
+    assert posts.client_p99 == pytest.approx(2**-1 * 2**0.976)
+    assert gets.client_p95 == pytest.approx(2**-6 * 2**0.95)
+    assert posts.in_database == pytest.approx(0.6)
+    assert posts.in_server == pytest.approx(0.3)
+    assert posts.outside_server == pytest.approx(0.1)
+    assert (posts.slo_p95, gets.slo_p95) == (0.3, 0.2)
+    assert slowed.total.client_p50 == pytest.approx(2**-6 * 2 ** (600 / 950))
+    assert [(error.operation, error.kind, error.count) for error in slowed.errors] == [
+        (SLOW, "slow", 7)
+    ]
+
+
+@config
+def test_its_course_adds_up_to_its_totals(slowed: Record) -> None:
+    of_slow = summary.points_of(slowed, SLOW)
+
+    assert slowed.timeline.at == [5.0 * number for number in range(1, 13)]
+    assert slowed.timeline.rate == pytest.approx([20.0] * 12)
+    assert slowed.timeline.virtual_users == pytest.approx([5] * 12)
+    assert [part.requests for part in of_slow] == [50] * 12
+    assert [part.mean for part in of_slow] == pytest.approx([0.02] * 7 + [0.8] * 5)
+    assert of_slow[6].p95 == pytest.approx(2**-6 * 2**0.95)
+    assert of_slow[7].p95 == pytest.approx(2**-1 * 2**0.95)
+    fine = [part.p95 for part in summary.points_of(slowed, FINE)]
+    assert fine == pytest.approx([2**-6 * 2**0.95] * 12)
+
+
+@config
+def test_it_is_judged_as_k6_judged_it(slowed: Record) -> None:
+    assert slowed.verdict == "failed"
+    assert [(one.metric, one.threshold, one.passed) for one in slowed.thresholds] == [
+        (*CROSSED, False),
+        (*KEPT, True),
+    ]
+
+
+@config
+def test_rows_that_were_promised_and_not_written_are_said(slowed: Record) -> None:
+    assert (slowed.completeness.created, slowed.completeness.rows_written) == (600, 598)
+    assert slowed.missing == [
+        "600 answers promised a row (201), but the database's spans show 598 written."
+    ]
+
+
+@config
+def test_it_says_which_operation_is_slow_on_which_side_and_since_when(slowed: Record) -> None:
+    slow = summary.slowest_operation(slowed)
+
+    assert slow is not None
+    assert summary.say_slowest(slow) == (
+        "Slowest against its objective: POST /owners, p95 920 ms where 300 ms are allowed. "
+        "60 % of its time went in the database. It left its objective at 0:35 and did not come "
+        "back."
+    )
+
+
+class Cells(HTMLParser):
+    """The text of a page, and of its tables row by row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.open = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del attrs
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self.open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"td", "th"}:
+            self.open = False
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
+
+
+@config
+def test_the_page_shows_the_same_values(slowed: Record) -> None:
+    html = run_html.render(slowed)
+
+    assert [SLOW, "600", "10.0", "0.00 %", "28.3", "✗ 920 of 300", "984", "920", "30.2"] in [
+        row[:9] for row in Cells(html).rows
+    ]
+    assert [SLOW, "p95 < 300 ms", "✗ crossed"] in Cells(html).rows
+    assert "✗ thresholds crossed: 1 of 2" in html
+    assert "It left its objective at 0:35" in html
+    assert "Outside its 300 ms from 0:35 to 1:00." in html
+    assert "598" in html
+    assert "2 lost" in html
+
+
+@config
+def test_just_report_writes_page_and_record(prometheus: Prometheus) -> None:
+    run = feed_a_run_that_slows_down(prometheus).run
+
+    said = ask(prometheus.url, NOWHERE, "report", run)
+    kept = record.load(Path(results()) / f"{run}.json")
+    html = (Path(results()) / f"{run}.html").read_text()
+
+    assert said.returncode == 0, said.stderr
+    assert f"{results()}/{run}.html\n{results()}/{run}.json\n" in said.stdout
+    assert kept.total.requests == 1200
+    assert f"The trace store does not answer at {NOWHERE}" in kept.missing[-1]
+    assert "The trace store does not answer" in html
+    assert "There is no trace of this run." in html
+
+
+@config
+def test_a_run_that_prometheus_has_forgotten_is_shown_from_its_record(
+    prometheus: Prometheus, slowed: Record
+) -> None:
+    kept = msgspec.structs.replace(slowed, run=run_id("kept"))
+    path = Path(results()) / f"{kept.run}.json"
+    path.write_bytes(msgspec.json.encode(kept))
+
+    for url in (prometheus.url, NOWHERE):
+        said = ask(url, NOWHERE, "report", kept.run)
+
+        assert said.returncode == 0, said.stderr
+        assert "This is what was saved of the run:" in said.stdout
+        assert "POST /owners" in said.stdout
+        assert path.with_suffix(".html").exists()
+    assert record.load(path) == kept
+
+
+@config
+def test_without_prometheus_the_newest_saved_run_is_reported(
+    slowed: Record, tmp_path: Path
+) -> None:
+    for run in ("20260101-000000-load", "20260102-000000-load", "by-hand"):
+        kept = msgspec.structs.replace(slowed, run=run)
+        (tmp_path / f"{run}.json").write_bytes(msgspec.json.encode(kept))
+
+    said = ask(NOWHERE, NOWHERE, "report", CLINIC_RESULTS_DIR=str(tmp_path))
+
+    assert said.returncode == 0, said.stderr
+    assert "Run 20260102-000000-load  " in said.stdout
+
+
+@config
+def test_what_a_new_runs_id_begins_is_not_taken_for_it(prometheus: Prometheus) -> None:
+    feed = Feed(f"{run_id('load')}-2", time.time() - 100)
+    feed.marks("load")
+    feed.requests("GET /owners", 10)
+    feed.send(prometheus)
+    port = int(prometheus.url.rsplit(":", 1)[1])
+    made_in = Environment(
+        target="",
+        machine=Machine(cores=1, cpu="", platform="", memory=1),
+        programs={},
+        settings={},
+        options={},
+    )
+
+    with pytest.raises(UnknownRunError):
+        write_report(
+            StackConfig(Path("/nonexistent"), prometheus_port=port),
+            feed.run.removesuffix("-2"),
+            made_in,
+        )
+
+
+@config
+def test_a_run_that_is_still_on_is_reported_so_far_at_once(prometheus: Prometheus) -> None:
+    feed = Feed(run_id("soak"), time.time() - 1)
+    feed.requests(FINE, 100)
+    feed.spans(FINE, 90)
+    feed.marks("soak", ended=False, planned=3600)
+    feed.send(prometheus)
+
+    began = time.monotonic()
+    said = ask(prometheus.url, NOWHERE, "report", feed.run)
+    html = (Path(results()) / f"{feed.run}.html").read_text()
+
+    assert time.monotonic() - began < 15
+    assert "The run is still on: this is what there is of it after 0:20." in said.stdout
+    assert "… still on" in html
+    assert "10 not in yet" in html
+    assert "lost</small>" not in html
+
+
+@config
+@pytest.mark.parametrize(("planned", "verdict"), [(20.0, "passed"), (60.0, "aborted")])
+def test_a_run_that_ended_early_was_broken_off(
+    prometheus: Prometheus, planned: float, verdict: str
+) -> None:
+    feed = Feed(run_id(), time.time() - 100)
+    feed.requests(FINE, 100)
+    feed.marks("load", planned=planned, thresholds={KEPT: True})
+    feed.send(prometheus)
+
+    period = reader.period_of(prometheus, feed.run)
+
+    assert reader.read_record(prometheus, feed.run, period).verdict == verdict
+
+
+@config
+def test_ten_thousand_operations_do_not_hang_it(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time() - 100)
+    for number in range(10_000):
+        name = f"GET /made/up/{number}"
+        feed.requests(name, 10 + number % 50)
+        feed.client_seconds(name, {QUICK: 10 + number % 50})
+        feed.spans(name, 10 + number % 50)
+        feed.span_seconds(name, {QUICK: 10 + number % 50})
+        feed.span_seconds(name, {QUICK: 10 + number % 50}, "CLIENT")
+        if number % 1000 == 999:
+            feed.send(prometheus)
+
+    began = time.monotonic()
+    said = ask(prometheus.url, NOWHERE, "report", feed.run)
+    took = time.monotonic() - began
+    html = Path(results()) / f"{feed.run}.html"
+
+    assert said.returncode == 0, said.stderr
+    assert took < 60
+    assert "… and 9,960 more" in said.stdout
+    assert html.stat().st_size < 1_000_000
+    assert "… and 9,960 more operations with fewer requests" in html.read_text()
+    assert len(record.load(html.with_suffix(".json")).rows) == 10_000
+
+
+@config
+def test_some_operations_are_chosen_by_their_very_names(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time() - 100)
+    hostile = 'GET /a.c"}{x}|(y)+[z]\\d'
+    for name, count in ((hostile, 3), ("GET /abc", 5), (FINE, 7)):
+        feed.requests(name, count)
+    feed.send(prometheus)
+    of = RunSelector(feed.run, "10m", operations=(hostile, FINE))
+
+    counted = prometheus.by_label(run_totals.requests(of), "name", time.time())
+
+    assert counted == {hostile: 3, FINE: 7}
+
+
+def test_the_schema_of_a_record_is_printed() -> None:
+    said = ask(NOWHERE, NOWHERE, "schema")
+
+    schema = json.loads(said.stdout)
+    assert set(schema["$defs"]["Record"]["properties"]) == set(Record.__struct_fields__)

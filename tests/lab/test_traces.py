@@ -1,0 +1,225 @@
+"""Traces of a run, from real trace stores that were fed known spans."""
+
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lab.clients import trace_store
+from lab.clients.spans import Period
+from lab.clients.trace_store import RunTraces, Store, TraceStoreError
+from lab.stack.ports import free as free_port
+from lab.stack.programs import find, find_on_path
+from tests.support.fake_clinic import StandIn
+from tests.support.programs import NOWHERE, PROJECT, ask, attributes, running
+
+config = pytest.mark.stack
+
+
+@pytest.fixture(scope="session")
+def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    folder = tmp_path_factory.mktemp("jaeger")
+    query, otlp = free_port(), free_port()
+    settings = {
+        "JAEGER_QUERY_PORT": str(query),
+        "JAEGER_OTLP_PORT": str(otlp),
+        "JAEGER_HEALTH_PORT": str(free_port()),
+        "JAEGER_METRICS_PORT": str(free_port()),
+        "JAEGER_DATA": str(folder),
+        "PROMETHEUS_OTLP_URL": "http://127.0.0.1:1/none",
+    }
+    command: list[str | Path] = [
+        find("jaeger"),
+        "--config",
+        PROJECT / "observability/native/jaeger.yaml",
+    ]
+    url = f"http://127.0.0.1:{query}"
+    with running(command, folder / "log", f"{url}/api/services", **settings):
+        yield url, f"http://127.0.0.1:{otlp}/v1/traces"
+
+
+@pytest.fixture(scope="session")
+def tempo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    program = find_on_path("tempo")
+    if program is None:
+        pytest.skip("Tempo is not on PATH, and cannot be built: only Jaeger is tried here")
+    folder = tmp_path_factory.mktemp("tempo")
+    query, otlp = free_port(), free_port()
+    settings = {
+        "TEMPO_HOST": "127.0.0.1",
+        "TEMPO_PORT": str(query),
+        "TEMPO_GRPC_PORT": str(free_port()),
+        "TEMPO_OTLP_PORT": str(otlp),
+        "TEMPO_DATA": str(folder),
+        "PROMETHEUS_WRITE_URL": "http://127.0.0.1:1/none",
+    }
+    command: list[str | Path] = [
+        program,
+        "-config.expand-env=true",
+        f"-config.file={PROJECT / 'observability/tempo/tempo.yaml'}",
+    ]
+    url = f"http://127.0.0.1:{query}"
+    with running(command, folder / "log", f"{url}/ready", **settings):
+        yield url, f"http://127.0.0.1:{otlp}/v1/traces"
+
+
+def otlp_request(
+    trace: str, run: str, start: float, seconds: float, status: int = 200
+) -> list[dict[str, Any]]:
+    """Make the two spans of a request, the database's half as long as the server's."""
+    said = {"clinic.operation": "GET /owners", "k6.test_run_id": run, "k6.scenario": "load"}
+    server = {
+        "traceId": trace,
+        "spanId": secrets.token_hex(8),
+        "name": "GET /owners",
+        "kind": 2,
+        "startTimeUnixNano": f"{start * 1e9:.0f}",
+        "endTimeUnixNano": f"{(start + seconds) * 1e9:.0f}",
+        "attributes": attributes(said | {"http.response.status_code": status}),
+        "status": {"code": 2, "message": "it failed"} if status >= 500 else {},
+    }
+    database = server | {
+        "spanId": secrets.token_hex(8),
+        "parentSpanId": server["spanId"],
+        "name": "SELECT owner",
+        "kind": 3,
+        "endTimeUnixNano": f"{(start + seconds / 2) * 1e9:.0f}",
+        "attributes": attributes(said),
+        "status": {},
+    }
+    return [server, database]
+
+
+def send_spans(otlp: str, spans: list[dict[str, Any]]) -> None:
+    resource = {"attributes": attributes({"service.name": "clinic"})}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
+    answer = httpx.post(otlp, json=body)
+    assert answer.status_code == httpx.codes.OK, answer.text
+
+
+REQUESTS = 1300
+FAILED = {100: 503, 200: 500, 300: 404, 400: 409}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A store that holds a run, whose n-th request took n tenths of a ms and came n ms earlier."""
+
+    store: Store
+    of: RunTraces
+    ids: list[str]
+
+
+@pytest.fixture(scope="session", params=["jaeger", "tempo"])
+def stored(request: pytest.FixtureRequest) -> Iterator[Stored]:
+    url, otlp = request.getfixturevalue(request.param)
+    run, other, now = secrets.token_hex(8), secrets.token_hex(8), time.time()
+    # One id begins with zeros, which a store may strip.
+    ids = ["000" + secrets.token_hex(15)[1:], *(secrets.token_hex(16) for _ in range(REQUESTS))]
+    spans = []
+    for number, trace in enumerate(ids):
+        start = now - 10 - number / 1000
+        spans += otlp_request(trace, run, start, number / 1e4, FAILED.get(number, 200))
+    spans += otlp_request(secrets.token_hex(16), other, now - 5, 3.0, 500)
+    send_spans(otlp, spans)
+    of = RunTraces(run, Period(now - 20, now - 5))
+    with trace_store.store_at(url) as store:
+        until = time.monotonic() + 20
+        while len(store.over(of, 0, 5000)[0]) <= REQUESTS and time.monotonic() < until:
+            time.sleep(0.5)
+        yield Stored(store, of, ids)
+
+
+@config
+@pytest.mark.parametrize("guess", [0.0, 0.001, 0.128, 0.13, 5.0])
+def test_the_slowest_are_found_whatever_the_first_guess(stored: Stored, guess: float) -> None:
+    slowest = trace_store.slowest(stored.store, stored.of, 5, guess)
+
+    assert [request.trace_id for request in slowest] == stored.ids[:-6:-1]
+    assert slowest[0].duration == pytest.approx(REQUESTS / 1e4, abs=1e-5)
+    assert slowest[0].operation == "GET /owners"
+    assert slowest[0].status == 200
+
+
+@config
+def test_the_slowest_of_one_operation_are_found(stored: Stored) -> None:
+    owners = RunTraces(stored.of.run, stored.of.period, "GET /owners")
+    pets = RunTraces(stored.of.run, stored.of.period, "GET /pets")
+
+    assert [found.trace_id for found in trace_store.slowest(stored.store, owners, 1, 0.1)] == [
+        stored.ids[-1]
+    ]
+    assert trace_store.slowest(stored.store, pets, 1, 0.1) == []
+
+
+@config
+def test_failed_are_those_answered_with_400_or_more(stored: Stored) -> None:
+    failed = stored.store.failed(stored.of, [404, 409, 500, 503], 5)
+
+    assert {request.trace_id: request.status for request in failed} == {
+        stored.ids[number]: status for number, status in FAILED.items()
+    }
+
+
+@config
+def test_a_run_that_the_store_does_not_hold_has_no_traces(stored: Stored) -> None:
+    of = RunTraces("another", stored.of.period)
+
+    assert trace_store.slowest(stored.store, of, 5, 0.06) == []
+    assert stored.store.failed(of, [500], 5) == []
+
+
+@config
+def test_a_trace_comes_in_one_form(stored: Stored) -> None:
+    server, database = sorted(stored.store.trace(stored.ids[200]), key=lambda span: span.parent)
+
+    assert (server.name, server.kind, server.service) == ("GET /owners", "server", "clinic")
+    assert (database.name, database.kind, database.parent) == ("SELECT owner", "client", server.id)
+    assert server.duration == pytest.approx(0.02, abs=1e-5)
+    assert server.start == pytest.approx(stored.of.period.started + 9.8, abs=1e-3)
+    assert (server.error, database.error) == (True, False)
+    assert server.attributes["http.response.status_code"] == 500
+    assert server.attributes["otel.status_description"] == "it failed"
+    assert server.attributes["k6.test_run_id"] == stored.of.run
+
+
+@config
+def test_the_first_digits_of_an_id_are_enough(stored: Stored) -> None:
+    for trace in (stored.ids[0], stored.ids[1]):
+        assert trace_store.full_id(stored.store, trace[:12].upper()) == trace
+    with pytest.raises(TraceStoreError, match="give more digits"):
+        trace_store.full_id(stored.store, stored.ids[1][0])
+    with pytest.raises(TraceStoreError, match="give all 32 digits"):
+        trace_store.full_id(stored.store, "f" * 20)
+    assert trace_store.full_id(stored.store, "f" * 20, ["e" * 32, "f" * 32]) == "f" * 32
+    assert stored.store.trace("f" * 32) == []
+
+
+@pytest.mark.parametrize("beginning", ["", "xyz", "a" * 33, "../api", "a b"])
+def test_what_is_no_trace_id_is_refused(beginning: str) -> None:
+    with pytest.raises(TraceStoreError, match="no trace id"):
+        trace_store.full_id(None, beginning)  # type: ignore[arg-type]
+
+
+def test_what_is_no_trace_store_is_said() -> None:
+    with (
+        StandIn(override=lambda _: (404, "no")) as other,
+        pytest.raises(TraceStoreError, match="TRACES_PORT"),
+    ):
+        trace_store.store_at(other.url).__enter__()
+
+
+@config
+def test_just_trace_draws_a_stored_trace(stored: Stored, request: pytest.FixtureRequest) -> None:
+    url, _ = request.getfixturevalue(stored.store.name.lower())
+
+    answer = ask(NOWHERE, url, "trace", stored.ids[200][:16])
+
+    assert answer.returncode == 0, answer.stderr
+    assert "✗ clinic: GET /owners" in answer.stdout
+    assert "SELECT owner" in answer.stdout

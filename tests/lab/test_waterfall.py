@@ -1,0 +1,117 @@
+"""A trace drawn in the terminal, whoever wrote what is in it."""
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lab import console
+from lab.clients.spans import Span
+from lab.reports import waterfall
+
+
+def span(name: str, start: float = 0.0, duration: float = 0.01, **more: Any) -> Span:
+    values: dict[str, Any] = {
+        "id": name,
+        "parent": "",
+        "service": "clinic",
+        "kind": "server",
+        "attributes": {},
+        "error": False,
+    }
+    return Span(name=name, start=start, duration=duration, **(values | more))
+
+
+def drawn(spans: list[Span], width: int = 100) -> str:
+    output = io.StringIO()
+    console = Console(
+        file=output,
+        width=width,
+        markup=False,
+        highlight=False,
+        force_terminal=True,
+        color_system=None,
+    )
+    waterfall.show(console, "ab" * 16, spans)
+    return output.getvalue()
+
+
+def test_a_waterfall_puts_each_span_below_its_parent_at_its_time() -> None:
+    lines = drawn(
+        [
+            span("INSERT owner", 0.005, 0.005, parent="POST /owners", kind="client"),
+            span("POST /owners", 0.0, 0.010, attributes={"http.response.status_code": 201}),
+        ]
+    ).splitlines()
+
+    assert "10.0 ms, 2 spans" in lines[0]
+    assert lines[2].startswith("clinic: POST /owners ")
+    assert lines[3].strip() == "http.response.status_code = 201"
+    assert lines[4].startswith("  INSERT owner")
+    whole, half = lines[2], lines[4]
+    assert half.index("█") - whole.index("█") == pytest.approx(whole.count("█") / 2, abs=1)
+    assert half.count("█") == pytest.approx(whole.count("█") / 2, abs=1)
+    assert half.rstrip().endswith("5.0 ms")
+
+
+def test_what_a_span_shares_with_its_parent_is_said_once() -> None:
+    shared = {"k6.test_run_id": "run-1", "db.query.text": "SELECT 1"}
+    text = drawn(
+        [
+            span("GET /owners", attributes={"k6.test_run_id": "run-1", "http.route": "/owners"}),
+            span("SELECT owner", parent="GET /owners", attributes=shared),
+        ]
+    )
+
+    assert text.count("run-1") == 1
+    assert "db.query.text = SELECT 1" in text
+    assert "http.route" not in text
+
+
+def test_an_error_is_marked() -> None:
+    text = drawn([span("POST /owners", error=True, attributes={"error.type": "Timeout"})])
+
+    assert "✗ clinic: POST /owners" in text
+    assert "1 with an error" in text
+    assert "error.type = Timeout" in text
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] \r\n\x9b31m\u202e\u200b:smile: \ud800 [/]"
+
+
+def test_a_hostile_trace_does_no_harm() -> None:
+    text = drawn(
+        [span(HOSTILE, service=HOSTILE, attributes={HOSTILE: HOSTILE, "long": "y" * 9999})]
+    )
+
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u200b\ud800]", text)
+    assert r"\x1b]0;owned\x07\x1b[2J[red]x[/red] \x9b31m\u202e\u200b:smile: \ud800 [/]" in text
+    assert text.count("y") < 250
+
+
+def test_spans_without_their_parent_and_in_a_circle_are_shown_once() -> None:
+    text = drawn(
+        [
+            span("orphan", parent="gone"),
+            span("egg", parent="hen"),
+            span("hen", parent="egg"),
+            span("self", parent="self"),
+        ]
+    )
+
+    for name in ("orphan", "egg", "hen", "self"):
+        assert len(re.findall(rf"\b{name}\b", text)) == 1
+
+
+def test_a_trace_of_no_length_and_a_huge_one_can_be_drawn() -> None:
+    assert "0.0 ms" in drawn([span("instant", duration=0.0)])
+
+    assert "and 800 more spans" in drawn([span(f"s{number}") for number in range(1000)], width=40)
+
+
+def test_values_are_shown_as_one_line_of_text() -> None:
+    assert console.plain("a\r\n  b\tc\x07") == r"a b c\x07"
+    assert console.plain("ñandú 犬") == "ñandú 犬"
+    assert len(console.plain("x" * 500, limit=50)) == 50

@@ -1,0 +1,203 @@
+"""Known series of a run, as k6 and a trace store would send them to a real Prometheus."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+
+from lab.clients.prometheus import Prometheus
+from lab.stack.ports import free as free_port
+from lab.stack.programs import find
+from tests.support.programs import attributes, running
+
+
+@contextmanager
+def a_prometheus(folder: Path) -> Iterator[Prometheus]:
+    """Run a Prometheus that takes what is pushed to it, of the last half hour too."""
+    config = folder / "prometheus.yml"
+    config.write_text("storage: { tsdb: { out_of_order_time_window: 30m } }\n")
+    url = f"http://127.0.0.1:{free_port()}"
+    command: list[str | Path] = [
+        find("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--web.enable-remote-write-receiver",
+        "--web.enable-otlp-receiver",
+    ]
+    with running(command, folder / "log", f"{url}/-/ready"), Prometheus(url) as client:
+        yield client
+
+
+@dataclass
+class Feed:
+    """Series of a run that ended some seconds ago, as k6 and a trace store would send them."""
+
+    run: str
+    ended: float
+    seconds: float = 20.0
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        before = self.ended - self.seconds
+        self.requests("GET /readyz", 1, before_the_load=True)
+        # k6's first push comes some seconds after the start, and keeps the last sample alone.
+        for at in (before + 4, before + 9, self.ended):
+            self._gauge("k6_vus", 5, {"testid": self.run}, at)
+
+    def requests(
+        self,
+        name: str,
+        count: int,
+        status: int = 200,
+        *,
+        before_the_load: bool = False,
+        at: float | None = None,
+    ) -> None:
+        labels = {
+            "testid": self.run,
+            "name": name,
+            "status": str(status),
+            "expected_response": "true" if status in range(200, 400) else "false",
+        }
+        if not before_the_load:
+            labels["scenario"] = "load"
+        moment = self.ended - self.seconds if before_the_load else at or self.ended
+        self._counter("k6_http_reqs", count, labels, moment)
+
+    def client_seconds(
+        self, name: str, buckets: Mapping[int, int], took: float = 1.0, at: float | None = None
+    ) -> None:
+        labels = {"testid": self.run, "name": name, "scenario": "load"}
+        self._histogram("k6_http_req_duration", buckets, labels, took, at)
+
+    def spans(self, name: str, count: int, status: int = 200, kind: str = "SERVER") -> None:
+        labels = self._of_spans(name, kind) | {"http.response.status_code": str(status)}
+        self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
+
+    def rows(self, name: str, count: int) -> None:
+        labels = self._of_spans(name, "CLIENT") | {"span.name": "INSERT owner"}
+        self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
+
+    def span_seconds(
+        self,
+        name: str,
+        buckets: Mapping[int, int],
+        kind: str = "SERVER",
+        took: float = 1.0,
+        at: float | None = None,
+    ) -> None:
+        labels = self._of_spans(name, kind)
+        self._histogram("traces.spanmetrics.duration", buckets, labels, took, at)
+
+    def users(self, number: float, at: float) -> None:
+        self._gauge("k6_vus", number, {"testid": self.run}, at)
+
+    def errors(self, name: str, kind: str, count: int) -> None:
+        labels = {"testid": self.run, "operation": name, "kind": kind, "scenario": "load"}
+        self._counter("k6_errors", count, labels, self.ended)
+
+    def marks(
+        self,
+        profile: str,
+        *,
+        ended: bool = True,
+        planned: float | None = None,
+        thresholds: Mapping[tuple[str, str], bool] = MappingProxyType({}),
+    ) -> None:
+        """Say of the run what k6's own script says."""
+        labels = {"testid": self.run, "profile": profile, "journey": "book"}
+        started = self.ended - self.seconds
+        self._gauge("k6_run_started_timestamp_seconds", started, labels, started + 1)
+        self._gauge("k6_run_planned_seconds", planned or self.seconds, labels, started + 1)
+        if not ended:
+            return
+        self._gauge("k6_run_ended_timestamp_seconds", self.ended, labels, self.ended)
+        for (metric, threshold), passed in thresholds.items():
+            named = labels | {"metric": metric, "threshold": threshold}
+            self._gauge("k6_run_threshold_passed", passed, named, self.ended)
+        if thresholds:
+            self._gauge("k6_run_passed", all(thresholds.values()), labels, self.ended)
+
+    def send(self, prometheus: Prometheus) -> None:
+        body = {"resourceMetrics": [{"resource": {}, "scopeMetrics": [{"metrics": self.metrics}]}]}
+        answer = httpx.post(f"{prometheus.url}/api/v1/otlp/v1/metrics", json=body)
+        assert answer.status_code == httpx.codes.OK, answer.text
+        self.metrics.clear()
+
+    def _of_spans(self, name: str, kind: str) -> dict[str, str]:
+        return {
+            "clinic.operation": name,
+            "k6.test_run_id": self.run,
+            "k6.scenario": "load",
+            "span.kind": f"SPAN_KIND_{kind}",
+        }
+
+    def _gauge(self, name: str, value: float, labels: Mapping[str, str], at: float) -> None:
+        self.metrics.append(
+            {
+                "name": name,
+                "gauge": {"dataPoints": [self._point(labels, at, asDouble=float(value))]},
+            }
+        )
+
+    def _counter(self, name: str, value: int, labels: Mapping[str, str], at: float) -> None:
+        points = [self._point(labels, at, asDouble=value)]
+        total = {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": points}
+        self.metrics.append({"name": name, "sum": total})
+
+    def _histogram(
+        self,
+        name: str,
+        buckets: Mapping[int, int],
+        labels: Mapping[str, str],
+        took: float,
+        at: float | None,
+    ) -> None:
+        """Put counts into buckets: number -6 is from a 64th of a second to a 32nd."""
+        first, last = min(buckets), max(buckets)
+        counts = [buckets.get(number, 0) for number in range(first, last + 1)]
+        positive = {"offset": first, "bucketCounts": counts}
+        total = {"count": sum(counts), "sum": took, "scale": 0, "positive": positive}
+        points = [self._point(labels, at or self.ended, **total)]
+        data = {"aggregationTemporality": 2, "dataPoints": points}
+        self.metrics.append({"name": name, "unit": "s", "exponentialHistogram": data})
+
+    @staticmethod
+    def _point(labels: Mapping[str, str], at: float, **value: object) -> dict[str, Any]:
+        return {"attributes": attributes(labels), "timeUnixNano": f"{at * 1e9:.0f}", **value}
+
+
+def run_id(profile: str = "load") -> str:
+    """Make an id that no other test has."""
+    return f"20261123-{secrets.randbelow(10**6):06d}-{profile}-{secrets.token_hex(4)}"
+
+
+# Of 100 the 95th is half-way, by ratio, between a 64th of a second and a 32nd: 22.1 ms.
+P95_22_MS = {-7: 90, -6: 10}
+# All within a 64th to a 32nd, the 95th at that share of the way: 30.2 ms.
+P95_30_MS = {-6: 100}
+
+
+def feed_a_run(prometheus: Prometheus, run: str, ended: float) -> Feed:
+    feed = Feed(run, ended)
+    feed.requests("GET /zoo", 40)
+    feed.requests("GET /owners", 1134)
+    feed.requests("POST /owners", 97, 201)
+    feed.requests("POST /owners", 3, 503)
+    feed.client_seconds("POST /owners", P95_30_MS)
+    feed.client_seconds("GET /owners", P95_22_MS)
+    feed.span_seconds("POST /owners", P95_22_MS)
+    feed.span_seconds("POST /owners", {-7: 100}, kind="CLIENT")
+    feed.spans("POST /owners", 97, 201)
+    feed.spans("POST /owners", 3, 503)
+    feed.spans("POST /owners", 99, kind="CLIENT")
+    feed.spans("GET /owners", 1134)
+    feed.spans("GET /zoo", 37)
+    feed.send(prometheus)
+    return feed
