@@ -17,7 +17,7 @@ from lab.runs.record import (
     Environment,
     Machine,
     Record,
-    Row,
+    OperationStats,
     SideName,
     Timeline,
 )
@@ -47,7 +47,7 @@ def record(run: str, took: float = 20, failed: float = 0.0, **other: Any) -> Rec
     started = 1795000000.0 + int(run[9:15])
     sides = {"client_p50": 1.0, "client_p95": 1.2, "client_p99": 1.4, "server_p95": 1.0}
     rows = [
-        Row(
+        OperationStats(
             operation=operation,
             requests=1000,
             rate=16.7,
@@ -57,21 +57,21 @@ def record(run: str, took: float = 20, failed: float = 0.0, **other: Any) -> Rec
         for operation, each in ((BOOK, took), (READ, 40.0), ("All", 30.0))
     ]
     made = Record(
-        run=run,
+        run_id=run,
         profile="load",
         journey="book",
         period=Period(started, started + 60),
         planned=60.0,
         verdict="passed",
         thresholds=[],
-        rows=rows[:2],
+        operations=rows[:2],
         total=msgspec.structs.replace(rows[2], requests=2000),
         completeness=Completeness(2000, 0, 2000),
         errors=[],
         dropped_iterations=0,
         failed_statuses=[],
         timeline=Timeline(step=5.0),
-        points=[],
+        operation_timeline=[],
         histograms=[spread(BOOK, took), spread(READ, 40)],
         environment=MADE_IN,
     )
@@ -100,8 +100,8 @@ def test_what_took_longer_is_worse_and_the_rest_is_equal() -> None:
 def test_a_tail_that_is_longer_by_less_than_a_millisecond_is_equal() -> None:
     def quick(run: str, p95: float) -> Record:
         made = record(run, took=25 if p95 > 0.002 else 20)
-        row = msgspec.structs.replace(made.rows[0], client_p50=0.001, client_p95=p95)
-        return msgspec.structs.replace(made, rows=[row, made.rows[1]])
+        row = msgspec.structs.replace(made.operations[0], client_p50=0.001, client_p95=p95)
+        return msgspec.structs.replace(made, operations=[row, made.operations[1]])
 
     def p95_of(before: float, after: float) -> str:
         comparison = compare(quick(A, before), quick(B, after))
@@ -175,7 +175,7 @@ def test_what_other_programs_took_of_the_machine_is_allowed_for() -> None:
 
 def test_an_operation_of_one_run_alone_is_shown_and_not_judged() -> None:
     after = record(B)
-    comparison = compare(record(A), msgspec.structs.replace(after, rows=after.rows[:1]))
+    comparison = compare(record(A), msgspec.structs.replace(after, operations=after.operations[:1]))
 
     read = comparison.lines[1]
     assert (read.requests, read.direction) == ((1000, 0), "unknown")
@@ -348,9 +348,9 @@ def test_a_hostile_operation_does_no_harm() -> None:
 
     def with_it(run: str) -> Record:
         made = record(run)
-        row = msgspec.structs.replace(made.rows[0], operation=hostile)
+        row = msgspec.structs.replace(made.operations[0], operation=hostile)
         return msgspec.structs.replace(
-            made, run=f"{run}<b>", rows=[row], histograms=[spread(hostile, 20)]
+            made, run_id=f"{run}<b>", operations=[row], histograms=[spread(hostile, 20)]
         )
 
     page = comparison_page.render(compare(with_it(A), with_it(B)))

@@ -147,7 +147,7 @@ def missing_mounts(compose: Compose) -> list[str]:
         for mount in service.get("volumes", []):
             source, options = mount.split(":")[0], mount.rsplit(":", 1)[1]
             if source.startswith("."):
-                right = (PROJECT / source).is_dir() and options == "ro"
+                right = (PROJECT / source).exists() and options == "ro"
             else:
                 right = source in compose["volumes"]
             if not right:
@@ -529,7 +529,7 @@ def test_without_an_engine_the_bundle_is_native_and_says_why(
     assert type(choose(docker.config)) is STACKS["native"]
 
     assert time.monotonic() - started < 4
-    forced = docker.just("up", CLINIC_BUNDLE="docker")
+    forced = docker.just("up", STACK_BACKEND="docker")
     assert forced.returncode == 1
     assert why in forced.stderr
     assert not in_containers(docker.config)

@@ -157,9 +157,9 @@ def test_prometheus_agrees_with_k6s_own_summary(run: Run) -> None:
     of_run = run.numbers()
 
     assert of_run.completeness.sent == of_run.completeness.traced == counted_by_k6(run)
-    assert [row.requests for row in of_run.rows] == [counted_by_k6(run) // 6] * 6
+    assert [row.requests for row in of_run.operations] == [counted_by_k6(run) // 6] * 6
     assert of_run.total.failed_share == run.summary["http_req_failed"]["value"] == 0
-    for row in of_run.rows:
+    for row in of_run.operations:
         k6 = run.summary[f"http_req_duration{{name:{row.operation}}}"]
         assert row.client_p95 is not None
         # Of sixty durations the 57th and the 58th lie far apart, and a bucket is 5 % wide: both
@@ -182,11 +182,13 @@ def test_the_record_beside_the_page_agrees_with_k6s_own_summary(run: Run) -> Non
     assert kept.missing == []
     assert kept.total.requests == counted_by_k6(run)
     assert kept.completeness.created == kept.completeness.rows_written == counted_by_k6(run) // 2
-    assert sum(part.requests for part in kept.points) == pytest.approx(kept.total.requests, abs=6)
+    assert sum(part.requests for part in kept.operation_timeline) == pytest.approx(
+        kept.total.requests, abs=6
+    )
     assert kept.total.client_p50 == pytest.approx(k6["med"] / 1000, rel=0.05)
     assert k6["p(90)"] * 0.95 <= (kept.total.client_p95 or 0) * 1000 <= k6["p(99)"] * 1.05
-    assert len(kept.slowest) >= 10
-    assert all({span.kind for span in t.spans} == {"server", "client"} for t in kept.slowest)
+    assert len(kept.slowest_traces) >= 10
+    assert all({span.kind for span in t.spans} == {"server", "client"} for t in kept.slowest_traces)
     assert kept.environment is not None
     assert {"k6", "prometheus", "postgres", "api"} <= set(kept.environment.programs)
     assert list(kept.environment.options["scenarios"]) == ["smoke"]
@@ -269,7 +271,7 @@ def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
     assert not left_out
     assert len({request.trace_id for request in requests}) == counted_by_k6(run)
     assert Counter(request.operation for request in requests) == {
-        row.operation: row.requests for row in of_run.rows
+        row.operation: row.requests for row in of_run.operations
     }
     assert sorted(span.kind for span in spans) == ["client", "server"]
     assert {span.attributes["k6.test_run_id"] for span in spans} == {run.id}
@@ -291,7 +293,9 @@ async def test_every_201_has_its_row(run: Run) -> None:
     rows = await rows_of(run.config)
 
     of_run = run.numbers()
-    assert rows == {row.operation: row.requests for row in of_run.rows if row.operation in WRITES}
+    assert rows == {
+        row.operation: row.requests for row in of_run.operations if row.operation in WRITES
+    }
 
 
 def test_the_run_can_be_read_again_and_a_trace_be_drawn(run: Run) -> None:
@@ -400,7 +404,7 @@ async def test_each_profile_and_journey_holds_and_leaves_a_row_for_each_201(
 
     assert other.status == 0, other.said
     of_run = other.numbers()
-    requests = Counter({row.operation: row.requests for row in of_run.rows})
+    requests = Counter({row.operation: row.requests for row in of_run.operations})
     assert of_run.total.failed_share == 0
     assert of_run.completeness.sent == of_run.completeness.traced > 10
     assert added == Counter({operation: requests[operation] for operation in WRITES})

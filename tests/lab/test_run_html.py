@@ -53,15 +53,17 @@ def full_record(steps: int = 12, operations: int = 3) -> record.Record:
     names = [f"GET /number/{number}" for number in range(operations)]
     return a_record(
         verdict="failed",
-        rows=[a_row(name, failed_share=0.02, client_p95=0.4) for name in names],
+        operations=[a_row(name, failed_share=0.02, client_p95=0.4) for name in names],
         timeline=a_timeline(steps, users=lambda i: i + 1.0, rate=lambda i: 2.0 * i + 1),
-        points=[part for name in names for part in points(name, steps, lambda i: 0.03 * i + 0.01)],
+        operation_timeline=[
+            part for name in names for part in points(name, steps, lambda i: 0.03 * i + 0.01)
+        ],
         completeness=Completeness(600, 2, 590, 300, 290),
         errors=[ErrorCount(name, "status", 3) for name in names],
         dropped_iterations=12,
         failed_statuses=[503],
-        slowest=[a_trace(number) for number in range(10)],
-        failed=[a_trace(number) for number in range(5, 15)],
+        slowest_traces=[a_trace(number) for number in range(10)],
+        failed_traces=[a_trace(number) for number in range(5, 15)],
         missing=["8 of 600 requests have no stored span."],
     )
 
@@ -104,14 +106,16 @@ def test_a_page_can_be_read_without_seeing_it() -> None:
 
 def test_hostile_names_and_attributes_are_text() -> None:
     run = a_record(
-        run=f"20261124-{HOSTILE}",
+        run_id=f"20261124-{HOSTILE}",
         profile=HOSTILE,
         journey=HOSTILE,
-        rows=[a_row(HOSTILE)],
-        points=points(HOSTILE),
+        operations=[a_row(HOSTILE)],
+        operation_timeline=points(HOSTILE),
         thresholds=[Threshold(HOSTILE, HOSTILE, passed=False)],
         errors=[ErrorCount(HOSTILE, HOSTILE, 1)],
-        slowest=[a_trace(1, HOSTILE, {HOSTILE: HOSTILE, "db.query.text": f"{HOSTILE}\x00\x1b"})],
+        slowest_traces=[
+            a_trace(1, HOSTILE, {HOSTILE: HOSTILE, "db.query.text": f"{HOSTILE}\x00\x1b"})
+        ],
         missing=[HOSTILE],
     )
     page_of_it = Elements(run_html.render(run))
@@ -148,11 +152,11 @@ def test_what_is_unknown_is_said_and_not_made_up() -> None:
         planned=None,
         verdict="none",
         thresholds=[],
-        rows=[row],
+        operations=[row],
         total=row,
         timeline=nothing,
-        points=[],
-        slowest=[],
+        operation_timeline=[],
+        slowest_traces=[],
         environment=None,
     )
     text = " ".join(Elements(run_html.render(run)).text.split())
@@ -170,11 +174,11 @@ def test_a_long_run_of_many_operations_and_spans_stays_below_a_megabyte() -> Non
     many: dict[str, Attribute] = {f"attribute.{number}": "value " * 20 for number in range(30)}
     traces = [a_trace(number, attributes=many, spans=500) for number in range(20)]
     run = a_record(
-        rows=run.rows,
+        operations=run.operations,
         timeline=run.timeline,
-        points=run.points,
-        slowest=traces[:10],
-        failed=traces[10:],
+        operation_timeline=run.operation_timeline,
+        slowest_traces=traces[:10],
+        failed_traces=traces[10:],
     )
 
     html = run_html.render(run)
@@ -212,16 +216,16 @@ def test_a_record_is_read_as_it_was_saved(tmp_path: Path, monkeypatch: pytest.Mo
     run = full_record()
 
     assert record.load(run.save()) == run
-    assert record.saved(run.run) == run
+    assert record.saved(run.run_id) == run
     assert record.saved("another") is None
-    assert record.all_saved() == [tmp_path / "new" / f"{run.run}.json"]
+    assert record.all_saved() == [tmp_path / "new" / f"{run.run_id}.json"]
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("", "truncated"),
-        ('{"format": 2}', "format 1"),
+        ('{"format": 1}', "format 2"),
         ('{"metrics": {}}', "missing required field"),
         ("[1]", "Expected `object`"),
     ],

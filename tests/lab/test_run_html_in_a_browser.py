@@ -121,7 +121,7 @@ def test_a_page_fits_every_width_and_asks_for_nothing(
     for view in seen:
         assert view["beyond"] == 0
         assert view["asked"] == []
-        assert view["heading"] == f"Run {run.run}"
+        assert view["heading"] == f"Run {run.run_id}"
         assert [height > 40 for height in view["charts"]].count(True) >= 5
     assert console == ""
     assert asked <= {"/", "/page.html", "/favicon.ico"}
@@ -129,7 +129,7 @@ def test_a_page_fits_every_width_and_asks_for_nothing(
 
 def test_the_page_of_two_runs_does_too(browser: str, tmp_path: Path) -> None:
     before, after = (
-        replace(a_record(), run=f"{name}-{'long' * 10}", histograms=[a_histogram(slower=slower)])
+        replace(a_record(), run_id=f"{name}-{'long' * 10}", histograms=[a_histogram(slower=slower)])
         for name, slower in (("before", 0), ("after", 2))
     )
     comparison = compare(before, after)

@@ -12,7 +12,7 @@ from tests.lab.test_comparison import A, B, record
 from tests.support.fake_series import Feed, run_id
 from tests.support.programs import NOWHERE, ask
 
-config = pytest.mark.stack
+stack = pytest.mark.stack
 
 
 def listed(prometheus_url: str, folder: Path, *words: str) -> Any:
@@ -41,7 +41,7 @@ PASSED = {("http_req_duration", "p(95)<200"): True}
 CROSSED = {("http_req_failed", "rate<0.01"): False}
 
 
-@config
+@stack
 def test_each_run_has_a_line_with_its_verdict(prometheus: Prometheus, tmp_path: Path) -> None:
     passed = feed(prometheus, thresholds=PASSED)
     crossed = feed(prometheus, thresholds=CROSSED)
@@ -61,7 +61,7 @@ def test_each_run_has_a_line_with_its_verdict(prometheus: Prometheus, tmp_path: 
     assert line_of(by_hand, said)[-8:] == ["-", "-", "-", *numbers, "not", "judged"]
 
 
-@config
+@stack
 def test_a_run_that_prometheus_forgot_is_read_from_its_file(
     prometheus: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

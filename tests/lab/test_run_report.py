@@ -22,7 +22,7 @@ from lab.stack.config import StackConfig
 from tests.support.fake_series import Feed, run_id
 from tests.support.programs import NOWHERE, ask, results
 
-config = pytest.mark.stack
+stack = pytest.mark.stack
 
 SLOW, FINE = "POST /owners", "GET /owners"
 # From a 64th of a second to a 32nd, and from half a second to a whole one.
@@ -62,9 +62,9 @@ def slowed(prometheus: Prometheus) -> Record:
     return with_remarks(reader.read_record(prometheus, run, period))
 
 
-@config
+@stack
 def test_a_record_has_the_values_that_were_fed(slowed: Record) -> None:
-    posts, gets = slowed.rows
+    posts, gets = slowed.operations
 
     assert (slowed.profile, slowed.journey, slowed.planned) == ("load", "book", 60)
     assert slowed.period.seconds == pytest.approx(60)
@@ -83,7 +83,7 @@ def test_a_record_has_the_values_that_were_fed(slowed: Record) -> None:
     ]
 
 
-@config
+@stack
 def test_its_course_adds_up_to_its_totals(slowed: Record) -> None:
     of_slow = summary.points_of(slowed, SLOW)
 
@@ -98,7 +98,7 @@ def test_its_course_adds_up_to_its_totals(slowed: Record) -> None:
     assert fine == pytest.approx([2**-6 * 2**0.95] * 12)
 
 
-@config
+@stack
 def test_it_is_judged_as_k6_judged_it(slowed: Record) -> None:
     assert slowed.verdict == "failed"
     assert [(one.metric, one.threshold, one.passed) for one in slowed.thresholds] == [
@@ -107,7 +107,7 @@ def test_it_is_judged_as_k6_judged_it(slowed: Record) -> None:
     ]
 
 
-@config
+@stack
 def test_rows_that_were_promised_and_not_written_are_said(slowed: Record) -> None:
     assert (slowed.completeness.created, slowed.completeness.rows_written) == (600, 598)
     assert slowed.missing == [
@@ -115,7 +115,7 @@ def test_rows_that_were_promised_and_not_written_are_said(slowed: Record) -> Non
     ]
 
 
-@config
+@stack
 def test_it_says_which_operation_is_slow_on_which_side_and_since_when(slowed: Record) -> None:
     slow = summary.slowest_operation(slowed)
 
@@ -153,7 +153,7 @@ class Cells(HTMLParser):
             self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
 
 
-@config
+@stack
 def test_the_page_shows_the_same_values(slowed: Record) -> None:
     html = run_html.render(slowed)
 
@@ -168,7 +168,7 @@ def test_the_page_shows_the_same_values(slowed: Record) -> None:
     assert "2 lost" in html
 
 
-@config
+@stack
 def test_just_report_writes_page_and_record(prometheus: Prometheus) -> None:
     run = feed_a_run_that_slows_down(prometheus).run
 
@@ -184,16 +184,16 @@ def test_just_report_writes_page_and_record(prometheus: Prometheus) -> None:
     assert "There is no trace of this run." in html
 
 
-@config
+@stack
 def test_a_run_that_prometheus_has_forgotten_is_shown_from_its_record(
     prometheus: Prometheus, slowed: Record
 ) -> None:
     kept = msgspec.structs.replace(slowed, run=run_id("kept"))
-    path = Path(results()) / f"{kept.run}.json"
+    path = Path(results()) / f"{kept.run_id}.json"
     path.write_bytes(msgspec.json.encode(kept))
 
     for url in (prometheus.url, NOWHERE):
-        said = ask(url, NOWHERE, "report", kept.run)
+        said = ask(url, NOWHERE, "report", kept.run_id)
 
         assert said.returncode == 0, said.stderr
         assert "This is what was saved of the run:" in said.stdout
@@ -202,7 +202,7 @@ def test_a_run_that_prometheus_has_forgotten_is_shown_from_its_record(
     assert record.load(path) == kept
 
 
-@config
+@stack
 def test_without_prometheus_the_newest_saved_run_is_reported(
     slowed: Record, tmp_path: Path
 ) -> None:
@@ -216,7 +216,7 @@ def test_without_prometheus_the_newest_saved_run_is_reported(
     assert "Run 20260102-000000-load  " in said.stdout
 
 
-@config
+@stack
 def test_what_a_new_runs_id_begins_is_not_taken_for_it(prometheus: Prometheus) -> None:
     feed = Feed(f"{run_id('load')}-2", time.time() - 100)
     feed.marks("load")
@@ -239,7 +239,7 @@ def test_what_a_new_runs_id_begins_is_not_taken_for_it(prometheus: Prometheus) -
         )
 
 
-@config
+@stack
 def test_a_run_that_is_still_on_is_reported_so_far_at_once(prometheus: Prometheus) -> None:
     feed = Feed(run_id("soak"), time.time() - 1)
     feed.requests(FINE, 100)
@@ -258,7 +258,7 @@ def test_a_run_that_is_still_on_is_reported_so_far_at_once(prometheus: Prometheu
     assert "lost</small>" not in html
 
 
-@config
+@stack
 @pytest.mark.parametrize(("planned", "verdict"), [(20.0, "passed"), (60.0, "aborted")])
 def test_a_run_that_ended_early_was_broken_off(
     prometheus: Prometheus, planned: float, verdict: str
@@ -273,7 +273,7 @@ def test_a_run_that_ended_early_was_broken_off(
     assert reader.read_record(prometheus, feed.run, period).verdict == verdict
 
 
-@config
+@stack
 def test_ten_thousand_operations_do_not_hang_it(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time() - 100)
     for number in range(10_000):
@@ -296,10 +296,10 @@ def test_ten_thousand_operations_do_not_hang_it(prometheus: Prometheus) -> None:
     assert "… and 9,960 more" in said.stdout
     assert html.stat().st_size < 1_000_000
     assert "… and 9,960 more operations with fewer requests" in html.read_text()
-    assert len(record.load(html.with_suffix(".json")).rows) == 10_000
+    assert len(record.load(html.with_suffix(".json")).operations) == 10_000
 
 
-@config
+@stack
 def test_some_operations_are_chosen_by_their_very_names(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time() - 100)
     hostile = 'GET /a.c"}{x}|(y)+[z]\\d'

@@ -27,10 +27,10 @@ from tests.support.fake_clinic import StandIn
 from tests.support.fake_series import Feed, feed_a_run, run_id
 from tests.support.programs import NOWHERE, PROJECT, ask, command
 
-config = pytest.mark.stack
+stack = pytest.mark.stack
 
 
-@config
+@stack
 def test_a_runs_numbers_are_those_that_were_fed(prometheus: Prometheus) -> None:
     run = run_id()
     ended = time.time() - 100
@@ -40,8 +40,12 @@ def test_a_runs_numbers_are_those_that_were_fed(prometheus: Prometheus) -> None:
     numbers = read_record(prometheus, run, period)
 
     assert period.seconds == pytest.approx(20, abs=0.01)
-    assert [row.operation for row in numbers.rows] == ["POST /owners", "GET /owners", "GET /zoo"]
-    posts, gets, zoo = numbers.rows
+    assert [row.operation for row in numbers.operations] == [
+        "POST /owners",
+        "GET /owners",
+        "GET /zoo",
+    ]
+    posts, gets, zoo = numbers.operations
     assert (posts.requests, gets.requests, zoo.requests) == (100, 1134, 40)
     assert posts.rate == pytest.approx(5, abs=0.01)
     assert posts.client_p95 == pytest.approx(2**-6 * 2**0.95)
@@ -60,7 +64,7 @@ def test_a_runs_numbers_are_those_that_were_fed(prometheus: Prometheus) -> None:
     assert numbers.failed_statuses == [503]
 
 
-@config
+@stack
 def test_the_table_shows_them_in_the_order_of_the_flow(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
@@ -77,7 +81,7 @@ def test_the_table_shows_them_in_the_order_of_the_flow(prometheus: Prometheus) -
     assert f"The trace store does not answer at {NOWHERE}: is the stack up?" in report.stderr
 
 
-@config
+@stack
 def test_a_request_without_an_answer_need_have_no_span(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time() - 100)
     feed.requests("GET /owners", 10)
@@ -95,7 +99,7 @@ def test_a_request_without_an_answer_need_have_no_span(prometheus: Prometheus) -
     ) == (12, 2, 10, 0)
 
 
-@config
+@stack
 def test_an_unknown_run_is_answered_with_the_nearest(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
@@ -107,7 +111,7 @@ def test_an_unknown_run_is_answered_with_the_nearest(prometheus: Prometheus) -> 
     assert "Traceback" not in report.stderr
 
 
-@config
+@stack
 def test_what_a_runs_id_begins_with_is_enough(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
@@ -118,7 +122,7 @@ def test_what_a_runs_id_begins_with_is_enough(prometheus: Prometheus) -> None:
     assert f"Run {run}  " in report.stdout
 
 
-@config
+@stack
 def test_the_newest_run_is_the_one_with_the_latest_time_in_its_id(prometheus: Prometheus) -> None:
     for run in ("20991231-235958-load", "zzz-by-hand", "20991231-235959-smoke"):
         feed = Feed(run, time.time() - 100)
@@ -128,7 +132,7 @@ def test_the_newest_run_is_the_one_with_the_latest_time_in_its_id(prometheus: Pr
     assert newest_run(prometheus) == "20991231-235959-smoke"
 
 
-@config
+@stack
 def test_a_run_is_waited_for_until_its_last_span(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time())
     feed.requests("GET /owners", 50)
@@ -157,7 +161,7 @@ def test_a_run_is_waited_for_until_its_last_span(prometheus: Prometheus) -> None
     assert read_completeness(prometheus, feed.run, period).missing == 0
 
 
-@config
+@stack
 def test_waiting_has_a_limit_and_a_run_of_old_is_not_waited_for(prometheus: Prometheus) -> None:
     began = time.monotonic()
     for ago, limit in ((0, 2.0), (300, 30.0)):
@@ -188,7 +192,7 @@ def test_what_is_no_prometheus_is_said() -> None:
         client.number("up", 0)
 
 
-@config
+@stack
 def test_an_empty_prometheus_is_said(prometheus: Prometheus) -> None:
     with pytest.raises(UnknownRunError, match=r"none called|called 'none"):
         period_of(prometheus, "none" + secrets.token_hex(8))
@@ -237,7 +241,7 @@ def test_a_run_id_by_hand_is_checked() -> None:
     assert not clinic.asked
 
 
-@config
+@stack
 def test_a_run_id_that_was_used_is_refused(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
@@ -249,7 +253,7 @@ def test_a_run_id_that_was_used_is_refused(prometheus: Prometheus) -> None:
     assert not clinic.load
 
 
-@config
+@stack
 def test_numbers_sent_elsewhere_need_nothing_local() -> None:
     with StandIn() as clinic, StandIn(override=lambda _: (200, {})) as cloud:
         answer = ask(
@@ -269,7 +273,7 @@ def test_numbers_sent_elsewhere_need_nothing_local() -> None:
     assert "k6.test_run_id=by-hand,k6.scenario=smoke" in clinic.load[0].headers["baggage"]
 
 
-@config
+@stack
 def test_no_load_is_sent_while_prometheus_is_away() -> None:
     with StandIn() as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
@@ -305,7 +309,7 @@ def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str
     return process.returncode, said + rest
 
 
-@config
+@stack
 def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus) -> None:
     with StandIn() as clinic:
         words, environment = command(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
@@ -320,7 +324,7 @@ def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus
     assert "Traceback" not in said
 
 
-@config
+@stack
 def test_a_run_without_prometheus_is_k6s_summary_alone() -> None:
     with StandIn() as clinic:
         words, environment = command(

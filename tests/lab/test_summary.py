@@ -19,7 +19,7 @@ def with_p95(**outside: float) -> Record:
     """Make a run whose operation takes 400 ms, of 300 allowed, in the steps of that range."""
     first, last = outside["first"], outside["last"]
     parts = points(p95=lambda step: 0.4 if first <= step <= last else 0.05)
-    return a_record(rows=[a_row(client_p95=0.35)], points=parts)
+    return a_record(operations=[a_row(client_p95=0.35)], operation_timeline=parts)
 
 
 def test_an_operation_is_slow_by_its_own_objective() -> None:
@@ -29,7 +29,7 @@ def test_an_operation_is_slow_by_its_own_objective() -> None:
         a_row("GET /unjudged", client_p95=9.0, slo_p95=None),
     ]
 
-    assert said_of(a_record(rows=rows)).startswith(
+    assert said_of(a_record(operations=rows)).startswith(
         "Every operation kept its objective; nearest to it: GET /owners, p95 190 ms where 200 ms"
     )
 
@@ -46,13 +46,13 @@ def test_the_side_is_the_one_that_took_most(shares: tuple[float, ...], side: str
     outside, server, database = shares
     row = a_row(outside_server=outside, in_server=server, in_database=database)
 
-    assert side in said_of(a_record(rows=[row]))
+    assert side in said_of(a_record(operations=[row]))
 
 
 def test_a_run_without_spans_has_no_side() -> None:
     row = a_row(outside_server=None, in_server=None, in_database=None)
 
-    assert "of its time" not in said_of(a_record(rows=[row]))
+    assert "of its time" not in said_of(a_record(operations=[row]))
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_since_when_is_said(first: int, last: int, when: str) -> None:
 
 def test_a_moment_inside_the_objective_does_not_end_the_time_outside() -> None:
     parts = points(p95=lambda step: 0.4 if step >= 4 and step != 7 else 0.05)
-    run = a_record(points=parts)
+    run = a_record(operation_timeline=parts)
 
-    assert summary.stretches(run, run.rows[0]) == [(20.0, 60.0)]
+    assert summary.stretches(run, run.operations[0]) == [(20.0, 60.0)]
 
 
 def growing(**changes: Any) -> Record:
-    return a_record(**{"profile": "stress", "points": points(steps=20), **changes})
+    return a_record(**{"profile": "stress", "operation_timeline": points(steps=20), **changes})
 
 
 def test_without_a_knee_it_is_said_up_to_which_load() -> None:
@@ -109,7 +109,7 @@ def test_the_knee_is_where_an_operation_leaves_its_objective() -> None:
     timeline = a_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * (i + 1))
     parts = points(steps=20, p95=lambda step: 0.4 if step >= 12 else 0.05)
 
-    assert summary.say_knee(growing(timeline=timeline, points=parts)) == (
+    assert summary.say_knee(growing(timeline=timeline, operation_timeline=parts)) == (
         "The knee is at 65 virtual users and 234 requests a second (1:05): the p95 of POST /owners "
         "left its 300 ms."
     )
@@ -119,7 +119,9 @@ def test_one_slow_step_is_no_knee() -> None:
     timeline = a_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * (i + 1))
     parts = points(steps=20, p95=lambda step: 0.4 if step == 12 else 0.05)
 
-    assert summary.say_knee(growing(timeline=timeline, points=parts)).startswith("No knee")
+    assert summary.say_knee(growing(timeline=timeline, operation_timeline=parts)).startswith(
+        "No knee"
+    )
 
 
 def test_going_down_again_is_no_knee() -> None:
@@ -142,7 +144,9 @@ def test_failures_are_counted_and_named() -> None:
     ]
     total = a_row("All", requests=1200, failed_share=0.025)
     completeness = Completeness(sent=1200, unanswered=4, traced=1196)
-    run = a_record(rows=rows, total=total, failed_statuses=[409, 503], completeness=completeness)
+    run = a_record(
+        operations=rows, total=total, failed_statuses=[409, 503], completeness=completeness
+    )
 
     assert summary.say_failed(run) == (
         "30 of 1,200 requests failed, most of them POST /owners (5.0 % of its own); the server "

@@ -18,7 +18,7 @@ from lab.stack.programs import find, find_on_path
 from tests.support.fake_clinic import StandIn
 from tests.support.programs import NOWHERE, PROJECT, ask, attributes, running
 
-config = pytest.mark.stack
+stack = pytest.mark.stack
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +135,7 @@ def stored(request: pytest.FixtureRequest) -> Iterator[Stored]:
         yield Stored(store, of, ids)
 
 
-@config
+@stack
 @pytest.mark.parametrize("guess", [0.0, 0.001, 0.128, 0.13, 5.0])
 def test_the_slowest_are_found_whatever_the_first_guess(stored: Stored, guess: float) -> None:
     slowest = trace_store.slowest(stored.store, stored.of, 5, guess)
@@ -146,10 +146,10 @@ def test_the_slowest_are_found_whatever_the_first_guess(stored: Stored, guess: f
     assert slowest[0].status == 200
 
 
-@config
+@stack
 def test_the_slowest_of_one_operation_are_found(stored: Stored) -> None:
-    owners = RunTraces(stored.of.run, stored.of.period, "GET /owners")
-    pets = RunTraces(stored.of.run, stored.of.period, "GET /pets")
+    owners = RunTraces(stored.of.run_id, stored.of.period, "GET /owners")
+    pets = RunTraces(stored.of.run_id, stored.of.period, "GET /pets")
 
     assert [found.trace_id for found in trace_store.slowest(stored.store, owners, 1, 0.1)] == [
         stored.ids[-1]
@@ -157,7 +157,7 @@ def test_the_slowest_of_one_operation_are_found(stored: Stored) -> None:
     assert trace_store.slowest(stored.store, pets, 1, 0.1) == []
 
 
-@config
+@stack
 def test_failed_are_those_answered_with_400_or_more(stored: Stored) -> None:
     failed = stored.store.failed(stored.of, [404, 409, 500, 503], 5)
 
@@ -166,7 +166,7 @@ def test_failed_are_those_answered_with_400_or_more(stored: Stored) -> None:
     }
 
 
-@config
+@stack
 def test_a_run_that_the_store_does_not_hold_has_no_traces(stored: Stored) -> None:
     of = RunTraces("another", stored.of.period)
 
@@ -174,7 +174,7 @@ def test_a_run_that_the_store_does_not_hold_has_no_traces(stored: Stored) -> Non
     assert stored.store.failed(of, [500], 5) == []
 
 
-@config
+@stack
 def test_a_trace_comes_in_one_form(stored: Stored) -> None:
     server, database = sorted(stored.store.trace(stored.ids[200]), key=lambda span: span.parent)
 
@@ -185,10 +185,10 @@ def test_a_trace_comes_in_one_form(stored: Stored) -> None:
     assert (server.error, database.error) == (True, False)
     assert server.attributes["http.response.status_code"] == 500
     assert server.attributes["otel.status_description"] == "it failed"
-    assert server.attributes["k6.test_run_id"] == stored.of.run
+    assert server.attributes["k6.test_run_id"] == stored.of.run_id
 
 
-@config
+@stack
 def test_the_first_digits_of_an_id_are_enough(stored: Stored) -> None:
     for trace in (stored.ids[0], stored.ids[1]):
         assert trace_store.full_id(stored.store, trace[:12].upper()) == trace
@@ -214,7 +214,7 @@ def test_what_is_no_trace_store_is_said() -> None:
         trace_store.store_at(other.url).__enter__()
 
 
-@config
+@stack
 def test_just_trace_draws_a_stored_trace(stored: Stored, request: pytest.FixtureRequest) -> None:
     url, _ = request.getfixturevalue(stored.store.name.lower())
 

@@ -12,7 +12,7 @@ from lab.runs.record import (
     Environment,
     Machine,
     Record,
-    Row,
+    OperationStats,
     Threshold,
     Timeline,
     TimelinePoint,
@@ -23,8 +23,8 @@ BEGAN = 1795562405.5
 STEP = 5.0
 
 
-def a_row(operation: str = "POST /owners", **changes: Any) -> Row:
-    row = Row(
+def a_row(operation: str = "POST /owners", **changes: Any) -> OperationStats:
+    row = OperationStats(
         operation=operation,
         requests=600,
         rate=10.0,
@@ -112,22 +112,22 @@ def a_trace(
 def a_record(**changes: Any) -> Record:
     """Make a run of a minute that held in every way, save for what is changed."""
     made = Record(
-        run="20261124-232004-load",
+        run_id="20261124-232004-load",
         profile="load",
         journey="book",
         period=Period(BEGAN, BEGAN + 60),
         planned=60.0,
         verdict="passed",
         thresholds=[Threshold("http_req_duration{name:POST /owners}", "p(95)<300", passed=True)],
-        rows=[a_row()],
+        operations=[a_row()],
         total=a_row("All"),
         completeness=Completeness(600, 0, 600, 600, 600),
         errors=[],
         dropped_iterations=0,
         failed_statuses=[],
         timeline=a_timeline(),
-        points=points(),
-        slowest=[a_trace()],
+        operation_timeline=points(),
+        slowest_traces=[a_trace()],
         environment=Environment(
             "http://127.0.0.1:8000",
             Machine(2, "a processor", "Linux x86_64", 8_000_000_000),

@@ -22,13 +22,13 @@ class Jaeger:
     def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
         longer = {"minDuration": f"{seconds * 1e6:.0f}us"} if seconds > 0 else {}
         traces = self._search(of, {}, limit, **longer)
-        return _requests(traces, of.run), len(traces) >= limit
+        return _requests(traces, of.run_id), len(traces) >= limit
 
     def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
         found: list[Found] = []
         for status in statuses:
             tags = {"http.response.status_code": str(status)}
-            found += _requests(self._search(of, tags, count), of.run)
+            found += _requests(self._search(of, tags, count), of.run_id)
         failed = [request for request in found if request.status and request.status >= 400]  # noqa: PLR2004
         return sorted(failed, key=lambda request: -request.start)[:count]
 
@@ -46,7 +46,7 @@ class Jaeger:
         self, of: RunTraces, tags: dict[str, str], limit: int, **more: str
     ) -> list[dict[str, Any]]:
         of_operation = {"clinic.operation": of.operation} if of.operation else {}
-        wanted = json.dumps({"k6.test_run_id": of.run} | of_operation | tags)
+        wanted = json.dumps({"k6.test_run_id": of.run_id} | of_operation | tags)
         return self._traces(of.start, of.end, limit, tags=wanted, **more)
 
     def _traces(self, start: float, end: float, limit: int, **more: str) -> list[dict[str, Any]]:

@@ -18,13 +18,13 @@ class Tempo:
         self._api = api
 
     def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        query = traceql.slow(of.run, f"{seconds * 1e6:.0f}us", operation=of.operation)
+        query = traceql.slow(of.run_id, f"{seconds * 1e6:.0f}us", operation=of.operation)
         found = self._search(query, of.start, of.end, limit)
         return found, len(found) >= limit
 
     def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
         del statuses  # TraceQL compares numbers, it need not be told them
-        return self._search(traceql.failed(of.run), of.start, of.end, count)
+        return self._search(traceql.failed(of.run_id), of.start, of.end, count)
 
     def trace(self, trace_id: str) -> list[Span]:
         body = self._api.json(f"/api/v2/traces/{trace_id}")

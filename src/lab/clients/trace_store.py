@@ -40,7 +40,7 @@ class Found:
 class RunTraces:
     """Which traces to search: those of one run, or of one operation in it."""
 
-    run: str
+    run_id: str
     period: Period
     operation: str = ""
 

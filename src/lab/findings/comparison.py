@@ -8,7 +8,7 @@ from typing import Literal
 from lab.findings import noise
 from lab.findings.noise import ALL, Difference, Pair
 from lab.findings.preconditions import changed, other_cpu_share, problems, remarks
-from lab.runs.record import DurationHistogram, Record, Row, SideName
+from lab.runs.record import DurationHistogram, Record, OperationStats, SideName
 
 Direction = Literal["worse", "better", "equal", "unknown"]
 TOLD: tuple[Direction, Direction] = ("worse", "better")
@@ -36,7 +36,7 @@ class Column:
     def name(self) -> str:
         return f"{self.side} p{self.quantile * 100:.0f}"
 
-    def of(self, row: Row | None) -> float | None:
+    def of(self, row: OperationStats | None) -> float | None:
         value: float | None = getattr(row, self.field, None)
         return value
 
@@ -149,10 +149,10 @@ def compare(before: Record, after: Record) -> Comparison:
         for column in COLUMNS
     }
     clustered = math.sqrt(noise.clustered(before.timeline) * noise.clustered(after.timeline))
-    was = {row.operation: row for row in before.rows}
-    now = {row.operation: row for row in after.rows}
+    was = {row.operation: row for row in before.operations}
+    now = {row.operation: row for row in after.operations}
 
-    def line(operation: str, was: Row | None, now: Row | None) -> Line:
+    def line(operation: str, was: OperationStats | None, now: OperationStats | None) -> Line:
         seconds = {
             column.name: _change(column, was, now, told[column.name].get(operation))
             for column in COLUMNS
@@ -204,7 +204,9 @@ def _pair(before: DurationHistogram, after: DurationHistogram) -> Pair:
     return Pair(lined_up(before), lined_up(after))
 
 
-def _change(column: Column, was: Row | None, now: Row | None, told: Difference | None) -> Change:
+def _change(
+    column: Column, was: OperationStats | None, now: OperationStats | None, told: Difference | None
+) -> Change:
     """Take the difference of all from those of the operations: their mean."""
     before, after = column.of(was), column.of(now)
     if not before or after is None:
@@ -222,7 +224,9 @@ def _direction(difference: Difference) -> Direction:
     return "worse" if difference.share > 0 else "better"
 
 
-def _failures(before: Row | None, after: Row | None, clustered: float) -> Change:
+def _failures(
+    before: OperationStats | None, after: OperationStats | None, clustered: float
+) -> Change:
     """Compare failed shares; failures that come in clusters say less than their number."""
     if not before or not after or not before.requests or not after.requests:
         was, now = (row.failed_share if row else None for row in (before, after))

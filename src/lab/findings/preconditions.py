@@ -33,18 +33,20 @@ def _unfit(run: Record) -> str | None:
     """Say why a run compares with no other, if it does not."""
     seconds = f"{run.period.seconds:.0f} s"
     if run.verdict == "running":
-        return f"{run.run} is still on: compare when it has ended."
+        return f"{run.run_id} is still on: compare when it has ended."
     if run.verdict == "aborted" or _stopped_early(run):
-        return f"{run.run} ended early, after {seconds}."
+        return f"{run.run_id} ended early, after {seconds}."
     if not run.total.requests:
-        return f"{run.run} made no request."
+        return f"{run.run_id} made no request."
     if not run.histograms and run.period.seconds < ENOUGH:
         return (
-            f"{run.run} is too short to tell noise from change with its {seconds}: "
+            f"{run.run_id} is too short to tell noise from change with its {seconds}: "
             f"{ENOUGH:.0f} s are enough, some minutes are better."
         )
     if not run.histograms:
-        return f"{run.run} has no histograms to tell noise from: k6 sends them as `just` starts it."
+        return (
+            f"{run.run_id} has no histograms to tell noise from: k6 sends them as `just` starts it."
+        )
     return None
 
 
@@ -58,7 +60,7 @@ def _stopped_early(run: Record) -> bool:
 def remarks(before: Record, after: Record) -> list[str]:
     """Say what the reader has to judge alone."""
     was, now = other_cpu_share(before), other_cpu_share(after)
-    if unknown := [run.run for run in (before, after) if not run.environment]:
+    if unknown := [run.run_id for run in (before, after) if not run.environment]:
         return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
     if was is None or now is None:
         return ["It is not known what other programs took of the machine meanwhile."]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from statistics import median
 
-from lab.runs.record import Record, Row, Threshold, TimelinePoint
+from lab.runs.record import Record, OperationStats, Threshold, TimelinePoint
 
 Stretch = tuple[float, float]
 
@@ -36,7 +36,7 @@ SIDES = {
 class Slow:
     """The operation that is slowest against its objective, and when it was outside of it."""
 
-    row: Row
+    row: OperationStats
     outside: list[Stretch]
     worst_at: float | None
     to_the_end: bool
@@ -79,12 +79,12 @@ def say_threshold(threshold: Threshold) -> tuple[str, str]:
 
 
 def points_of(record: Record, operation: str) -> list[TimelinePoint]:
-    return [part for part in record.points if part.operation == operation]
+    return [part for part in record.operation_timeline if part.operation == operation]
 
 
 def slowest_operation(record: Record) -> Slow | None:
     """Find the operation that took most of what its objective allows."""
-    judged = [row for row in record.rows if row.client_p95 is not None and row.slo_p95]
+    judged = [row for row in record.operations if row.client_p95 is not None and row.slo_p95]
     if not judged:
         return None
     row = max(judged, key=lambda row: (row.client_p95 or 0) / (row.slo_p95 or 1))
@@ -95,7 +95,7 @@ def slowest_operation(record: Record) -> Slow | None:
     return Slow(row, outside, worst.at if worst else None, to_the_end)
 
 
-def stretches(record: Record, row: Row) -> list[Stretch]:
+def stretches(record: Record, row: OperationStats) -> list[Stretch]:
     """Find from when to when an operation was outside its objective, but for a moment."""
     found: list[Stretch] = []
     step = record.timeline.step
@@ -110,7 +110,7 @@ def stretches(record: Record, row: Row) -> list[Stretch]:
     return found
 
 
-def main_side(row: Row) -> str | None:
+def main_side(row: OperationStats) -> str | None:
     """Name the field of the side on which most of an operation's time went."""
     shares = {side: getattr(row, side) for side in SIDES}
     if any(share is None for share in shares.values()):
@@ -193,7 +193,7 @@ def say_failed(record: Record) -> str:
     if not failed:
         return "No request failed."
     words = [f"{failed:,} of {record.total.requests:,} requests failed"]
-    worst = max(record.rows, key=lambda row: row.failed_share * row.requests)
+    worst = max(record.operations, key=lambda row: row.failed_share * row.requests)
     words.append(f", most of them {worst.operation} ({worst.failed_share * 100:.1f} % of its own)")
     if record.failed_statuses:
         statuses = ", ".join(map(str, record.failed_statuses))
@@ -209,7 +209,7 @@ def _left_objective(record: Record) -> Knee | None:
     first = min(
         (
             (start, row)
-            for row in record.rows
+            for row in record.operations
             for start, end in stretches(record, row)
             if end - start >= least - timeline.step / 10
         ),

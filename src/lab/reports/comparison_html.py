@@ -57,7 +57,7 @@ class Row:
 
 def write(comparison: Comparison) -> Path:
     """Write the page of a comparison, and say where."""
-    name = f"{comparison.before.run}..{comparison.after.run}"
+    name = f"{comparison.before.run_id}..{comparison.after.run_id}"
     return put(place(name, ".html"), render(comparison).encode())
 
 
@@ -77,7 +77,7 @@ def render(comparison: Comparison) -> str:
         scale=f"{1 / edge - 1:.0%} to {edge - 1:+.0%}",
         charts=_charts(before, after),
         changed=comparison.changed,
-        names=[place(run.run, ".json").name for run in (before, after)],
+        names=[place(run.run_id, ".json").name for run in (before, after)],
     )
     return page
 

@@ -44,7 +44,7 @@ def percentage(_: click.Context, __: click.Parameter, given: str | None) -> floa
 def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tuple[str, str]:
     """Name the two runs: those asked for by id or its beginning, else the last two of a kind."""
     if before and after:
-        named = (find(known, before).run, find(known, after).run)
+        named = (find(known, before).run_id, find(known, after).run_id)
         if named[0] == named[1]:
             raise NotComparedError(f"{named[0]} is one run: name two to compare.")
         return named
@@ -55,13 +55,13 @@ def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tu
         if not later:
             raise NotComparedError(
                 f"No run of the profile {first.profile} and the journey {first.journey} came after "
-                f"{first.run}: `just runs` lists what there is."
+                f"{first.run_id}: `just runs` lists what there is."
             )
-        return first.run, later[0].run
+        return first.run_id, later[0].run_id
     for place, second in enumerate(whole):
         for first in whole[place + 1 :]:
             if _kind(first) == _kind(second):
-                return first.run, second.run
+                return first.run_id, second.run_id
     raise NotComparedError(
         "There are no two whole runs of one profile and journey: `just runs` lists what there is."
     )
@@ -69,16 +69,16 @@ def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tu
 
 def find(known: Sequence[Listed], wanted: str) -> Listed:
     """Find a run by its id or what it begins with."""
-    exact = [run for run in known if run.run == wanted]
-    found = exact or [run for run in known if run.run.startswith(wanted)]
+    exact = [run for run in known if run.run_id == wanted]
+    found = exact or [run for run in known if run.run_id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     if found:
-        some = ", ".join(run.run for run in found[:NEAREST])
+        some = ", ".join(run.run_id for run in found[:NEAREST])
         raise NotComparedError(
             f"{len(found)} runs begin with {wanted!r}, such as {some}: give more of the id."
         )
-    ids = [run.run for run in known]
+    ids = [run.run_id for run in known]
     near = difflib.get_close_matches(wanted, ids, NEAREST, cutoff=0.5) or ids[:NEAREST]
     if not near:
         raise NotComparedError("There is no run yet: `just smoke` makes one in 20 s.")

@@ -21,7 +21,7 @@ def show(console: Console, comparison: Comparison) -> None:
     """Print both runs' numbers, an operation after the other, and which got worse."""
     console.print()
     for name, run in (("A", comparison.before), ("B", comparison.after)):
-        console.print(Text.assemble((f"{name}  {plain(run.run)}", "bold"), f"  {_what(run)}"))
+        console.print(Text.assemble((f"{name}  {plain(run.run_id)}", "bold"), f"  {_what(run)}"))
     console.print()
     console.print(_table(comparison, wide=console.width >= WIDE))
     console.print(Text(f"\n{comparison.sentence}", style="bold"))

@@ -16,7 +16,7 @@ from lab.findings import summary
 from lab.reports import charts
 from lab.reports.charts import Line
 from lab.reports.waterfall import all_attributes, in_tree_order
-from lab.runs.record import Record, Row, TimelinePoint, Trace, place, put
+from lab.runs.record import Record, OperationStats, TimelinePoint, Trace, place, put
 
 # What keeps the page readable, and far below a megabyte.
 MOST_ROWS = 40
@@ -52,7 +52,7 @@ class Sentence:
 class Operation:
     """A row of the table, and its chart where there is one."""
 
-    row: Row
+    row: OperationStats
     anchor: str
     chart: Markup
     words: str
@@ -94,18 +94,18 @@ class Waterfall:
 
 def write(run: Record) -> Path:
     """Write the page of a run, and say where."""
-    return put(place(run.run, ".html"), render(run).encode())
+    return put(place(run.run_id, ".html"), render(run).encode())
 
 
 def render(run: Record) -> str:
     """Give the page of a run."""
-    shown = sorted(run.rows, key=lambda row: -row.requests)[:MOST_ROWS]
-    rows = [row for row in run.rows if row in shown]
+    shown = sorted(run.operations, key=lambda row: -row.requests)[:MOST_ROWS]
+    rows = [row for row in run.operations if row in shown]
     charted = sorted(rows, key=lambda row: -row.requests)[:MOST_CHARTS]
     operations = [
         _operation(run, row, number, drawn=row in charted) for number, row in enumerate(rows)
     ]
-    traces = [*run.slowest, *run.failed]
+    traces = [*run.slowest_traces, *run.failed_traces]
     each = max(LEAST_SPANS, MOST_SPANS // max(1, len(traces)))
     tone, words = VERDICTS[run.verdict]
     if crossed := sum(not threshold.passed for threshold in run.thresholds):
@@ -117,11 +117,11 @@ def render(run: Record) -> str:
         sentences=_sentences(run, operations),
         operations=operations,
         drawn=[operation for operation in operations if operation.chart],
-        more_operations=len(run.rows) - len(rows),
+        more_operations=len(run.operations) - len(rows),
         charts=_charts(run),
         waterfalls={trace.trace_id: _waterfall(trace, each) for trace in traces},
-        shown_already={trace.trace_id for trace in run.slowest},
-        json_name=place(run.run, ".json").name,
+        shown_already={trace.trace_id for trace in run.slowest_traces},
+        json_name=place(run.run_id, ".json").name,
     )
 
 
@@ -174,14 +174,16 @@ def _sentences(run: Record, operations: Iterable[Operation]) -> list[Sentence]:
     anchors = {operation.row.operation: operation.anchor for operation in operations}
     if slow := summary.slowest_operation(run):
         operation = slow.row.operation
-        shows = next((t.trace_id for t in run.slowest if t.operation == operation), "")
+        shows = next((t.trace_id for t in run.slowest_traces if t.operation == operation), "")
         sentences.append(
             Sentence(summary.say_slowest(slow), anchors.get(operation, ""), trace=plain(shows))
         )
     if summary.varies(run):
         sentences.append(Sentence(summary.say_knee(run), "time"))
     sentences.append(
-        Sentence(summary.say_failed(run), "failed" if run.failed else "", "see the failed traces")
+        Sentence(
+            summary.say_failed(run), "failed" if run.failed_traces else "", "see the failed traces"
+        )
     )
     if run.dropped_iterations:
         sentences.append(
@@ -200,7 +202,7 @@ def _sentences(run: Record, operations: Iterable[Operation]) -> list[Sentence]:
     return sentences
 
 
-def _operation(run: Record, row: Row, number: int, *, drawn: bool) -> Operation:
+def _operation(run: Record, row: OperationStats, number: int, *, drawn: bool) -> Operation:
     points = summary.points_of(run, row.operation) if drawn else []
     by_time = {part.at: part for part in points}
     parts = [by_time.get(at) for at in run.timeline.at]
@@ -218,7 +220,7 @@ def _operation(run: Record, row: Row, number: int, *, drawn: bool) -> Operation:
     return Operation(row, f"operation-{number + 1}", chart, _words(run, row, points))
 
 
-def _words(run: Record, row: Row, points: Sequence[TimelinePoint]) -> str:
+def _words(run: Record, row: OperationStats, points: Sequence[TimelinePoint]) -> str:
     if row.slo_p95 is None or not points:
         return ""
     allowed = f"{summary.ms(row.slo_p95)} ms"

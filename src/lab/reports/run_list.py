@@ -33,7 +33,7 @@ BEGINS_WITH_A_TIME = re.compile(r"\d{8}-\d{6}")
 class Listed:
     """A run in a line. What was not known is None; `saved` is one that only a file has kept."""
 
-    run: str
+    run_id: str
     started: float | None
     profile: str | None
     journey: str | None
@@ -58,7 +58,7 @@ def read(prometheus_url: str) -> Listing:
     remarks = []
     try:
         with Prometheus(prometheus_url) as prometheus:
-            known = {listed.run: listed for listed in _of_prometheus(prometheus)}
+            known = {listed.run_id: listed for listed in _of_prometheus(prometheus)}
     except PrometheusError as error:
         remarks.append(f"{error.message.removesuffix('.')}. Only saved runs are listed.")
         known = {}
@@ -68,9 +68,9 @@ def read(prometheus_url: str) -> Listing:
         except RecordError as error:
             remarks.append(error.message)
             continue
-        if saved.run not in known:
-            known[saved.run] = _of_file(saved)
-    runs = sorted(known.values(), key=lambda of: (of.started or 0.0, of.run), reverse=True)
+        if saved.run_id not in known:
+            known[saved.run_id] = _of_file(saved)
+    runs = sorted(known.values(), key=lambda of: (of.started or 0.0, of.run_id), reverse=True)
     return Listing(runs, remarks)
 
 
@@ -107,7 +107,7 @@ def _of_prometheus(prometheus: Prometheus) -> list[Listed]:
 
     return [
         Listed(
-            run=run,
+            run_id=run,
             started=started.get(run) or _in_the_id(run),
             profile=marks.get(run, {}).get("profile"),
             journey=marks.get(run, {}).get("journey"),
@@ -133,7 +133,7 @@ def _in_the_id(run: str) -> float | None:
 
 def _of_file(saved: Record) -> Listed:
     return Listed(
-        run=saved.run,
+        run_id=saved.run_id,
         started=saved.period.started,
         profile=saved.profile,
         journey=saved.journey,
@@ -184,7 +184,7 @@ def _cells(listed: Listed) -> list[str]:
     failed = listed.failed_share
     return [
         f"{began:%Y-%m-%d %H:%M:%S}" if began else "-",
-        plain(listed.run) + (" *" if listed.saved else ""),
+        plain(listed.run_id) + (" *" if listed.saved else ""),
         plain(listed.profile or "-"),
         plain(listed.journey or "-"),
         _duration(listed.seconds),

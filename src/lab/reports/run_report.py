@@ -47,7 +47,7 @@ def report(config: StackConfig, run: str | None, environment: Environment | None
         say_written(console, [run_html.write(kept)])
         return
     run_terminal.show(console, of_run)
-    if not of_run.rows:
+    if not of_run.operations:
         return
     try:
         with trace_store.store_at(config.traces_url) as store:
@@ -59,7 +59,7 @@ def report(config: StackConfig, run: str | None, environment: Environment | None
     show_traces(console, of_run)
     say_written(console, [run_html.write(of_run), of_run.save()])
     if there := links.page_of(
-        config.grafana_url, of_run.run, of_run.period.started, of_run.period.ended
+        config.grafana_url, of_run.run_id, of_run.period.started, of_run.period.ended
     ):
         console.print(Text(f"In Grafana: {there}"), soft_wrap=True)
 
@@ -117,15 +117,17 @@ def remark(of_run: Record, sentence: str) -> Record:
 
 def with_traces(of_run: Record, store: Store, guess: float) -> Record:
     """Add the slowest and failed traces, the slowest of the slowest operation among them."""
-    of = RunTraces(of_run.run, of_run.period)
+    of = RunTraces(of_run.run_id, of_run.period)
     slowest = trace_store.slowest(store, of, TRACES_KEPT, guess)
     if not slowest:
         return remark(of_run, f"{store.name} holds no trace of this run: it keeps them for a day.")
     slow = summary.slowest_operation(of_run)
     if slow and all(found.operation != slow.row.operation for found in slowest):
-        of = RunTraces(of_run.run, of_run.period, slow.row.operation)
+        of = RunTraces(of_run.run_id, of_run.period, slow.row.operation)
         slowest += trace_store.slowest(store, of, 1, slow.row.server_p95 or 0.0)
-    failed = store.failed(RunTraces(of_run.run, of_run.period), of_run.failed_statuses, TRACES_KEPT)
+    failed = store.failed(
+        RunTraces(of_run.run_id, of_run.period), of_run.failed_statuses, TRACES_KEPT
+    )
     return msgspec.structs.replace(
         of_run,
         slowest=[whole(store, found) for found in slowest],
@@ -148,10 +150,12 @@ def whole(store: Store, found: Found) -> Trace:
 def with_what_was_known(of_run: Record, environment: Environment | None) -> Record:
     """Keep of an earlier record what can be read no more: the environment, expired traces."""
     with suppress(record.RecordError):
-        if kept := record.saved(of_run.run):
+        if kept := record.saved(of_run.run_id):
             environment = environment or kept.environment
-            if not of_run.slowest and kept.slowest:
-                of_run = msgspec.structs.replace(of_run, slowest=kept.slowest, failed=kept.failed)
+            if not of_run.slowest_traces and kept.slowest_traces:
+                of_run = msgspec.structs.replace(
+                    of_run, slowest=kept.slowest_traces, failed=kept.failed_traces
+                )
     return msgspec.structs.replace(of_run, environment=environment)
 
 
@@ -161,11 +165,11 @@ def show(console: Console, of_run: Record) -> None:
 
 
 def show_traces(console: Console, of_run: Record) -> None:
-    if not of_run.slowest:
+    if not of_run.slowest_traces:
         return
     began = of_run.period.started
-    run_terminal.show_traces(console, "Slowest traces", of_run.slowest, began)
-    run_terminal.show_traces(console, "Failed traces", of_run.failed, began)
+    run_terminal.show_traces(console, "Slowest traces", of_run.slowest_traces, began)
+    run_terminal.show_traces(console, "Failed traces", of_run.failed_traces, began)
     console.print(Text("`just trace ID` shows one as a waterfall."))
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lab.console import milliseconds, plain
 from lab.findings import summary
-from lab.runs.record import UNFINISHED, Completeness, Record, Row, Trace
+from lab.runs.record import UNFINISHED, Completeness, Record, OperationStats, Trace
 
 SHARE_OF_A_BAD_RUN = 0.01
 WIDE = 96
@@ -23,12 +23,12 @@ def show(console: Console, of_run: Record) -> None:
     console.print()
     console.print(
         Text.assemble(
-            (f"Run {plain(of_run.run)}", "bold"),
+            (f"Run {plain(of_run.run_id)}", "bold"),
             f"  {began:%Y-%m-%d %H:%M:%S} UTC, {of_run.period.seconds:,.1f} s",
             (f"  {of_run.verdict}" if of_run.verdict in UNFINISHED else "", "yellow"),
         )
     )
-    if not of_run.rows:
+    if not of_run.operations:
         console.print(Text("No request of this run's load was made."))
         return
     console.print(_operations(of_run, _padding(console)))
@@ -52,16 +52,16 @@ def _operations(of_run: Record, padding: tuple[int, int]) -> Table:
         "Failed\n%",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in of_run.rows[:MOST_ROWS]:
+    for row in of_run.operations[:MOST_ROWS]:
         table.add_row(*_cells(row))
-    if (more := len(of_run.rows) - MOST_ROWS) > 0:
+    if (more := len(of_run.operations) - MOST_ROWS) > 0:
         table.add_row(f"… and {more:,} more")
     table.add_section()
     table.add_row(*_cells(of_run.total), style="bold")
     return table
 
 
-def _cells(row: Row) -> list[Text]:
+def _cells(row: OperationStats) -> list[Text]:
     failed = f"{row.failed_share * 100:.2f}"
     return [
         Text(plain(row.operation)),

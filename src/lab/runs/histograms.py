@@ -8,7 +8,7 @@ from lab.clients.prometheus import Buckets, Prometheus
 from lab.clients.spans import Period
 from lab.promql import run_totals
 from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
-from lab.runs.record import DurationHistogram, Row, SideName
+from lab.runs.record import DurationHistogram, OperationStats, SideName
 from lab.runs.timeline import PUSH_INTERVAL, SPANS_LATE, busiest
 
 TO_A_DOUBLING = 8
@@ -31,7 +31,11 @@ def parts_of(seconds: float, planned: float | None) -> int:
 
 
 def read_histograms(
-    prometheus: Prometheus, run: str, period: Period, planned: float | None, rows: Iterable[Row]
+    prometheus: Prometheus,
+    run: str,
+    period: Period,
+    planned: float | None,
+    rows: Iterable[OperationStats],
 ) -> list[DurationHistogram]:
     """Read the durations of each part, of the operations that made the most requests.
 

@@ -12,7 +12,7 @@ from lab.errors import UserError
 from lab.promql import run_list, run_totals
 from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
 from lab.runs.histograms import read_histograms
-from lab.runs.record import Completeness, ErrorCount, Record, Row, Threshold, Verdict
+from lab.runs.record import Completeness, ErrorCount, Record, OperationStats, Threshold, Verdict
 from lab.runs.timeline import PUSH_INTERVAL, QUANTILE, read_points, read_timeline
 
 # In the order in which iterations do them; others follow by name.
@@ -124,21 +124,21 @@ def read_record(
     planned = prometheus.number(run_totals.planned(of), at)
     rows = _read_rows(prometheus, of, period, profile)
     return Record(
-        run=run,
+        run_id=run,
         profile=profile,
         journey=kind.get("journey"),
         period=period,
         planned=planned,
         verdict="running" if still_on else _verdict(prometheus, of, period, planned),
         thresholds=sorted(thresholds, key=lambda a: (a.passed, a.metric, a.threshold)),
-        rows=rows,
+        operations=rows,
         total=_read_total(prometheus, of, period, completeness),
         completeness=completeness,
         errors=sorted(errors, key=lambda error: -error.count),
         dropped_iterations=round(prometheus.number(run_totals.dropped_iterations(of), at) or 0),
         failed_statuses=sorted(int(status) for status in statuses),
         timeline=read_timeline(prometheus, run, period),
-        points=read_points(prometheus, run, period, rows),
+        operation_timeline=read_points(prometheus, run, period, rows),
         histograms=read_histograms(prometheus, run, period, planned, rows),
     )
 
@@ -157,7 +157,7 @@ def _verdict(
 
 def _read_rows(
     prometheus: Prometheus, of: RunSelector, period: Period, profile: str | None
-) -> list[Row]:
+) -> list[OperationStats]:
     at = period.read_at
 
     def by_name(query: str) -> dict[str, float]:
@@ -175,7 +175,7 @@ def _read_rows(
     server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
     in_server, in_database = shares(Side.SERVER), shares(Side.DATABASE)
     return [
-        Row(
+        OperationStats(
             operation=operation,
             requests=round(requests[operation]),
             rate=requests[operation] / period.seconds,
@@ -194,12 +194,12 @@ def _read_rows(
 
 def _read_total(
     prometheus: Prometheus, of: RunSelector, period: Period, completeness: Completeness
-) -> Row:
+) -> OperationStats:
     def number(query: str) -> float | None:
         return prometheus.number(query, period.read_at)
 
     limits = slo.all_requests_limits()
-    return Row(
+    return OperationStats(
         operation="All",
         requests=completeness.sent,
         rate=completeness.sent / period.seconds,

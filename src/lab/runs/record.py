@@ -18,7 +18,7 @@ from lab.clients.spans import Period, Span
 from lab.errors import UserError
 from lab.paths import PROJECT
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 FOLDER_VARIABLE = "CLINIC_RESULTS_DIR"
 
 Verdict = Literal["passed", "failed", "aborted", "running", "none"]
@@ -31,7 +31,7 @@ class RecordError(UserError):
     """A saved record cannot be read; the message says what to do."""
 
 
-class Row(Struct, frozen=True, kw_only=True):
+class OperationStats(Struct, frozen=True, kw_only=True):
     """One operation of a run, or all of them, as k6, the server and the database saw it.
 
     `outside_server`, `in_server` and `in_database` share out the client's time and add up to 1.
@@ -173,32 +173,32 @@ class Environment(Struct, frozen=True):
 class Record(Struct, frozen=True, kw_only=True):
     """A run. `missing` says in sentences what could not be read of it."""
 
-    format: Literal[1] = FORMAT
-    run: str
+    format: Literal[2] = FORMAT
+    run_id: str
     profile: str | None
     journey: str | None
     period: Period
     planned: float | None
     verdict: Verdict
     thresholds: list[Threshold]
-    rows: list[Row]
-    total: Row
+    operations: list[OperationStats]
+    total: OperationStats
     completeness: Completeness
     errors: list[ErrorCount]
     dropped_iterations: int
     failed_statuses: list[int]
     timeline: Timeline
-    points: list[TimelinePoint]
+    operation_timeline: list[TimelinePoint]
     histograms: list[DurationHistogram] = field(default_factory=list)
-    slowest: list[Trace] = field(default_factory=list)
-    failed: list[Trace] = field(default_factory=list)
+    slowest_traces: list[Trace] = field(default_factory=list)
+    failed_traces: list[Trace] = field(default_factory=list)
     environment: Environment | None = None
     missing: list[str] = field(default_factory=list)
 
     def save(self) -> Path:
         """Write the record where `load` finds it, and say where."""
         encoded = msgspec.json.format(msgspec.json.encode(self), indent=1)
-        return put(place(self.run, ".json"), encoded + b"\n")
+        return put(place(self.run_id, ".json"), encoded + b"\n")
 
 
 def folder() -> Path:
@@ -247,4 +247,4 @@ def trace_ids() -> Iterator[str]:
     for path in all_saved():
         with suppress(RecordError):
             of_run = load(path)
-            yield from (trace.trace_id for trace in (*of_run.slowest, *of_run.failed))
+            yield from (trace.trace_id for trace in (*of_run.slowest_traces, *of_run.failed_traces))

@@ -7,7 +7,7 @@ from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
 from lab.promql import run_timeline, service
 from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
-from lab.runs.record import Row, Timeline, TimelinePoint
+from lab.runs.record import OperationStats, Timeline, TimelinePoint
 
 PUSH_INTERVAL = 5.0
 MOST_STEPS = 120
@@ -78,13 +78,13 @@ def read_timeline(prometheus: Prometheus, run: str, period: Period) -> Timeline:
     )
 
 
-def busiest(rows: Iterable[Row]) -> list[Row]:
+def busiest(rows: Iterable[OperationStats]) -> list[OperationStats]:
     """Choose the operations that made the most requests."""
     return sorted(rows, key=lambda row: -row.requests)[:MOST_OPERATIONS]
 
 
 def read_points(
-    prometheus: Prometheus, run: str, period: Period, rows: Iterable[Row]
+    prometheus: Prometheus, run: str, period: Period, rows: Iterable[OperationStats]
 ) -> list[TimelinePoint]:
     """Read over time the operations of a run that made the most requests."""
     followed = busiest(rows)
