@@ -128,7 +128,8 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
     sent_to = None
     if not without_prometheus:
         sent_to = start.remote_write(os.environ, config.remote_write_url)
-    environment = start.environment(run_id, profile, target, sent_to) | {"JOURNEY": journey}
+    settings = start.k6_settings(run_id, profile, target, sent_to, os.environ)
+    environment = os.environ | settings | {"JOURNEY": journey}
     start.check_target(target, os.environ)
     k6 = generator.command(config, str(start.SCRIPT), environment)
     kept = sent_to == config.remote_write_url

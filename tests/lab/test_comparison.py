@@ -16,8 +16,8 @@ from lab.runs.record import (
     DurationHistogram,
     Environment,
     Machine,
-    Record,
     OperationStats,
+    Record,
     SideName,
     Timeline,
 )

@@ -27,7 +27,7 @@ def clinic(seconds: float) -> StandIn:
 
 
 def smoke(prometheus: Prometheus, run: str, url: str) -> subprocess.Popen[str]:
-    told = start.variables(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
+    told = start.k6_settings(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
     return subprocess.Popen(
         [find("k6"), "run", "--quiet", start.SCRIPT],
         env={"PATH": "/usr/bin:/bin", **told},

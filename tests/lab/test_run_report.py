@@ -76,7 +76,7 @@ def test_a_record_has_the_values_that_were_fed(slowed: Record) -> None:
     assert posts.in_database == pytest.approx(0.6)
     assert posts.in_server == pytest.approx(0.3)
     assert posts.outside_server == pytest.approx(0.1)
-    assert (posts.slo_p95, gets.slo_p95) == (0.3, 0.2)
+    assert (posts.limit_p95, gets.limit_p95) == (0.3, 0.2)
     assert slowed.total.client_p50 == pytest.approx(2**-6 * 2 ** (600 / 950))
     assert [(error.operation, error.kind, error.count) for error in slowed.errors] == [
         (SLOW, "slow", 7)

@@ -1,6 +1,5 @@
 """A run read back from a real Prometheus that was fed known series."""
 
-import json
 import os
 import secrets
 import signal
@@ -23,6 +22,7 @@ from lab.runs.reader import (
     read_record,
     wait_for_spans,
 )
+from lab.runs.timeline import PUSH_INTERVAL
 from tests.support.fake_clinic import StandIn
 from tests.support.fake_series import Feed, feed_a_run, run_id
 from tests.support.programs import NOWHERE, PROJECT, ask, command
@@ -354,7 +354,7 @@ def test_k6s_status_is_said_in_words(status: int, words: str) -> None:
 @pytest.mark.parametrize("tags", ["env=qa, owner=me", "env:qa,owner:me", "env=qa,,owner = me"])
 def test_tags_are_labels_in_either_form(tags: str) -> None:
     assert start.labels(tags) == {"env": "qa", "owner": "me"}
-    given = start.variables("r", "smoke", "http://clinic", None, {"K6_TAGS": tags})
+    given = start.k6_settings("r", "smoke", "http://clinic", None, {"K6_TAGS": tags})
     assert given["K6_TAGS"] == "env:qa,owner:me"
 
 
@@ -389,23 +389,29 @@ BUNDLES = "http://127.0.0.1:9090/api/v1/write"
 )
 def test_what_the_user_says_of_outputs_wins(given: dict[str, str], goes_to: str | None) -> None:
     assert start.remote_write(given, BUNDLES) == goes_to
-    told = start.variables("r", "smoke", "http://clinic", goes_to, given)
+    told = start.k6_settings("r", "smoke", "http://clinic", goes_to, given)
     assert all(told[name] == value for name, value in given.items() if name in told)
     assert told.get("K6_PROMETHEUS_RW_SERVER_URL") == goes_to
 
 
 def test_where_numbers_went_is_said_without_a_password() -> None:
     url = "https://123:glc_secret@prometheus.example.net/api/prom/push"
-    told = start.variables("r", "smoke", "http://clinic", url, {})
+    told = start.k6_settings("r", "smoke", "http://clinic", url, {})
 
     assert start.place(told) == "https://prometheus.example.net/api/prom/push"
     assert start.place({"K6_OUT": "json=a.json"}) == "json=a.json"
 
 
-def test_k6_is_told_where_its_numbers_go() -> None:
-    settings = start.environment("r", "smoke", "http://clinic", "http://prometheus/api/v1/write")
+def test_k6_gets_the_settings_of_k6_env_and_the_address() -> None:
+    settings = start.k6_settings(
+        "r", "smoke", "http://clinic", "http://prometheus/api/v1/write", {}
+    )
 
     assert settings["K6_OUT"] == "experimental-prometheus-rw"
-    assert "status" in settings["K6_SYSTEM_TAGS"].split(",")
-    assert "K6_OUT" not in start.environment("r", "smoke", "http://clinic", None)
-    assert json.dumps(settings)
+    assert "native-histograms" in settings["K6_FEATURES"].split(",")
+    assert settings["K6_PROMETHEUS_RW_PUSH_INTERVAL"] == f"{PUSH_INTERVAL:.0f}s"
+    assert settings["RUN_ID"] == "r"
+
+
+def test_a_run_without_prometheus_has_no_output() -> None:
+    assert start.k6_settings("r", "smoke", "http://clinic", None, {})["K6_OUT"] == ""

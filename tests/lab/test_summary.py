@@ -24,9 +24,9 @@ def with_p95(**outside: float) -> Record:
 
 def test_an_operation_is_slow_by_its_own_objective() -> None:
     rows = [
-        a_row("POST /owners", client_p95=0.25, slo_p95=0.3),
-        a_row("GET /owners", client_p95=0.19, slo_p95=0.2),
-        a_row("GET /unjudged", client_p95=9.0, slo_p95=None),
+        a_row("POST /owners", client_p95=0.25, limit_p95=0.3),
+        a_row("GET /owners", client_p95=0.19, limit_p95=0.2),
+        a_row("GET /unjudged", client_p95=9.0, limit_p95=None),
     ]
 
     assert said_of(a_record(operations=rows)).startswith(

@@ -52,7 +52,7 @@ def told(prometheus: Prometheus, run: str, url: str, **settings: str) -> dict[st
     """Make k6's environment as the wrapper does."""
     write = f"{prometheus.url}/api/v1/write"
     short = {"DURATION": "4s", "PROFILE": "smoke"} | settings
-    return short | start.variables(run, short["PROFILE"], url, write, settings)
+    return short | start.k6_settings(run, short["PROFILE"], url, write, settings)
 
 
 def run_k6(settings: dict[str, str]) -> subprocess.Popen[str]:

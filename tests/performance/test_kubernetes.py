@@ -76,7 +76,7 @@ def test_its_run_is_one_and_its_generators_are_told_apart(manifest: Any) -> None
 def test_it_sends_what_the_report_reads(manifest: Any) -> None:
     runner = manifest["spec"]["runner"]
     given = {variable["name"]: variable.get("value") for variable in runner["env"]}
-    wanted = start.variables("r", "load", "http://clinic", "http://prometheus", {})
+    wanted = start.k6_settings("r", "load", "http://clinic", "http://prometheus", {})
 
     for name in ("K6_OUT", "K6_FEATURES", "K6_SYSTEM_TAGS", "K6_PROMETHEUS_RW_STALE_MARKERS"):
         assert given[name] == wanted[name]

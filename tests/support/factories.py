@@ -11,8 +11,8 @@ from lab.runs.record import (
     DurationHistogram,
     Environment,
     Machine,
-    Record,
     OperationStats,
+    Record,
     Threshold,
     Timeline,
     TimelinePoint,
@@ -37,8 +37,8 @@ def a_row(operation: str = "POST /owners", **changes: Any) -> OperationStats:
         outside_server=0.2,
         in_server=0.3,
         in_database=0.5,
-        slo_p95=0.3,
-        slo_failed_share=0.01,
+        limit_p95=0.3,
+        limit_failed_share=0.01,
     )
     return replace(row, **changes)
 

@@ -8,7 +8,7 @@ from typing import Literal
 from lab.findings import noise
 from lab.findings.noise import ALL, Difference, Pair
 from lab.findings.preconditions import changed, other_cpu_share, problems, remarks
-from lab.runs.record import DurationHistogram, Record, OperationStats, SideName
+from lab.runs.record import DurationHistogram, OperationStats, Record, SideName
 
 Direction = Literal["worse", "better", "equal", "unknown"]
 TOLD: tuple[Direction, Direction] = ("worse", "better")

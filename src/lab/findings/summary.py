@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from statistics import median
 
-from lab.runs.record import Record, OperationStats, Threshold, TimelinePoint
+from lab.runs.record import OperationStats, Record, Threshold, TimelinePoint
 
 Stretch = tuple[float, float]
 
@@ -84,10 +84,10 @@ def points_of(record: Record, operation: str) -> list[TimelinePoint]:
 
 def slowest_operation(record: Record) -> Slow | None:
     """Find the operation that took most of what its objective allows."""
-    judged = [row for row in record.operations if row.client_p95 is not None and row.slo_p95]
+    judged = [row for row in record.operations if row.client_p95 is not None and row.limit_p95]
     if not judged:
         return None
-    row = max(judged, key=lambda row: (row.client_p95 or 0) / (row.slo_p95 or 1))
+    row = max(judged, key=lambda row: (row.client_p95 or 0) / (row.limit_p95 or 1))
     points = points_of(record, row.operation)
     outside = stretches(record, row)
     worst = max(points, key=lambda part: part.p95, default=None)
@@ -99,7 +99,7 @@ def stretches(record: Record, row: OperationStats) -> list[Stretch]:
     """Find from when to when an operation was outside its objective, but for a moment."""
     found: list[Stretch] = []
     step = record.timeline.step
-    limit = row.slo_p95
+    limit = row.limit_p95
     for part in points_of(record, row.operation):
         if limit is None or part.p95 <= limit:
             continue
@@ -121,13 +121,13 @@ def main_side(row: OperationStats) -> str | None:
 def say_slowest(slow: Slow) -> str:
     """Say which operation is slow, on which side, and since when."""
     row = slow.row
-    over = (row.client_p95 or 0) > (row.slo_p95 or 0)
+    over = (row.client_p95 or 0) > (row.limit_p95 or 0)
     head = (
         "Slowest against its objective"
         if slow.outside or over
         else "Every operation kept its objective; nearest to it"
     )
-    taken, allowed = ms(row.client_p95), ms(row.slo_p95)
+    taken, allowed = ms(row.client_p95), ms(row.limit_p95)
     words = [f"{head}: {row.operation}, p95 {taken} ms where {allowed} ms are allowed."]
     if side := main_side(row):
         words.append(f"{getattr(row, side) * 100:.0f} % of its time went {SIDES[side]}.")
@@ -219,7 +219,7 @@ def _left_objective(record: Record) -> Knee | None:
     if first is None:
         return None
     start, row = first
-    allowed = ms(row.slo_p95)
+    allowed = ms(row.limit_p95)
     return _knee_at(
         record, start + timeline.step, f"the p95 of {row.operation} left its {allowed} ms"
     )

@@ -16,7 +16,7 @@ from lab.findings import summary
 from lab.reports import charts
 from lab.reports.charts import Line
 from lab.reports.waterfall import all_attributes, in_tree_order
-from lab.runs.record import Record, OperationStats, TimelinePoint, Trace, place, put
+from lab.runs.record import OperationStats, Record, TimelinePoint, Trace, place, put
 
 # What keeps the page readable, and far below a megabyte.
 MOST_ROWS = 40
@@ -211,7 +211,7 @@ def _operation(run: Record, row: OperationStats, number: int, *, drawn: bool) ->
         Line("server", "server", _ms_of(part.server_p95 if part else None for part in parts)),
         Line("database", "database", _ms_of(part.database_p95 if part else None for part in parts)),
     ]
-    limit = row.slo_p95 * 1000 if row.slo_p95 else None
+    limit = row.limit_p95 * 1000 if row.limit_p95 else None
     chart = (
         charts.lines(row.operation, at=run.timeline.at, drawn=sides, limit=limit, height=charts.LOW)
         if points
@@ -221,9 +221,9 @@ def _operation(run: Record, row: OperationStats, number: int, *, drawn: bool) ->
 
 
 def _words(run: Record, row: OperationStats, points: Sequence[TimelinePoint]) -> str:
-    if row.slo_p95 is None or not points:
+    if row.limit_p95 is None or not points:
         return ""
-    allowed = f"{summary.ms(row.slo_p95)} ms"
+    allowed = f"{summary.ms(row.limit_p95)} ms"
     outside = summary.stretches(run, row)
     if not outside:
         return f"Never outside its {allowed}."
@@ -240,7 +240,7 @@ def _charts(run: Record) -> list[Chart]:
         Line("database p95", "database", _ms_of(timeline.database_p95)),
     ]
     median = Line("client p50", "client", _ms_of(timeline.client_p50))
-    limit = run.total.slo_p95 * 1000 if run.total.slo_p95 else None
+    limit = run.total.limit_p95 * 1000 if run.total.limit_p95 else None
     rate = Line("requests a second", "client", timeline.rate)
     users = Line("virtual users", "load", timeline.virtual_users)
     failed = Line("failed a second", "bad", timeline.failed_rate)

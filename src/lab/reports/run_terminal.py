@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lab.console import milliseconds, plain
 from lab.findings import summary
-from lab.runs.record import UNFINISHED, Completeness, Record, OperationStats, Trace
+from lab.runs.record import UNFINISHED, Completeness, OperationStats, Record, Trace
 
 SHARE_OF_A_BAD_RUN = 0.01
 WIDE = 96

@@ -12,7 +12,7 @@ from lab.errors import UserError
 from lab.promql import run_list, run_totals
 from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
 from lab.runs.histograms import read_histograms
-from lab.runs.record import Completeness, ErrorCount, Record, OperationStats, Threshold, Verdict
+from lab.runs.record import Completeness, ErrorCount, OperationStats, Record, Threshold, Verdict
 from lab.runs.timeline import PUSH_INTERVAL, QUANTILE, read_points, read_timeline
 
 # In the order in which iterations do them; others follow by name.
@@ -213,8 +213,8 @@ def _read_total(
             number(run_totals.all_share_of_client_time(Side.SERVER, of)),
             number(run_totals.all_share_of_client_time(Side.DATABASE, of)),
         ),
-        slo_p95=limits.p95,
-        slo_failed_share=limits.failed_share,
+        limit_p95=limits.p95,
+        limit_failed_share=limits.failed_share,
     )
 
 
@@ -237,7 +237,7 @@ def _limits(operation: str, profile: str | None) -> dict[str, float]:
         return {}
     known = profile if profile in slo.PROFILES else "load"
     limits = slo.limits(operation, known or "load")
-    return {"slo_p95": limits.p95, "slo_failed_share": limits.failed_share}
+    return {"limit_p95": limits.p95, "limit_failed_share": limits.failed_share}
 
 
 def _place_in_flow(operation: str) -> tuple[int, str]:

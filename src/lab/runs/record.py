@@ -49,8 +49,8 @@ class OperationStats(Struct, frozen=True, kw_only=True):
     outside_server: float | None = None
     in_server: float | None = None
     in_database: float | None = None
-    slo_p95: float | None = None
-    slo_failed_share: float | None = None
+    limit_p95: float | None = None
+    limit_failed_share: float | None = None
 
 
 class Threshold(Struct, frozen=True):

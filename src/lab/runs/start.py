@@ -1,6 +1,5 @@
 """Start k6 under a run's id, with its numbers sent to Prometheus, and hand its status back."""
 
-import os
 import re
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import httpx
 from lab import slo
 from lab.errors import UserError
 from lab.paths import PERFORMANCE
-from lab.runs.timeline import PUSH_INTERVAL
 
 SCRIPT = PERFORMANCE / "k6-load-test.js"
 PROFILES = slo.PROFILES
@@ -24,18 +22,13 @@ JOURNEYS = ("book", "browse", "cancel", "mixed")
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # host.docker.internal is what a container calls its own machine.
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
+K6_ENV = PERFORMANCE / "k6.env"
 REMOTE_WRITE = "experimental-prometheus-rw"
-# Histograms of any quantile, and K6_TAGS beside the script's own labels instead of in their place.
-FEATURES = "native-histograms,merge-run-tags"
 # Labels that k6, its script or the wrapper set.
 TAKEN = frozenset(
     {"testid", "name", "scenario", "status", "expected_response", "check", "error_code"}
     | {"journey", "profile", "operation", "kind", "instance", "metric", "threshold"}
 )
-
-# Those that the report's queries read, and the two that say why something failed: every further
-# tag multiplies the series.
-SYSTEM_TAGS = "status,name,scenario,expected_response,check,error_code"
 
 INSTEAD_OF_A_PROFILE = ("K6_VUS", "K6_DURATION", "K6_ITERATIONS", "K6_STAGES")
 
@@ -135,35 +128,24 @@ def remote_write(given: Mapping[str, str], bundles: str) -> str | None:
     return given.get("K6_PROMETHEUS_RW_SERVER_URL") or bundles
 
 
-def variables(
-    run: str, profile: str, target: str, remote_write: str | None, given: Mapping[str, str]
+def k6_env() -> dict[str, str]:
+    """Read the settings that every run shares."""
+    lines = K6_ENV.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def k6_settings(
+    run_id: str, profile: str, target: str, remote_write_url: str | None, given: Mapping[str, str]
 ) -> dict[str, str]:
-    """Make what k6 is told beyond what is given; of the outputs, what is given wins."""
-    settings = {
-        "BASE_URL": target,
-        "PROFILE": profile,
-        "RUN_ID": run,
-        "K6_NO_USAGE_REPORT": "true",
-        "K6_AUTO_EXTENSION_RESOLUTION": "false",
-        "K6_SYSTEM_TAGS": SYSTEM_TAGS,
-    }
+    """Return k6's variables for a run; those `given` win over k6.env and the address."""
+    address = (
+        {"K6_PROMETHEUS_RW_SERVER_URL": remote_write_url} if remote_write_url else {"K6_OUT": ""}
+    )
+    settings = {name: given.get(name) or value for name, value in (k6_env() | address).items()}
     if given.get("K6_TAGS"):
         tags = labels(given["K6_TAGS"])
         settings["K6_TAGS"] = ",".join(f"{name}:{value}" for name, value in tags.items())
-    outputs = {"K6_FEATURES": FEATURES}
-    if remote_write:
-        outputs |= {
-            "K6_OUT": REMOTE_WRITE,
-            "K6_PROMETHEUS_RW_SERVER_URL": remote_write,
-            "K6_PROMETHEUS_RW_PUSH_INTERVAL": f"{PUSH_INTERVAL:.0f}s",
-            "K6_PROMETHEUS_RW_STALE_MARKERS": "true",
-        }
-    return settings | {name: given.get(name) or value for name, value in outputs.items()}
-
-
-def environment(run: str, profile: str, target: str, remote_write: str | None) -> dict[str, str]:
-    """Make k6's environment: this one's, what names the run, and where its numbers go."""
-    return os.environ | variables(run, profile, target, remote_write, os.environ)
+    return settings | {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
 
 
 def place(environment: Mapping[str, str]) -> str:
