@@ -76,10 +76,8 @@ def _cells(row: OperationStats) -> list[Text]:
 
 def _remarks(of_run: Record) -> list[str]:
     completeness = of_run.completeness
-    remarks = [
-        f"Completeness: {_count(completeness.sent, 'request')} sent, "
-        f"{completeness.traced:,} traced."
-    ]
+    sent = _count(completeness.sent, "request")
+    remarks = [f"Completeness: {sent} sent, {completeness.traced:,} traced."]
     if completeness.unanswered:
         remarks.append(f"{_count(completeness.unanswered, 'request')} got no answer at all.")
     remarks += of_run.missing
@@ -101,12 +99,13 @@ def say_missing(completeness: Completeness) -> list[str]:
     if completeness.missing:
         have = "has" if completeness.missing == 1 else "have"
         lost.append(
-            f"{completeness.missing:,} of {_count(completeness.sent, 'request')} {have} no stored span."
+            f"{completeness.missing:,} of {_count(completeness.sent, 'request')} {have} no stored "
+            "span."
         )
     if completeness.missing_rows:
         lost.append(
-            f"{_count(completeness.created, 'answer')} promised a row (201), but the database's spans "
-            f"show {completeness.rows_written:,} written."
+            f"{_count(completeness.created, 'answer')} promised a row (201), but the database's "
+            f"spans show {completeness.rows_written:,} written."
         )
     return lost
 
