@@ -38,7 +38,7 @@ def stated(operation: str) -> list[str]:
         limits = of(operation, profile)
         labels = {"operation": operation, "profile": profile}
         for record, value in (
-            ("operation:limit_p95:seconds", limits.p95),
+            ("operation:slo_p95:seconds", limits.p95),
             ("operation:slo_failed:share", limits.failed_share),
         ):
             rules.append(rule(record, labels, f"vector({value:g})"))
