@@ -30,14 +30,7 @@ from lab.runs import reader, record
 from lab.runs.record import Record
 from lab.stack.config import PORTS, StackConfig
 from tests.lab.test_native_stack import free_ports
-from tests.support.panels import (
-    MAY_BE_EMPTY,
-    OF_JAEGER_ALONE,
-    OF_TEMPO_ALONE,
-    Target,
-    target,
-    targets,
-)
+from tests.support.panels import JAEGER_ONLY, MAY_BE_EMPTY, TEMPO_ONLY, Query, queries
 
 pytestmark = pytest.mark.stack
 
@@ -81,9 +74,10 @@ class Run:
             period = reader.period_of(prometheus, self.id)
             return reader.read_record(prometheus, self.id, period)
 
-    def shown(self, place: str) -> dict[str, float]:
-        """Give what a query of the run's page shows at the run's end, by the label it has."""
-        asked = target("load-test", place).filled(testid=self.id, scenario=".+")
+    def shown(self, panel: str, series: str = "") -> dict[str, float]:
+        """Give what a panel of the Load test dashboard shows at the run's end, by operation."""
+        query = queries()["Load test", panel, series]
+        asked = query.filled(testid=self.id, scenario=".+")
         with Prometheus(self.config.prometheus_url) as prometheus:
             period = reader.period_of(prometheus, self.id)
             return prometheus.by_label(asked, "operation", period.ended + links.AFTER)
@@ -212,42 +206,45 @@ def close(shown: float, k6: dict[str, float]) -> bool:
     return k6["p(90)"] * 0.95 <= shown * 1000 <= k6["p(99)"] * 1.05
 
 
-def test_the_page_of_the_run_agrees_with_k6s_own_summary(run: Run) -> None:
+def test_the_dashboard_of_the_run_agrees_with_k6s_own_summary(run: Run) -> None:
     sent = counted_by_k6(run)
-    each = run.shown("201 A")
+    requests = run.shown("Operations", "Requests")
 
-    assert run.shown("102 A") == {"": 1}
-    for requests_shown in ("103 A", "107 A", "107 B"):
-        assert run.shown(requests_shown) == {"": sent}, requests_shown
-    for rows_shown in ("107 C", "107 D"):
-        assert run.shown(rows_shown) == {"": sum(each[operation] for operation in WRITES)}
-    for none_shown in ("105 A", "108 A", "108 B"):
-        assert run.shown(none_shown) == {"": 0}, none_shown
-    [rate] = run.shown("104 A").values()
+    assert run.shown("Thresholds") == {"": 1}
+    assert run.shown("Requests") == {"": sent}
+    for count in ("sent", "traced"):
+        assert run.shown("Completeness", count) == {"": sent}, count
+    for count in ("promised", "written"):
+        rows = sum(requests[operation] for operation in WRITES)
+        assert run.shown("Completeness", count) == {"": rows}, count
+    for lost in ("traces", "rows"):
+        assert run.shown("Lost", lost) == {"": 0}, lost
+    assert run.shown("Failed") == {"": 0}
+    [rate] = run.shown("Rate").values()
     assert rate == pytest.approx(sent / run.numbers().period.seconds, rel=0.001)
-    [p95] = run.shown("106 A").values()
+    [p95] = run.shown("Client p95").values()
     assert close(p95, run.summary["http_req_duration{scenario:smoke}"])
-    assert sum(each.values()) == sent
-    assert len(each) == 6
-    for operation, seconds in run.shown("201 D").items():
+    assert sum(requests.values()) == sent
+    assert len(requests) == 6
+    for operation, seconds in run.shown("Operations", "Client p95").items():
         assert close(seconds, run.summary[f"http_req_duration{{name:{operation}}}"])
 
 
-def answers(run: Run, one: Target, variables: dict[str, str], times: tuple[float, float]) -> int:
-    """Count the series, values or traces that a query of a page finds."""
-    asked = one.filled(**variables)
-    if one.source == "tempo":
+def answers(run: Run, query: Query, variables: dict[str, str], times: tuple[float, float]) -> int:
+    """Count the series, values or traces that a query of a dashboard finds."""
+    asked = query.filled(**variables)
+    if query.source == "tempo":
         return len(searched(run, asked)) if asked.startswith("{") else 1
     if asked.startswith("label_values("):
         metric, label = asked.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
         with Prometheus(run.config.prometheus_url) as prometheus:
             return len(prometheus.label_values(label, metric))
     since, until = times
-    at = {"start": since, "end": until, "step": 5.0} if one.over_time else {"time": until}
-    path = "query_range" if one.over_time else "query"
+    at = {"start": since, "end": until, "step": 5.0} if query.over_time else {"time": until}
+    path = "query_range" if query.over_time else "query"
     url = f"{run.config.prometheus_url}/api/v1/{path}"
     found = httpx.post(url, data={"query": asked, **at}, timeout=20).json()
-    assert found["status"] == "success", (one, found)
+    assert found["status"] == "success", (query, found)
     return len(found["data"]["result"])
 
 
@@ -357,8 +354,8 @@ def test_the_service_graph_names_k6_the_clinic_and_its_database(run: Run) -> Non
     assert drawn() - {("user", "clinic")} == calls
 
 
-def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
-    """Against another, so that the page of runs has two."""
+def test_every_panel_and_variable_of_the_dashboards_shows_the_run(run: Run) -> None:
+    """With a second run to compare it to."""
     other = run.another("smoke", DURATION="5s")
     variables = {"testid": run.id, "against": other.id, "scenario": ".+", "slow": "0"}
     variables |= {"__rate_interval": "20s", "__interval": "5s", "calls": ".*"}
@@ -370,12 +367,12 @@ def test_every_panel_and_variable_of_the_pages_shows_the_run(run: Run) -> None:
     variables["__range"] = f"{until - since:.0f}s"
 
     empty = {
-        one.key
-        for one in targets()
-        if (tempo or one.source != "tempo") and not answers(run, one, variables, (since, until))
+        query.address
+        for query in queries().values()
+        if (tempo or query.source != "tempo") and not answers(run, query, variables, (since, until))
     }
 
-    assert not empty - {*MAY_BE_EMPTY, *(OF_JAEGER_ALONE if tempo else OF_TEMPO_ALONE)}
+    assert not empty - {*MAY_BE_EMPTY, *(JAEGER_ONLY if tempo else TEMPO_ONLY)}
 
 
 FEW = {"RATE": "6"}

@@ -1,98 +1,120 @@
-"""The queries of the committed pages, as Grafana would ask them."""
+"""The queries of the committed dashboards, addressed by title and legend, as Grafana sends them."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from lab.paths import PROJECT
 
 FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 
-# What a run shows nothing of when all went well.
-MAY_BE_EMPTY = {
-    ("home", "102 C"): "no run was cut short",
-    ("load-test", "101 C"): "the run was not cut short",
-    ("load-test", "301 D"): "every visit was started",
-    ("load-test", "304 A"): "nothing was wrong",
-    ("load-test", "402 A"): "nothing failed",
-    ("load-test", "502 A"): "nothing was wrong",
-    ("runs", "101 C"): "no run was cut short",
-    ("runs", "201 C"): "neither run was cut short",
-    ("clinic-api", "202 A"): "nobody else called",
-    ("clinic-api", "303 A"): "no statement failed",
-    ("clinic-api", "502 A"): "nothing fired",
-    ("telemetry", "204 A"): "nothing was thrown away",
-    ("telemetry", "502 B"): "Tempo writes its first block after some minutes",
+# A dashboard's title, a panel's title, and a legend or a column's title: empty where a panel has
+# one series without a name. Variables and annotations count as panels of these titles.
+Address = tuple[str, str, str]
+VARIABLES, ANNOTATIONS = "(variables)", "(annotations)"
+
+# What stays empty for a run in which all went well.
+MAY_BE_EMPTY: dict[Address, str] = {
+    ("Home", "Runs", "Short by"): "no run was cut short",
+    ("Load test", "Run", "Short by"): "the run was not cut short",
+    ("Load test", "Load", "iterations not started"): "every iteration was started",
+    ("Load test", "Errors by kind", "{{kind}}"): "nothing was wrong",
+    ("Load test", "Failed traces", ""): "nothing failed",
+    ("Load test", "Errors", "Errors"): "nothing was wrong",
+    ("Runs", "Runs", "Short by"): "no run was cut short",
+    ("Runs", "The two runs", "Short by"): "neither run was cut short",
+    ("Clinic API", "Organic requests and load runs", "organic"): "nobody else called",
+    (
+        "Clinic API",
+        "Failed statements and refused requests",
+        "{{span_name}} failed",
+    ): "no statement failed",
+    ("Clinic API", "Alerts", "Since"): "nothing fired",
+    ("Telemetry", "Thrown away by Tempo", "{{reason}}"): "nothing was thrown away",
+    ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
 }
-OF_JAEGER_ALONE = {("telemetry", "303 G")}
-OF_TEMPO_ALONE = {("telemetry", place) for place in ("204 B", "303 F", "501 E", "504 B", "504 C")}
+JAEGER_ONLY: set[Address] = {("Telemetry", "Samples lost", "not pushed by Jaeger")}
+TEMPO_ONLY: set[Address] = {
+    ("Telemetry", "Thrown away by Tempo", "not in the service graph"),
+    ("Telemetry", "Samples lost", "not pushed by Tempo"),
+    ("Telemetry", "How near the limits", "Series Tempo may make"),
+    ("Telemetry", "Series and live traces", "Tempo"),
+    ("Telemetry", "Series and live traces", "live traces"),
+}
 
 
 @dataclass(frozen=True)
-class Target:
-    """One query of a page."""
+class Query:
+    """One query of a dashboard."""
 
-    page: str
-    place: str
-    """A panel's id and the query's letter, such as `101 A`; or a variable's or a mark's name."""
+    address: Address
     source: str
-    query: str
+    text: str
     over_time: bool = False
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.page, self.place
+    def dashboard(self) -> str:
+        return self.address[0]
 
     @property
     def is_promql(self) -> bool:
-        return self.source == "prometheus" and not self.query.startswith("label_values(")
+        return self.source == "prometheus" and not self.text.startswith("label_values(")
 
     def filled(self, **variables: str) -> str:
-        """Give the query with values in place of the page's variables."""
-        query = re.sub(r"^query_result\((.*)\)$", r"\1", self.query)
+        """Return the query with values in place of the dashboard's variables."""
+        query = re.sub(r"^query_result\((.*)\)$", r"\1", self.text)
         for name in sorted(variables, key=len, reverse=True):
             query = query.replace(f"${{{name}}}", variables[name])
             query = query.replace(f"${name}", variables[name])
         left = re.findall(r"\$[{a-z_]\w*", query)
-        assert not left, f"{self.key}: no value for {left} in {query}"
+        assert not left, f"{self.address}: no value for {left} in {query}"
         return query
 
 
-def pages() -> dict[str, dict[str, Any]]:
-    """Read each page by its uid."""
-    read = [json.loads(file.read_text()) for file in sorted(FOLDER.glob("*.json"))]
-    return {page["uid"]: page for page in read}
+def dashboards() -> dict[str, dict[str, Any]]:
+    """Read the committed dashboards by uid."""
+    files = [json.loads(file.read_text()) for file in sorted(FOLDER.glob("*.json"))]
+    return {dashboard["uid"]: dashboard for dashboard in files}
 
 
-def panels(page: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give a page's panels, those within rows too."""
-    for panel in page["panels"]:
-        yield panel
-        yield from panel.get("panels", [])
+@cache
+def queries() -> dict[Address, Query]:
+    """Return every query of every dashboard: of panels, variables and annotations."""
+    found = [
+        query for dashboard in dashboards().values() for query in _queries_of_dashboard(dashboard)
+    ]
+    by_address = {query.address: query for query in found}
+    assert len(by_address) == len(found), "two queries have the same titles and legend"
+    return by_address
 
 
-def targets() -> Iterator[Target]:
-    """Give every query of every page: of its panels, its variables and its marks."""
-    for uid, page in pages().items():
-        for panel in panels(page):
-            for target in panel.get("targets", []):
-                yield Target(
-                    uid,
-                    f"{panel['id']} {target['refId']}",
-                    target["datasource"]["uid"],
-                    target.get("expr") or target.get("query") or target["queryType"],
-                    over_time=target.get("range", False),
-                )
-        asking = (v for v in page["templating"]["list"] if v["type"] == "query")
-        for variable in asking:
-            source = variable["datasource"]["uid"]
-            yield Target(uid, variable["name"], source, variable["query"]["query"])
-        for mark in page["annotations"]["list"]:
-            yield Target(uid, mark["name"], mark["datasource"]["uid"], mark["expr"], over_time=True)
+def _queries_of_dashboard(dashboard: Mapping[str, Any]) -> Iterator[Query]:
+    title = dashboard["title"]
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield Query(
+                (title, panel["title"], _series(panel, target)),
+                target["datasource"]["uid"],
+                target.get("expr") or target.get("query") or target["queryType"],
+                over_time=target.get("range", False),
+            )
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            source, text = variable["datasource"]["uid"], variable["query"]["query"]
+            yield Query((title, VARIABLES, variable["name"]), source, text)
+    for mark in dashboard["annotations"]["list"]:
+        address = (title, ANNOTATIONS, mark["name"])
+        yield Query(address, mark["datasource"]["uid"], mark["expr"], over_time=True)
 
 
-def target(page: str, place: str) -> Target:
-    """Find one query."""
-    return next(one for one in targets() if one.key == (page, place))
+def _series(panel: Mapping[str, Any], target: Mapping[str, Any]) -> str:
+    """Name a query by its column in a table, else by its legend."""
+    for step in panel.get("transformations", []):
+        if step["id"] == "organize" and panel["datasource"]["type"] == "prometheus":
+            titles = step["options"]["renameByName"]
+            return str(titles.get(f"Value #{target['refId']}") or titles["Value"])
+    legend = target.get("legendFormat", "")
+    return "" if legend == "__auto" else legend

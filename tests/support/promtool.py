@@ -1,5 +1,6 @@
 """Known series in, known samples out: unit tests of expressions by the real promtool."""
 
+import math
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -102,3 +103,34 @@ def mark(mark: str, run: str = RUN, profile: str = "load", /, **labels: str) -> 
 def errors(kind: str, operation: str = "POST /owners") -> str:
     labels = f'testid="{RUN}",scenario="load",operation="{operation}",kind="{kind}"'
     return f"k6_errors_total{{{labels}}}"
+
+
+# Values of native histograms
+
+
+def histogram(count: int, total: float, offset: int) -> str:
+    """Write observations that all lie between 2^(offset-1) and 2^offset seconds."""
+    return f"{{{{schema:0 count:{count} sum:{total} buckets:[{count}] offset:{offset}}}}}"
+
+
+def quantile(share: float, offset: int) -> float:
+    """Compute a quantile of such observations; Prometheus interpolates within a bucket by ratio."""
+    return math.exp2(offset - 1 + share)
+
+
+# Expected samples
+
+
+def total(value: float) -> Samples:
+    """Expect one value without labels."""
+    return {"{}": value}
+
+
+def by(label: str, values: Mapping[str, float]) -> Samples:
+    return {f'{{{label}="{value}"}}': number for value, number in values.items()}
+
+
+def assert_finite(series: Series, expressions: Iterable[str], at: str = AT) -> None:
+    """Assert that no expression gives infinity or NaN."""
+    wrong = (f"count(({e}) != ({e}) or abs({e}) == Inf)" for e in expressions)
+    hold(series, [(expression, {}, at) for expression in wrong])
