@@ -9,13 +9,14 @@ ENV UV_COMPILE_BYTECODE=1 \
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore uv==0.13.9
 WORKDIR /build
 
-# Every version is pinned in pyproject.toml; they change less often than the clinic does.
+# Dependencies change less often than the code: this layer stays cached.
 COPY pyproject.toml ./
 RUN uv sync --no-default-groups --no-install-project
 
+# `lab` is a command of a checkout; the image has the API only.
 COPY README.md LICENSE ./
-COPY src src
-RUN uv sync --no-default-groups --no-editable
+COPY src/clinic src/clinic
+RUN uv sync --no-default-groups --no-editable && rm /clinic/bin/lab
 
 
 FROM python:3.13.12-slim-trixie
@@ -24,8 +25,8 @@ LABEL org.opencontainers.image.title="vet-clinic" \
       org.opencontainers.image.description="The API of a veterinary clinic" \
       org.opencontainers.image.licenses="MIT"
 
-# The folders are for the database's password and Alertmanager's notifications: a fresh volume there takes
-# its owner from here.
+# For the volumes of the database password and of the notifications: a new volume takes its owner
+# from the folder in the image.
 RUN groupadd --gid 10001 clinic \
     && useradd --uid 10001 --gid clinic --no-create-home --shell /usr/sbin/nologin clinic \
     && install --directory --owner clinic --group clinic --mode 0750 /run/clinic /var/lib/notifications \
@@ -39,7 +40,7 @@ ENV PATH=/clinic/bin:$PATH \
     CLINIC_HOST=0.0.0.0 \
     CLINIC_PORT=8000
 
-USER clinic
+USER 10001:10001
 EXPOSE 8000
 
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=6 \

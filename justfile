@@ -103,12 +103,19 @@ unsilence:
 [group('check')]
 check: lint test
 
-# Check style and types
+# Check style, types, layers, Compose file, Dockerfile and workflows; needs no network
 [group('check')]
 lint:
     uv run ruff check
     uv run ruff format --check
     uv run mypy
+    uv run lint-imports
+    uv run check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+    uv run check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+    uv run check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+    uv run check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+    uv run hadolint Dockerfile
+    uv run zizmor --offline --no-progress --quiet .github
     just --fmt --check
 
 # Check the types of the load script with the TypeScript compiler (needs npm)
