@@ -18,13 +18,17 @@ class Tempo:
         self._api = api
 
     def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        query = traceql.slow(of.run_id, f"{seconds * 1e6:.0f}us", operation=of.operation)
+        query = traceql.requests(
+            of.run_id, operation=of.operation, longer_than=f"{seconds * 1e6:.0f}us"
+        )
         found = self._search(query, of.start, of.end, limit)
         return found, len(found) >= limit
 
     def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
         del statuses  # TraceQL compares numbers, it need not be told them
-        return self._search(traceql.failed(of.run_id), of.start, of.end, count)
+        return self._search(
+            traceql.requests(of.run_id, condition=traceql.FAILED), of.start, of.end, count
+        )
 
     def trace(self, trace_id: str) -> list[Span]:
         body = self._api.json(f"/api/v2/traces/{trace_id}")
@@ -37,7 +41,7 @@ class Tempo:
 
     def ids_with_prefix(self, prefix: str) -> list[str]:
         # Tempo also finds ids that begin so once their leading zeros are stripped.
-        query = traceql.with_prefix(prefix)
+        query = traceql.traces(prefix)
         ids = (request.trace_id for request in self._search(query, *last_day(), AT_ONCE))
         return [trace_id for trace_id in ids if trace_id.startswith(prefix)]
 

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import dashboard, nodegraph, tempo
 from lab import slo
 from lab.dashboards import pages, panels, style
 from lab.dashboards.panels import Column, Graph, Panel, Stat, graph, joined, lines, stat
-from lab.promql import service, telemetry
+from lab.promql import service, telemetry, traceql
 
 EACH = "$__rate_interval"
 NOW = "1m"
@@ -42,7 +42,7 @@ def page() -> dashboard.Dashboard:
 def now() -> list[Stat]:
     failed = service.failed_share(NOW, CALLS)
     return [
-        stat("Requests", style.PER_SECOND, service.requests(NOW, CALLS)).description(
+        stat("Requests", style.PER_SECOND, service.request_rate(NOW, CALLS)).description(
             "Requests a second in the last minute. None means that nobody calls or gets through."
         ),
         stat("Failed", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
@@ -51,23 +51,23 @@ def now() -> list[Stat]:
             "The share of the last minute's requests that the clinic itself failed: a status of "
             f"500 or more. The objective allows {SLO.failed_share:.0%}."
         ),
-        stat("p95", style.SECONDS, service.quantile(0.95, NOW, CALLS), bad=SLO.p95)
+        stat("p95", style.SECONDS, service.duration_quantile(0.95, NOW, CALLS), bad=SLO.p95)
         .no_value(NOBODY)
         .description(
             "95 of 100 of the last minute's requests took the clinic less. The objective of all "
             f"together is {SLO.p95 * 1000:.0f} ms."
         ),
-        stat("Alerts firing", style.COUNT, service.firing(), bad=1)
+        stat("Alerts firing", style.COUNT, service.firing_alerts(), bad=1)
         .id(108)
         .description(
             "How many alerts fire that call somebody; all are listed at the foot of this page."
         ),
-        stat("Processor", style.CORES, service.processor(NOW), warning=0.9)
+        stat("Processor", style.CORES, service.cpu_cores(NOW), warning=0.9)
         .decimals(2)
         .description(
             "Cores in use in the last minute. One process has one core to gain: near 1 it is full."
         ),
-        stat("Pool in use", style.SHARE, service.pool_in_use(NOW), warning=0.8, bad=1).description(
+        stat("Pool in use", style.SHARE, service.pool_usage(NOW), warning=0.8, bad=1).description(
             "Connections to PostgreSQL in use, at the most, in the last minute. At 100 % requests "
             "wait for one, and are refused after five seconds."
         ),
@@ -76,7 +76,7 @@ def now() -> list[Stat]:
         .description(
             "Whether PostgreSQL answers the clinic. While it is away requests are refused by 503."
         ),
-        stat("Last heard of", style.SECONDS, telemetry.silence_of_clinic(), warning=15, bad=30)
+        stat("Last heard of", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
         .decimals(0)
         .description(
             "How long ago the clinic's newest number came: it sends every five seconds. Above half "
@@ -86,14 +86,14 @@ def now() -> list[Stat]:
 
 
 def requests() -> list[Panel]:
-    by_status = service.requests(EACH, CALLS, service.STATUS)
+    by_status = service.request_rate(EACH, CALLS, service.STATUS)
     return [
-        by_route("Requests of each route", style.PER_SECOND, service.requests)
+        by_route("Requests of each route", style.PER_SECOND, service.request_rate)
         .stacked()
         .description("Requests a second. A route that stops alone has lost its callers."),
         lines("Organic requests and load runs", style.PER_SECOND)
-        .line("organic", service.requests(EACH, service.ORGANIC))
-        .line("load runs", service.requests(EACH, service.LOAD_RUNS))
+        .line("organic", service.request_rate(EACH, service.ORGANIC))
+        .line("load runs", service.request_rate(EACH, service.LOAD_RUNS))
         .stacked()
         .description(
             "Requests a second of load runs, which name themselves, and of everyone else. "
@@ -116,14 +116,16 @@ def requests() -> list[Panel]:
             "away or the pool taken."
         ),
         graph("Duration of all requests", style.SECONDS)
-        .line("p50", service.quantile(0.5, EACH, CALLS))
-        .line("p95", service.quantile(0.95, EACH, CALLS), exemplars=True)
-        .line("p99", service.quantile(0.99, EACH, CALLS))
+        .line("p50", service.duration_quantile(0.5, EACH, CALLS))
+        .line("p95", service.duration_quantile(0.95, EACH, CALLS), exemplars=True)
+        .line("p99", service.duration_quantile(0.99, EACH, CALLS))
         .description(
             "Half, 95 and 99 of 100 requests took the clinic less. Each dot is a request, and "
             "leads to its trace."
         ),
-        by_route("p95 of each route", style.SECONDS, partial(service.quantile, 0.95)).description(
+        by_route(
+            "p95 of each route", style.SECONDS, partial(service.duration_quantile, 0.95)
+        ).description(
             "95 of 100 requests of a route took the clinic less. What is not in the statements' "
             "p95 below was the process's own work, or waiting."
         ),
@@ -132,19 +134,19 @@ def requests() -> list[Panel]:
 
 def by_route(title: str, unit: str, asked: Callable[[str, str, str], str]) -> Graph:
     """Draw a line for each route, in its own colour, that leads to its traces."""
-    expression = service.with_route(asked(EACH, CALLS, service.ROUTE))
+    expression = service.label_unknown_route(asked(EACH, CALLS, service.ROUTE))
     clicked = "${__field.labels.http_request_method} ${__field.labels.http_route}"
     return (
         graph(title, unit, {"{{http_request_method}} {{http_route}}": expression})
         .coloured(style.OPERATIONS | {"GET (no such path)": style.NEUTRAL})
-        .leading_to(TRACES, f'{{ kind = server && span.clinic.operation = "{clicked}" }}')
+        .leading_to(TRACES, traceql.requests(operation=clicked))
     )
 
 
 def database() -> list[Panel]:
-    its_traces = '{ kind = client && name = "${__field.labels.span_name}" }'
+    its_traces = traceql.statements("${__field.labels.span_name}")
     return [
-        lines("Statements", style.A_SECOND, {"{{span_name}}": service.statements(EACH)})
+        lines("Statements", style.A_SECOND, {"{{span_name}}": service.statement_rate(EACH)})
         .stacked()
         .leading_to(TRACES, its_traces)
         .description(
@@ -159,8 +161,8 @@ def database() -> list[Panel]:
             "that grow together wait for disk or processor."
         ),
         lines("Failed statements and refused requests", style.A_SECOND)
-        .line("{{span_name}} failed", service.failed_statements(EACH))
-        .line("503 answered", service.failed_requests(EACH, CALLS, service.UNAVAILABLE))
+        .line("{{span_name}} failed", service.failed_statement_rate(EACH))
+        .line("503 answered", service.failed_rate(EACH, CALLS, service.UNAVAILABLE))
         .axis_soft_max(1)
         .description(
             "Statements a second that the database refused, duplicates among them, and requests "
@@ -185,14 +187,14 @@ def process() -> list[Panel]:
             "How late the event loop wakes a sleeper: what each request waits in the process. "
             "Above some ten milliseconds it is short of processor, or something blocks it."
         ),
-        lines("Processor", style.CORES, {"{{type}}": service.processor(EACH, "type")})
+        lines("Processor", style.CORES, {"{{type}}": service.cpu_cores(EACH, "type")})
         .stacked()
         .description("Cores in use by the clinic: its own code's, and the system's on its behalf."),
-        lines("Memory", style.BYTES, {"resident": service.memory(EACH)}).description(
+        lines("Memory", style.BYTES, {"resident": service.memory_bytes(EACH)}).description(
             "What the clinic's processes hold. It settles after the first load; a climb is a leak."
         ),
         lines("Garbage collections", style.A_SECOND)
-        .line("generation {{generation}}", service.collections(EACH))
+        .line("generation {{generation}}", service.garbage_collection_rate(EACH))
         .description(
             "Collections a second. Generation 2 holds everything up for longest, and is rare: what "
             "there was at the start is never looked at again."
@@ -202,7 +204,7 @@ def process() -> list[Panel]:
 
 def alerts_and_callers() -> list[Panel]:
     labels = {"alertname": "Alert", "severity": "Severity", "alertstate": "State", "of": "Of"}
-    since = Column("Since", f"1000 * ({service.alerts()})", style.TIME, [style.width(185)])
+    since = Column("Since", f"1000 * ({service.active_alerts()})", style.TIME, [style.width(185)])
     drawn = nodegraph.Panel().title("Service graph").datasource(panels.TEMPO).span(24).height(12)
     drawn.no_value("Tempo draws this, from requests in this time range")
     query = tempo.Dataquery().ref_id("A").datasource(panels.TEMPO).query_type("serviceMap")

@@ -1,20 +1,18 @@
 """One run: what k6 saw, what the server saw, what the database took."""
 
-from functools import partial
-
 from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from lab import slo
 from lab.dashboards import links, pages, style
 from lab.dashboards.panels import Column, Panel, graph, joined, stat, text, traces
-from lab.dashboards.runs import PASSED, named, run_table
-from lab.promql import run_timeline as over_time
-from lab.promql import run_totals, service, traceql
-from lab.promql.selectors import CLIENT_LABEL, KEPT, SPAN_LABEL, RunSelector, Side
+from lab.dashboards.runs import PASSED, run_table
+from lab.promql import load_run, service, traceql
+from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
 
-RUN = RunSelector("$testid", KEPT, "$scenario")
 EACH = "$__rate_interval"
+RUN = RunSelector("$testid", RETENTION, "$scenario")
+TIMELINE = RunSelector("$testid", RETENTION, "$scenario", step=EACH)
 SLO = slo.all_requests_limits()
 
 BY_SIDE = {"client": style.CLIENT, "server": style.SERVER, "database": style.DATABASE}
@@ -44,23 +42,25 @@ def page() -> Dashboard:
         },
         variables=[
             pages.scenario_variable(),
-            pages.hidden_variable("slow", run_totals.slow(SLOWEST, RUN), r"/} ([0-9.]+) /"),
+            pages.hidden_variable(
+                "slow", load_run.slowest_milliseconds(SLOWEST, RUN), r"/} ([0-9.]+) /"
+            ),
         ],
     )
 
 
 def _at_a_glance() -> list[Panel]:
     completeness = {
-        "sent": run_totals.all_requests(RUN),
-        "traced": run_totals.all_spans(Side.SERVER, RUN),
-        "promised": run_totals.created(RUN),
-        "written": run_totals.rows_written(RUN),
+        "sent": load_run.requests(RUN),
+        "traced": load_run.spans(Side.SERVER, RUN),
+        "promised": load_run.created_responses(RUN),
+        "written": load_run.rows_written(RUN),
     }
     lost = {
-        "traces": run_totals.settled(run_totals.untraced(RUN), RUN),
-        "rows": run_totals.settled(run_totals.unwritten(RUN), RUN),
+        "traces": load_run.settled(load_run.untraced(RUN), RUN),
+        "rows": load_run.settled(load_run.unwritten(RUN), RUN),
     }
-    p95 = run_totals.all_client_quantile(0.95, RUN)
+    p95 = load_run.client_quantile(0.95, RUN)
     unjudged: list[style.Word] = [
         (2, "… still on", style.CLIENT),
         (3, "no verdict: killed", style.WARNING),
@@ -83,7 +83,7 @@ def _at_a_glance() -> list[Panel]:
             "Requests that k6 sent against traces stored of them, and rows promised by a 201 "
             "against rows written. While a run is on, the sides arrive at different times."
         ),
-        stat("Thresholds", style.TEXT, run_totals.state(RUN))
+        stat("Thresholds", style.TEXT, load_run.verdict_code(RUN))
         .mappings(style.mappings(*PASSED, *unjudged))
         .description(
             "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
@@ -91,14 +91,14 @@ def _at_a_glance() -> list[Panel]:
             "Prometheus, which keeps 15 days, has nothing of this run before the end of the time "
             "range."
         ),
-        stat("Requests", style.COUNT, run_totals.all_requests(RUN)).description(
+        stat("Requests", style.COUNT, load_run.requests(RUN)).description(
             "The requests of the load that k6 counted, its first push included."
         ),
-        stat("Rate", style.PER_SECOND, run_totals.all_rate(RUN)).description(
+        stat("Rate", style.PER_SECOND, load_run.request_rate(RUN)).description(
             "Requests a second over the whole run. Below what the profile asks for, the clinic or "
             "the generator did not keep up."
         ),
-        stat("Failed", style.SHARE, run_totals.all_failed_share(RUN), bad=SLO.failed_share)
+        stat("Failed", style.SHARE, load_run.failed_share(RUN), bad=SLO.failed_share)
         .decimals(2)
         .description(
             "The share of all requests that were not answered as expected, counted by request. The "
@@ -116,11 +116,10 @@ def _at_a_glance() -> list[Panel]:
 
 
 def _operations() -> Panel:
-    client = partial(named, label=CLIENT_LABEL)
-    quantile = {q: client(run_totals.client_quantile(q, RUN)) for q in (0.5, 0.95, 0.99)}
-    p95 = {side: named(run_totals.span_quantile(0.95, side, RUN), SPAN_LABEL) for side in Side}
-    share = {side: run_totals.share_of_client_time(side, RUN) for side in Side}
-    its_traces = links.explore(traceql.of_operation("$testid", "${__value.text}"))
+    quantile = {q: load_run.client_quantile(q, RUN, OPERATION) for q in (0.5, 0.95, 0.99)}
+    p95 = {side: load_run.span_quantile(0.95, side, RUN, OPERATION) for side in Side}
+    share = {side: load_run.share_of_client_time(side, RUN, OPERATION) for side in Side}
+    its_traces = links.explore(traceql.requests("$testid", operation="${__value.text}"))
     name = [style.link("Its traces in Explore", its_traces), style.width(246)]
     # Beside Grafana's menu a window of 1280 pixels leaves 932 for all columns.
     wide = [style.width(78)]
@@ -128,8 +127,8 @@ def _operations() -> Panel:
     table = joined(
         "Operations",
         {"operation": ("Operation", name)},
-        Column("Requests", client(run_totals.requests(RUN)), style.COUNT, wide),
-        Column("Rate /s", client(run_totals.rate(RUN)), style.NUMBER),
+        Column("Requests", load_run.requests(RUN, OPERATION), style.COUNT, wide),
+        Column("Rate /s", load_run.request_rate(RUN, OPERATION), style.NUMBER),
         Column("Client p50", quantile[0.5], style.SECONDS, colour=style.CLIENT),
         Column("Client p95", quantile[0.95], style.SECONDS, wide, style.CLIENT),
         Column("Client p99", quantile[0.99], style.SECONDS, colour=style.CLIENT),
@@ -137,7 +136,7 @@ def _operations() -> Panel:
         Column("Database p95", p95[Side.DATABASE], style.SECONDS, wide, style.DATABASE),
         Column("In server", share[Side.SERVER], style.SHARE, colour=style.SERVER),
         Column("In database", share[Side.DATABASE], style.SHARE, wide, style.DATABASE),
-        Column("Failed", client(run_totals.failed_share(RUN)), style.SHARE, too_many),
+        Column("Failed", load_run.failed_share(RUN, OPERATION), style.SHARE, too_many),
     )
     return table.sort_by([SortBy().display_name("Client p95").desc(True)]).description(
         "Each operation as k6, the server and the database saw it. In server and In database are "
@@ -147,14 +146,14 @@ def _operations() -> Panel:
 
 
 def _over_time() -> list[Panel]:
-    client = over_time.client_quantile(0.95, RUN, EACH)
-    server, database = (over_time.span_quantile(0.95, side, RUN, EACH) for side in Side)
+    client = load_run.client_quantile(0.95, TIMELINE, OPERATION)
+    server, database = (load_run.span_quantile(0.95, side, TIMELINE, OPERATION) for side in Side)
     return [
         graph("Load", style.PER_SECOND)
-        .line("requests", over_time.all_request_rate(RUN, EACH))
-        .line("failed", over_time.failed_rate(RUN, EACH))
-        .line("virtual users", over_time.virtual_users(RUN, EACH))
-        .line("iterations not started", over_time.dropped_rate(RUN, EACH))
+        .line("requests", load_run.request_rate(TIMELINE))
+        .line("failed", load_run.failed_rate(TIMELINE))
+        .line("virtual users", load_run.virtual_users(TIMELINE))
+        .line("iterations not started", load_run.dropped_rate(TIMELINE))
         .on_the_right("virtual users", style.NUMBER)
         .no_value(NOTHING)
         .description(
@@ -163,9 +162,9 @@ def _over_time() -> list[Panel]:
             "no user was free, so the clinic got less load than planned."
         ),
         graph("p95 by side", style.SECONDS)
-        .line("client", over_time.all_client_quantile(0.95, RUN, EACH))
-        .line("server", over_time.all_span_quantile(0.95, Side.SERVER, RUN, EACH))
-        .line("database", over_time.all_span_quantile(0.95, Side.DATABASE, RUN, EACH))
+        .line("client", load_run.client_quantile(0.95, TIMELINE))
+        .line("server", load_run.span_quantile(0.95, Side.SERVER, TIMELINE))
+        .line("database", load_run.span_quantile(0.95, Side.DATABASE, TIMELINE))
         .coloured(BY_SIDE)
         .limit(SLO.p95, style.NEUTRAL)
         .no_value(NOTHING)
@@ -174,9 +173,9 @@ def _over_time() -> list[Panel]:
             "gap between two lines is time that the inner one did not see. Dashed: the objective."
         ),
         graph("Where the time goes", style.SECONDS)
-        .line("database", over_time.mean_in_database(RUN, EACH))
-        .line("server", over_time.mean_in_server(RUN, EACH))
-        .line("outside the server", over_time.mean_outside_server(RUN, EACH))
+        .line("database", load_run.mean_in_database(TIMELINE))
+        .line("server", load_run.mean_in_server(TIMELINE))
+        .line("outside the server", load_run.mean_outside_server(TIMELINE))
         .coloured(BY_SIDE | {"outside the server": style.CLIENT})
         .stacked()
         .no_value(NOTHING)
@@ -184,13 +183,13 @@ def _over_time() -> list[Panel]:
             "The mean time of a request, parted: outside the server (network, queues before it, k6 "
             "itself), in the server without its statements, in the database."
         ),
-        graph("Errors by kind", style.PER_SECOND, {"{{kind}}": over_time.error_rate(RUN, EACH)})
+        graph("Errors by kind", style.PER_SECOND, {"{{kind}}": load_run.error_rate(TIMELINE)})
         .no_value("No errors of this run in this time range")
         .description(
             "What k6 judged wrong, a second: an unexpected status, a body without what was "
             "promised, no answer, a time-out. No line means no error."
         ),
-        _by_operation("Client", "as k6 saw it", client, CLIENT_LABEL),
+        _by_operation("Client", "as k6 saw it", client),
         _by_operation("Server", "as the server saw it", server),
         _by_operation("Database", "in the database", database),
         graph("Connections and event loop", style.NUMBER)
@@ -207,11 +206,11 @@ def _over_time() -> list[Panel]:
     ]
 
 
-def _by_operation(side: str, where: str, p95: str, label: str = SPAN_LABEL) -> Panel:
+def _by_operation(side: str, where: str, p95: str) -> Panel:
     """Draw a line for each operation, which leads to its traces."""
-    its_traces = traceql.of_operation("$testid", f"${{__field.labels.{label}}}")
+    its_traces = traceql.requests("$testid", operation="${__field.labels.operation}")
     return (
-        graph(f"{side} p95 by operation", style.SECONDS, {f"{{{{{label}}}}}": p95})
+        graph(f"{side} p95 by operation", style.SECONDS, {"{{operation}}": p95})
         .coloured(style.OPERATIONS)
         .leading_to("Its traces in Explore", its_traces)
         .fill_opacity(0)
@@ -227,13 +226,19 @@ def _by_operation(side: str, where: str, p95: str, label: str = SPAN_LABEL) -> P
 def _traces() -> list[Panel]:
     return [
         text(HOW_TRACES).id(403).height(2),
-        traces("Slowest traces", traceql.slow("$testid", "${slow}ms", "$scenario"))
+        traces(
+            "Slowest traces",
+            traceql.requests("$testid", scenarios="$scenario", longer_than="${slow}ms"),
+        )
         .sort_by([SortBy().display_name("In server").desc(True)])
         .no_value("No traces of this run in this time range; they are kept for a day")
         .description(
             "The slowest requests of this run, by the server's time; the id opens the waterfall."
         ),
-        traces("Failed traces", traceql.failed("$testid", "$scenario"))
+        traces(
+            "Failed traces",
+            traceql.requests("$testid", scenarios="$scenario", condition=traceql.FAILED),
+        )
         .no_value("No request of this run was answered with 400 or more")
         .height(7)
         .description(
@@ -244,10 +249,10 @@ def _traces() -> list[Panel]:
 
 def _judgement() -> list[Panel]:
     look = [style.words(*PASSED), style.COLOURED_TEXT, style.width(110)]
-    verdict = Column("Verdict", run_totals.thresholds(RUN), style.TEXT, look)
+    verdict = Column("Verdict", load_run.thresholds(RUN), style.TEXT, look)
     thresholds = {"metric": ("Of", [style.WRAPPED]), "threshold": ("Threshold", [style.width(140)])}
     errors = {"operation": ("Operation", []), "kind": ("Kind", [style.width(120)])}
-    wrong = Column("Errors", run_totals.errors(RUN), style.COUNT, [style.width(90)], style.BAD)
+    wrong = Column("Errors", load_run.errors(RUN), style.COUNT, [style.width(90)], style.BAD)
     return [
         joined("Thresholds", thresholds, verdict)
         .no_value("No verdict: the run is still on, or it was killed")

@@ -9,8 +9,8 @@ from grafana_foundation_sdk.models import dashboard as parts
 
 from lab.dashboards import style
 from lab.dashboards.panels import PROMETHEUS, Panel
-from lab.promql import run_list
-from lab.promql.selectors import KEPT
+from lab.promql import load_run, run_list
+from lab.promql.selectors import RETENTION, RunList
 
 TAG = "vet-clinic"
 # The pages in the order in which links name them.
@@ -42,8 +42,18 @@ def page(
     made = Dashboard(TITLES[uid]).uid(uid).description(description).tags([TAG]).readonly()
     made.tooltip(parts.DashboardCursorSync.CROSSHAIR).timezone("browser").time(time, "now")
     made.links([_to(one, name) for one, name in TITLES.items() if one not in {uid, "home"}])
-    began = _mark("Runs begin", run_list.runs(KEPT), style.CLIENT, "{{testid}} began")
-    ended = _mark("Runs end", run_list.ends(KEPT), style.NEUTRAL, "{{testid}} ended")
+    began = _mark(
+        "Runs begin",
+        load_run.started(RunList(RETENTION), run_list.RUN_LABELS),
+        style.CLIENT,
+        "{{testid}} began",
+    )
+    ended = _mark(
+        "Runs end",
+        load_run.ended(RunList(RETENTION), run_list.RUN_LABELS),
+        style.NEUTRAL,
+        "{{testid}} ended",
+    )
     made.variables([run, *variables]).annotations([began, ended])
     for place, (title, panels) in enumerate(rows.items(), start=1):
         if title:
@@ -74,14 +84,14 @@ def _to(uid: str, title: str) -> dashboard.DashboardLink:
 
 def run_variable(name: str = "testid", label: str = "Run", only: str = "") -> QueryVariable:
     """Choose one of the runs that began before the end of the time range, newest first."""
-    return _query_variable(name, label, f"query_result({run_list.choices(KEPT, only)})").regex(
-        r'/run="(?<text>[^"]+)".*testid="(?<value>[^"]+)"/'
-    )
+    return _query_variable(
+        name, label, f"query_result({run_list.choices(RunList(RETENTION, only))})"
+    ).regex(r'/run="(?<text>[^"]+)".*testid="(?<value>[^"]+)"/')
 
 
 def scenario_variable() -> QueryVariable:
     """Choose among the run's scenarios, or all of them at once."""
-    scenarios = 'label_values(k6_http_reqs_total{testid="$testid"}, scenario)'
+    scenarios = f'label_values({load_run.REQUESTS}{{testid="$testid"}}, scenario)'
     return (
         _query_variable("scenario", "Scenario", scenarios)
         .sort(parts.VariableSort.ALPHABETICAL_ASC)

@@ -8,8 +8,8 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from lab.dashboards import pages, style
 from lab.dashboards.panels import Column, Panel, Table, joined
-from lab.promql import run_list, run_totals
-from lab.promql.selectors import CLIENT_LABEL, KEPT, SPAN_LABEL, RunSelector, Side, by_operation
+from lab.promql import load_run, run_list
+from lab.promql.selectors import OPERATION, RETENTION, RunList, RunSelector, Side
 
 PASSED: list[style.Word] = [(1, "✓ held", style.GOOD), (0, "✗ crossed", style.BAD)]
 OWN_PAGE = (
@@ -37,25 +37,25 @@ def page() -> Dashboard:
 
 def _against() -> list[Panel]:
     by = {"operation": ("Operation", [style.width(250)])}
-    failed = _both(run_totals.failed_share)
+    failed = _both(partial(load_run.failed_share, by=OPERATION))
     more_failed = [style.limits((0, style.NEUTRAL), (0.0001, style.BAD)), style.COLOURED_TEXT]
     saw = joined(
         "What k6 saw",
         by,
-        *_pair("Rate /s", style.NUMBER, _both(run_totals.rate)),
-        *_compared("p95", _both(partial(run_totals.client_quantile, 0.95))),
+        *_pair("Rate /s", style.NUMBER, _both(partial(load_run.request_rate, by=OPERATION))),
+        *_compared("p95", _both(partial(load_run.client_quantile, 0.95, by=OPERATION))),
         *_pair("Failed", style.SHARE, failed),
         Column("Failed change", " - ".join(failed), style.SHARE, more_failed),
     ).description(
         "Each operation in both runs. A change is of the run against the other: ▲ in red is worse, "
         "▼ in green is better, and less than 5 % is no difference."
     )
-    server, database = (partial(run_totals.span_quantile, 0.95, side) for side in Side)
+    server, database = (partial(load_run.span_quantile, 0.95, side, by=OPERATION) for side in Side)
     took = joined(
         "Where it changed",
         by,
-        *_compared("Server p95", _both(server, SPAN_LABEL)),
-        *_compared("Database p95", _both(database, SPAN_LABEL)),
+        *_compared("Server p95", _both(server)),
+        *_compared("Database p95", _both(database)),
     ).description(
         "The same on the two other sides of the request, from their spans: an operation that is "
         "slower for k6 but not in the server waits in a queue before it."
@@ -67,15 +67,10 @@ def _against() -> list[Panel]:
     return [chosen.description("The run, and the one that it is held against."), saw, took]
 
 
-def _both(total: Callable[[RunSelector], str], label: str = CLIENT_LABEL) -> tuple[str, str]:
+def _both(total: Callable[[RunSelector], str]) -> tuple[str, str]:
     """Give a total by operation for the run, and for the one that it is held against."""
-    ours, theirs = (named(total(RunSelector(run, KEPT)), label) for run in ("$testid", "$against"))
+    ours, theirs = (total(RunSelector(run, RETENTION)) for run in ("$testid", "$against"))
     return ours, theirs
-
-
-def named(expression: str, label: str) -> str:
-    """Name operations as every other column does, and keep no other label."""
-    return f"sum by (operation) ({by_operation(expression, label)})"
 
 
 def _pair(title: str, unit: str, both: tuple[str, str]) -> list[Column]:
@@ -85,7 +80,7 @@ def _pair(title: str, unit: str, both: tuple[str, str]) -> list[Column]:
 
 def _compared(title: str, both: tuple[str, str]) -> list[Column]:
     """Show a number of seconds for both runs, its change, and a word for the direction."""
-    change = run_totals.change(*both)
+    change = load_run.change(*both)
     sign = style.limits((-ALIKE, style.NEUTRAL), (ALIKE, style.BAD))
     word = style.words(
         ((ALIKE, None), "▲ slower", style.BAD),
@@ -107,24 +102,23 @@ def run_table(title: str, only: str = "", *, judged: bool = True) -> Table:
         "profile": ("Profile", [style.width(80)]),
         "journey": ("Journey", [style.width(80)]),
     }
-    began = f"1000 * ({run_list.runs(KEPT, only)})"
-    passed = run_list.by_run(run_list.passed(KEPT, only))
+    runs = RunList(RETENTION, only)
+    began = f"1000 * ({load_run.started(runs, run_list.RUN_LABELS)})"
+    passed = load_run.passed(runs, "testid")
     verdict = [style.words(*PASSED), style.COLOURED_TEXT, style.width(100)]
     judgement = [
-        Column("Requests", run_list.requests(KEPT, only), style.COUNT),
-        Column("Client p95", run_list.client_quantile(0.95, KEPT, only), style.SECONDS),
-        Column("Failed", run_list.failed_share(KEPT, only), style.SHARE),
+        Column("Requests", load_run.requests(runs, "testid"), style.COUNT),
+        Column("Client p95", load_run.client_quantile(0.95, runs, "testid"), style.SECONDS),
+        Column("Failed", load_run.failed_share(runs, "testid"), style.SHARE),
         Column("Thresholds", passed, style.TEXT, verdict),
     ]
     return joined(
         title,
         marks,
         Column("Began", began, style.TIME, [style.width(155)]),
-        Column("Lasted", run_list.by_run(run_list.seconds(KEPT, only)), style.SECONDS),
-        Column("Short by", run_list.by_run(run_list.broken_off(KEPT, only)), style.SECONDS),
+        Column("Lasted", load_run.duration(runs, "testid"), style.SECONDS),
+        Column("Short by", run_list.missing_seconds(runs), style.SECONDS),
         *(judgement if judged else []),
-        Column(
-            "from", run_list.by_run(run_list.page_from(KEPT, only)), style.NUMBER, [style.HIDDEN]
-        ),
-        Column("to", run_list.by_run(run_list.page_to(KEPT, only)), style.NUMBER, [style.HIDDEN]),
+        Column("from", run_list.dashboard_from(runs), style.NUMBER, [style.HIDDEN]),
+        Column("to", run_list.dashboard_to(runs), style.NUMBER, [style.HIDDEN]),
     ).sort_by([SortBy().display_name("Began").desc(True)])

@@ -1,4 +1,4 @@
-"""The names that series and spans go by, and how a run's are chosen among them."""
+"""The names of series and their labels, and the selection of those that belong to a run."""
 
 import re
 from dataclasses import dataclass
@@ -6,19 +6,20 @@ from enum import StrEnum
 
 SERVICE = "clinic"
 
-# How far back Prometheus keeps series. A run's series are its own, so looking back that far finds
-# all of it up to the time of asking, and nothing else.
-KEPT = "15d"
+# How long Prometheus keeps samples. No two runs share a series, so a window of this length selects
+# a whole run and nothing else.
+RETENTION = "15d"
 
 # Tempo's generator and Jaeger's connector name the same histogram of seconds differently.
 SPAN_SECONDS = "traces_spanmetrics_(latency|duration_seconds)"
 SPAN_CALLS = "traces_spanmetrics_calls_total"
 
-# What k6 and the spans call the operation.
+# Expressions by operation carry this label; k6 and the spans each have a name of their own for it.
+OPERATION = "operation"
 CLIENT_LABEL = "name"
 SPAN_LABEL = "clinic_operation"
 
-# What k6 says of a run itself. The verdict is k6's own: it is written at the very end, once.
+# What k6 states about a run itself. The verdict is k6's own, written once at the very end.
 STARTED = "k6_run_started_timestamp_seconds"
 ENDED = "k6_run_ended_timestamp_seconds"
 PLANNED = "k6_run_planned_seconds"
@@ -27,7 +28,7 @@ THRESHOLD_PASSED = "k6_run_threshold_passed"
 
 
 class Side(StrEnum):
-    """Which span of a request: the server's, or its statement in the database."""
+    """Which span of a request: the server's, or its statement's in the database."""
 
     SERVER = "SPAN_KIND_SERVER"
     DATABASE = "SPAN_KIND_CLIENT"
@@ -35,43 +36,70 @@ class Side(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunSelector:
-    """A run by its id, the range to look back over, its scenarios and operations that count.
+    """One run: its id, the window to look back over, and which scenarios and operations count.
 
-    Either values or a dashboard's variables: `Of("$testid", "$__range", "$scenario")`. k6's check
-    of the clinic's readiness, before the load, belongs to no scenario.
+    Fields hold values or a dashboard's variables: `RunSelector("$testid", "15d", "$scenario")`.
+    With a `step`, such as `10s`, expressions cover that step alone, else the whole run. The
+    window must reach back to before the run. Requests before the load, such as k6's check of the
+    clinic's readiness, have no scenario and do not count.
     """
 
     run_id: str
     window: str
     scenarios: str = ".+"
     operations: tuple[str, ...] = ()
+    step: str = ""
 
-    def k6(self, metric: str, only: str = "") -> str:
-        """Choose the series of a metric that k6 pushed of the run's load."""
-        return self._chosen(metric, "testid", "scenario", joined(self._among(CLIENT_LABEL), only))
+    def k6(self, metric: str, matchers: str = "") -> str:
+        """Select the series of a metric that k6 pushed for the run's load."""
+        matchers = joined(self._operations(CLIENT_LABEL), matchers)
+        return self._series(metric, "testid", "scenario", matchers)
 
-    def spans(self, metric: str, side: Side, only: str = "") -> str:
-        """Choose the series that the trace store made of the run's spans on one side."""
-        of_side = joined(f"span_kind={quoted(side)}", self._among(SPAN_LABEL), only)
-        return self._chosen(metric, "k6_test_run_id", "k6_scenario", of_side)
+    def marks(self, metric: str) -> str:
+        """Select what k6 states about the run itself."""
+        return f"{metric}{{testid={quoted(self.run_id)}}}"
 
-    def _among(self, label: str) -> str:
-        """Choose the operations that count; all of them where none is named."""
+    def spans(self, metric: str, side: Side, matchers: str = "") -> str:
+        """Select the series that the trace store made of the run's spans on one side."""
+        matchers = joined(f"span_kind={quoted(side)}", self._operations(SPAN_LABEL), matchers)
+        return self._series(metric, "k6_test_run_id", "k6_scenario", matchers)
+
+    def _operations(self, label: str) -> str:
         if not self.operations:
             return ""
         return f"{label}=~{quoted('|'.join(map(_literal, self.operations)))}"
 
-    def _chosen(self, metric: str, run: str, scenario: str, only: str) -> str:
-        """Choose by a regular expression of names where the metric has several."""
-        named = f"__name__=~{quoted(metric)}" if "|" in metric else ""
+    def _series(self, metric: str, run: str, scenario: str, matchers: str) -> str:
+        name = f"__name__=~{quoted(metric)}" if "|" in metric else ""
         matchers = joined(
-            named, f"{run}={quoted(self.run_id)}", f"{scenario}=~{quoted(self.scenarios)}", only
+            name, f"{run}={quoted(self.run_id)}", f"{scenario}=~{quoted(self.scenarios)}", matchers
         )
-        return f"{{{matchers}}}" if named else f"{metric}{{{matchers}}}"
+        return f"{{{matchers}}}" if name else f"{metric}{{{matchers}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunList:
+    """All runs of a window, or those that `matchers` select."""
+
+    window: str
+    matchers: str = ""
+
+    def k6(self, metric: str, matchers: str = "") -> str:
+        """Select the series of a metric that k6 pushed for the runs' load."""
+        matchers = joined('scenario!=""', self.matchers, matchers)
+        return f"{metric}{{{matchers}}}"
+
+    def marks(self, metric: str) -> str:
+        """Select what k6 states about the runs themselves."""
+        return f"{metric}{{{self.matchers}}}"
+
+    @property
+    def step(self) -> str:
+        return ""
 
 
 def _literal(text: str) -> str:
-    """Write a text as a regular expression that matches it alone."""
+    """Escape a text for use in a regular expression of RE2."""
     return re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text)
 
 
@@ -85,6 +113,6 @@ def quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def by_operation(expression: str, label: str) -> str:
-    """Call k6's `name` and the spans' `clinic_operation` both `operation`, so that they join."""
-    return f'label_replace({expression}, "operation", "$1", "{label}", "(.+)")'
+def grouping(by: str) -> str:
+    """Write the `by` clause of an aggregation, without one for no labels."""
+    return f" by ({by})" if by else ""

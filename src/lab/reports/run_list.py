@@ -13,9 +13,10 @@ from rich.text import Text
 
 from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.console import milliseconds, plain
-from lab.promql import run_list
+from lab.promql import load_run, run_list
+from lab.promql.selectors import RETENTION, RunList
 from lab.runs import record
-from lab.runs.reader import LOOK_BACK, SILENT_WHEN_OVER
+from lab.runs.reader import SILENT_WHEN_OVER
 from lab.runs.record import Record, RecordError, Verdict
 from lab.runs.timeline import QUANTILE
 
@@ -80,14 +81,17 @@ def _of_prometheus(prometheus: Prometheus) -> list[Listed]:
     def by_run(query: str) -> dict[str, float]:
         return prometheus.by_label(query, "testid", now)
 
-    requests = by_run(run_list.requests(LOOK_BACK))
-    begun = prometheus.series(run_list.runs(LOOK_BACK), now)
+    all_runs = RunList(RETENTION)
+    requests = by_run(load_run.requests(all_runs, "testid"))
+    begun = prometheus.series(load_run.started(all_runs, run_list.RUN_LABELS), now)
     marks = {labels["testid"]: labels for labels, _ in begun}
     started = {labels["testid"]: at for labels, at in begun}
-    seconds, last_heard = by_run(run_list.seconds(LOOK_BACK)), by_run(run_list.last_heard())
-    broken_off, passed = by_run(run_list.broken_off(LOOK_BACK)), by_run(run_list.passed(LOOK_BACK))
-    p95 = by_run(run_list.client_quantile(QUANTILE, LOOK_BACK))
-    failed = by_run(run_list.failed_share(LOOK_BACK))
+    seconds = by_run(load_run.duration(all_runs, "testid"))
+    last_heard = by_run(run_list.last_push())
+    broken_off = by_run(run_list.missing_seconds(all_runs))
+    passed = by_run(load_run.passed(all_runs, "testid"))
+    p95 = by_run(load_run.client_quantile(QUANTILE, all_runs, "testid"))
+    failed = by_run(load_run.failed_share(all_runs, "testid"))
 
     def verdict(run: str) -> Verdict:
         if run not in started:

@@ -14,7 +14,7 @@ from lab.clients.trace_store import Found, RunTraces, Store, TraceStoreError
 from lab.console import make_console, short_path
 from lab.dashboards import links
 from lab.findings import summary
-from lab.promql import run_totals
+from lab.promql import load_run
 from lab.promql.selectors import RunSelector, Side
 from lab.reports import run_html, run_terminal
 from lab.runs import reader, record
@@ -79,7 +79,7 @@ def read(console: Console, prometheus: Prometheus, run: str, *, over: bool) -> t
     if not waited:
         of_run = remark(of_run, "The last spans were not waited for: more may still come.")
     quantile = max(0.0, 1 - FIRST_GUESS / max(1, of_run.completeness.traced))
-    query = run_totals.all_span_quantile(quantile, Side.SERVER, RunSelector(run, period.window))
+    query = load_run.span_quantile(quantile, Side.SERVER, RunSelector(run, period.window))
     guess = prometheus.number(query, period.read_at) or 0.0
     return with_remarks(of_run), guess
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from lab.clients.prometheus import Buckets, Prometheus
 from lab.clients.spans import Period
-from lab.promql import run_totals
-from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
+from lab.promql import load_run
+from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import DurationHistogram, OperationStats, SideName
 from lab.runs.timeline import PUSH_INTERVAL, SPANS_LATE, busiest
 
@@ -48,16 +48,16 @@ def read_histograms(
     of = RunSelector(run, period.window, operations=operations)
     step = period.seconds / parts
     ends = range(1, parts + math.ceil(LAST_FLUSH / step) + 1)
-    sides: list[tuple[SideName, str, str, float]] = [
-        ("client", run_totals.client_seconds(of), CLIENT_LABEL, 0.0),
-        ("server", run_totals.span_seconds(Side.SERVER, of), SPAN_LABEL, SPANS_LATE),
-        ("database", run_totals.span_seconds(Side.DATABASE, of), SPAN_LABEL, SPANS_LATE),
+    sides: list[tuple[SideName, str, float]] = [
+        ("client", load_run.client_durations(of, OPERATION), 0.0),
+        ("server", load_run.span_durations(Side.SERVER, of, OPERATION), SPANS_LATE),
+        ("database", load_run.span_durations(Side.DATABASE, of, OPERATION), SPANS_LATE),
     ]
     return [
         _spread(operation, side, [*so_far[: parts - 1], so_far[-1]])
-        for side, query, label, late in sides
+        for side, query, late in sides
         for operation, so_far in prometheus.histograms(
-            query, label, [period.started + late + step * end for end in ends]
+            query, OPERATION, [period.started + late + step * end for end in ends]
         ).items()
         if any(so_far)
     ]

@@ -9,19 +9,16 @@ from lab import slo
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
 from lab.errors import UserError
-from lab.promql import run_list, run_totals
-from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
+from lab.promql import load_run, run_list
+from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
 from lab.runs.histograms import read_histograms
 from lab.runs.record import Completeness, ErrorCount, OperationStats, Record, Threshold, Verdict
 from lab.runs.timeline import PUSH_INTERVAL, QUANTILE, read_points, read_timeline
 
 # In the order in which iterations do them; others follow by name.
 FLOW = slo.OPERATIONS
-LOOK_BACK = "90d"
 # k6 pushes its virtual users every few seconds until it ends.
 SILENT_WHEN_OVER = 4 * PUSH_INTERVAL
-# The plan and the marks are stamped with fractions of a second between them.
-EARLY = 1.0
 
 
 class UnknownRunError(UserError):
@@ -58,19 +55,19 @@ def whole_id(prometheus: Prometheus, beginning: str) -> str:
 def period_of(prometheus: Prometheus, run: str) -> Period:
     """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
     now = time.time() + 10
-    of = RunSelector(run, LOOK_BACK)
-    series = prometheus.sample_times(run_totals.life_samples(of), now)
+    of = RunSelector(run, RETENTION)
+    series = prometheus.sample_times(load_run.activity_samples(of), now)
     if not series:
         raise UnknownRunError(_unknown(prometheus, run))
-    before_load = prometheus.sample_times(run_totals.start_samples(of), now)
+    before_load = prometheus.sample_times(load_run.setup_samples(of), now)
     if before_load:
         started = min(times[0] for times in before_load)
     else:  # a script without setup(): of each push only the last sample is kept
         started = min(times[0] for times in series) - PUSH_INTERVAL
     ended = max(times[-1] for times in series)
     return Period(
-        prometheus.number(run_totals.started(of), now) or started,
-        prometheus.number(run_totals.ended(of), now) or ended,
+        prometheus.number(load_run.started(of), now) or started,
+        prometheus.number(load_run.ended(of), now) or ended,
     )
 
 
@@ -88,11 +85,11 @@ def read_completeness(prometheus: Prometheus, run: str, period: Period) -> Compl
     counts = [
         round(prometheus.number(query, period.read_at) or 0)
         for query in (
-            run_totals.all_requests(of),
-            run_totals.unanswered_requests(of),
-            run_totals.all_spans(Side.SERVER, of),
-            run_totals.created(of),
-            run_totals.rows_written(of),
+            load_run.requests(of),
+            load_run.unanswered_requests(of),
+            load_run.spans(Side.SERVER, of),
+            load_run.created_responses(of),
+            load_run.rows_written(of),
         )
     ]
     return Completeness(*counts)
@@ -100,7 +97,7 @@ def read_completeness(prometheus: Prometheus, run: str, period: Period) -> Compl
 
 def is_on(prometheus: Prometheus, run: str, period: Period) -> bool:
     """Tell whether a run seems to go on: k6 has marked no end, and pushed a moment ago."""
-    ended = prometheus.number(run_totals.ended(RunSelector(run, period.window)), period.read_at)
+    ended = prometheus.number(load_run.ended(RunSelector(run, period.window)), period.read_at)
     return ended is None and time.time() - period.ended < SILENT_WHEN_OVER
 
 
@@ -110,18 +107,21 @@ def read_record(
     """Read all that Prometheus knows of a run."""
     at, of = period.read_at, RunSelector(run, period.window)
     completeness = read_completeness(prometheus, run, period)
-    kind = next((labels for labels, _ in prometheus.series(run_totals.kind(of), at)), {})
+    kind = next(
+        (labels for labels, _ in prometheus.series(load_run.started(of, "profile, journey"), at)),
+        {},
+    )
     profile = kind.get("profile")
     thresholds = [
         Threshold(labels.get("metric", ""), labels.get("threshold", ""), passed=value == 1)
-        for labels, value in prometheus.series(run_totals.thresholds(of), at)
+        for labels, value in prometheus.series(load_run.thresholds(of), at)
     ]
     errors = [
         ErrorCount(labels.get("operation", ""), labels.get("kind", ""), round(count))
-        for labels, count in prometheus.series(run_totals.errors(of), at)
+        for labels, count in prometheus.series(load_run.errors(of), at)
     ]
-    statuses = prometheus.by_label(run_totals.failed_statuses(of), "http_response_status_code", at)
-    planned = prometheus.number(run_totals.planned(of), at)
+    statuses = prometheus.by_label(load_run.failed_statuses(of), "http_response_status_code", at)
+    planned = prometheus.number(load_run.planned_seconds(of), at)
     rows = _read_rows(prometheus, of, period, profile)
     return Record(
         run_id=run,
@@ -135,7 +135,7 @@ def read_record(
         total=_read_total(prometheus, of, period, completeness),
         completeness=completeness,
         errors=sorted(errors, key=lambda error: -error.count),
-        dropped_iterations=round(prometheus.number(run_totals.dropped_iterations(of), at) or 0),
+        dropped_iterations=round(prometheus.number(load_run.dropped_iterations(of), at) or 0),
         failed_statuses=sorted(int(status) for status in statuses),
         timeline=read_timeline(prometheus, run, period),
         operation_timeline=read_points(prometheus, run, period, rows),
@@ -146,11 +146,11 @@ def read_record(
 def _verdict(
     prometheus: Prometheus, of: RunSelector, period: Period, planned: float | None
 ) -> Verdict:
-    passed = prometheus.number(run_totals.passed(of), period.read_at)
-    ended = prometheus.number(run_totals.ended(of), period.read_at)
+    passed = prometheus.number(load_run.passed(of), period.read_at)
+    ended = prometheus.number(load_run.ended(of), period.read_at)
     if passed == 0:
         return "failed"
-    if planned is not None and (ended is None or period.seconds < planned - EARLY):
+    if planned is not None and (ended is None or period.seconds < planned - run_list.EARLY_SECONDS):
         return "aborted"
     return "none" if passed is None else "passed"
 
@@ -160,20 +160,20 @@ def _read_rows(
 ) -> list[OperationStats]:
     at = period.read_at
 
-    def by_name(query: str) -> dict[str, float]:
-        return prometheus.by_label(query, CLIENT_LABEL, at)
+    def by_operation(query: str) -> dict[str, float]:
+        return prometheus.by_label(query, OPERATION, at)
 
-    def by_operation(side: Side) -> dict[str, float]:
-        return prometheus.by_label(run_totals.span_quantile(QUANTILE, side, of), SPAN_LABEL, at)
-
-    def shares(side: Side) -> dict[str, float]:
-        return prometheus.by_label(run_totals.share_of_client_time(side, of), "operation", at)
-
-    requests = by_name(run_totals.requests(of))
-    failed = by_name(run_totals.failed_share(of))
-    p50, p95, p99 = (by_name(run_totals.client_quantile(q, of)) for q in (0.5, QUANTILE, 0.99))
-    server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
-    in_server, in_database = shares(Side.SERVER), shares(Side.DATABASE)
+    requests = by_operation(load_run.requests(of, OPERATION))
+    failed = by_operation(load_run.failed_share(of, OPERATION))
+    p50, p95, p99 = (
+        by_operation(load_run.client_quantile(q, of, OPERATION)) for q in (0.5, QUANTILE, 0.99)
+    )
+    server, database = (
+        by_operation(load_run.span_quantile(QUANTILE, side, of, OPERATION)) for side in Side
+    )
+    in_server, in_database = (
+        by_operation(load_run.share_of_client_time(side, of, OPERATION)) for side in Side
+    )
     return [
         OperationStats(
             operation=operation,
@@ -203,15 +203,15 @@ def _read_total(
         operation="All",
         requests=completeness.sent,
         rate=completeness.sent / period.seconds,
-        failed_share=number(run_totals.all_failed_share(of)) or 0.0,
-        client_p50=number(run_totals.all_client_quantile(0.5, of)),
-        client_p95=number(run_totals.all_client_quantile(QUANTILE, of)),
-        client_p99=number(run_totals.all_client_quantile(0.99, of)),
-        server_p95=number(run_totals.all_span_quantile(QUANTILE, Side.SERVER, of)),
-        database_p95=number(run_totals.all_span_quantile(QUANTILE, Side.DATABASE, of)),
+        failed_share=number(load_run.failed_share(of)) or 0.0,
+        client_p50=number(load_run.client_quantile(0.5, of)),
+        client_p95=number(load_run.client_quantile(QUANTILE, of)),
+        client_p99=number(load_run.client_quantile(0.99, of)),
+        server_p95=number(load_run.span_quantile(QUANTILE, Side.SERVER, of)),
+        database_p95=number(load_run.span_quantile(QUANTILE, Side.DATABASE, of)),
         **_shared_out(
-            number(run_totals.all_share_of_client_time(Side.SERVER, of)),
-            number(run_totals.all_share_of_client_time(Side.DATABASE, of)),
+            number(load_run.share_of_client_time(Side.SERVER, of)),
+            number(load_run.share_of_client_time(Side.DATABASE, of)),
         ),
         limit_p95=limits.p95,
         limit_failed_share=limits.failed_share,

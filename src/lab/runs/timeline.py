@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
-from lab.promql import run_timeline, service
-from lab.promql.selectors import CLIENT_LABEL, SPAN_LABEL, RunSelector, Side
+from lab.promql import load_run, service
+from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import OperationStats, Timeline, TimelinePoint
 
 PUSH_INTERVAL = 5.0
@@ -37,7 +37,7 @@ class Clock:
         self.lasts[-1] = min(self.step, period.ended - self.moments[-1] + self.step)
 
     @property
-    def each(self) -> str:
+    def window(self) -> str:
         return f"{self.step:.0f}s"
 
     def per_second(self, values: Values) -> Values:
@@ -50,8 +50,8 @@ class Clock:
 
 def read_timeline(prometheus: Prometheus, run: str, period: Period) -> Timeline:
     """Read a run over time, all operations together."""
-    clock, of = Clock(period), RunSelector(run, period.window)
-    each = clock.each
+    clock = Clock(period)
+    of = RunSelector(run, period.window, step=clock.window)
     exports = f"{max(clock.step, SEVERAL_EXPORTS):.0f}s"
 
     def values(query: str, moments: list[float] = clock.moments) -> Values:
@@ -61,17 +61,13 @@ def read_timeline(prometheus: Prometheus, run: str, period: Period) -> Timeline:
     return Timeline(
         step=clock.step,
         at=clock.at,
-        virtual_users=values(run_timeline.virtual_users(of, each)),
-        rate=clock.per_second(values(run_timeline.all_request_rate(of, each))),
-        failed_rate=clock.per_second(values(run_timeline.failed_rate(of, each))),
-        client_p50=values(run_timeline.all_client_quantile(0.5, of, each)),
-        client_p95=values(run_timeline.all_client_quantile(QUANTILE, of, each)),
-        server_p95=values(
-            run_timeline.all_span_quantile(QUANTILE, Side.SERVER, of, each), clock.spans_in
-        ),
-        database_p95=values(
-            run_timeline.all_span_quantile(QUANTILE, Side.DATABASE, of, each), clock.spans_in
-        ),
+        virtual_users=values(load_run.virtual_users(of)),
+        rate=clock.per_second(values(load_run.request_rate(of))),
+        failed_rate=clock.per_second(values(load_run.failed_rate(of))),
+        client_p50=values(load_run.client_quantile(0.5, of)),
+        client_p95=values(load_run.client_quantile(QUANTILE, of)),
+        server_p95=values(load_run.span_quantile(QUANTILE, Side.SERVER, of), clock.spans_in),
+        database_p95=values(load_run.span_quantile(QUANTILE, Side.DATABASE, of), clock.spans_in),
         connections_used=values(service.connections_used(exports)),
         connections_allowed=values(service.connections_allowed(exports)),
         event_loop_lag_p95=values(service.event_loop_lag(QUANTILE, exports)),
@@ -91,21 +87,22 @@ def read_points(
     if not followed:
         return []
     clock = Clock(period)
-    of = RunSelector(run, period.window, operations=tuple(row.operation for row in followed))
-    each, nothing = clock.each, [None] * len(clock.at)
+    operations = tuple(row.operation for row in followed)
+    of = RunSelector(run, period.window, operations=operations, step=clock.window)
+    nothing: Values = [None] * len(clock.at)
 
-    def by_name(query: str) -> dict[str, Values]:
-        return prometheus.over_time(query, CLIENT_LABEL, clock.moments)
+    def client(query: str) -> dict[str, Values]:
+        return prometheus.over_time(query, OPERATION, clock.moments)
 
-    def by_operation(side: Side) -> dict[str, Values]:
-        query = run_timeline.span_quantile(QUANTILE, side, of, each)
-        return prometheus.over_time(query, SPAN_LABEL, clock.spans_in)
+    def spans(side: Side) -> dict[str, Values]:
+        query = load_run.span_quantile(QUANTILE, side, of, OPERATION)
+        return prometheus.over_time(query, OPERATION, clock.spans_in)
 
-    rate = by_name(run_timeline.request_rate(of, each))
-    mean = by_name(run_timeline.client_mean(of, each))
-    p50 = by_name(run_timeline.client_quantile(0.5, of, each))
-    p95 = by_name(run_timeline.client_quantile(QUANTILE, of, each))
-    server, database = by_operation(Side.SERVER), by_operation(Side.DATABASE)
+    rate = client(load_run.request_rate(of, OPERATION))
+    mean = client(load_run.client_mean(of, OPERATION))
+    p50 = client(load_run.client_quantile(0.5, of, OPERATION))
+    p95 = client(load_run.client_quantile(QUANTILE, of, OPERATION))
+    server, database = spans(Side.SERVER), spans(Side.DATABASE)
     columns = (rate, mean, p50, p95, server, database)
     points = []
     for row in followed:

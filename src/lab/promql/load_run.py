@@ -1,0 +1,298 @@
+"""Runs of k6: what k6, the server and the database measured, as totals or step by step.
+
+Every expression takes the run and the labels to group by. `RunSelector.step` makes the difference
+between a total and a timeline; a `RunList` gives one value for each run with `by="testid"`.
+
+A run's series start with their first sample and end with the run. `increase` and `rate` would lose
+the first push, so a total is the last value in the window, and a step is the total less what it
+was a step earlier: the steps add up to the total.
+"""
+
+from lab.promql.selectors import (
+    CLIENT_LABEL,
+    ENDED,
+    OPERATION,
+    PASSED,
+    PLANNED,
+    SPAN_CALLS,
+    SPAN_LABEL,
+    SPAN_SECONDS,
+    STARTED,
+    THRESHOLD_PASSED,
+    RunList,
+    RunSelector,
+    Side,
+    grouping,
+    quoted,
+)
+
+REQUESTS = "k6_http_reqs_total"
+CLIENT_SECONDS = "k6_http_req_duration_seconds"
+ERRORS = "k6_errors_total"
+DROPPED = "k6_dropped_iterations_total"
+ITERATIONS = "k6_iterations_total"
+VIRTUAL_USERS = "k6_vus"
+
+FAILED = 'expected_response="false"'
+UNANSWERED = 'status="0"'
+CREATED = 'status="201"'
+ROW_INSERTED = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
+
+PUSH_SECONDS = 5
+# The last spans of a run arrive within this time after its end.
+SETTLING = "20s"
+
+Runs = RunSelector | RunList
+
+
+# The run itself, as k6 states it
+
+
+def started(runs: Runs, by: str = "") -> str:
+    """Time at which the first generator began its load, in seconds since 1970."""
+    return f"min{grouping(by)} ({_last(runs, runs.marks(STARTED))})"
+
+
+def ended(runs: Runs, by: str = "") -> str:
+    """Time at which the last generator ended its load; no value while a run is on or was killed."""
+    return f"max{grouping(by)} ({_last(runs, runs.marks(ENDED))})"
+
+
+def planned_seconds(runs: Runs, by: str = "") -> str:
+    """Planned length of the load."""
+    return f"max{grouping(by)} ({_last(runs, runs.marks(PLANNED))})"
+
+
+def duration(runs: Runs, by: str = "") -> str:
+    """Length of the load in seconds; no value while a run is on or was killed."""
+    return f"{ended(runs, by)} - {started(runs, by)}"
+
+
+def passed(runs: Runs, by: str = "") -> str:
+    """1 where all thresholds passed on every generator, 0 where one failed."""
+    return f"min{grouping(by)} ({_last(runs, runs.marks(PASSED))})"
+
+
+def thresholds(run: RunSelector) -> str:
+    """1 for each threshold that passed on every generator, 0 for the others."""
+    return f"min by (metric, threshold) ({_last(run, run.marks(THRESHOLD_PASSED))})"
+
+
+def verdict_code(run: RunSelector) -> str:
+    """1 passed, 0 failed, 2 running, 3 ended without a verdict, 4 no data in Prometheus."""
+    running = f"2 + 0 * max({run.marks(VIRTUAL_USERS)})"
+    return f"{passed(run)} or {running} or 3 + 0 * {started(run)} or vector(4)"
+
+
+def activity_samples(run: RunSelector) -> str:
+    """Raw samples of a few series that last as long as the run."""
+    return f'{{__name__=~"{VIRTUAL_USERS}|{ITERATIONS}",testid={quoted(run.run_id)}}}[{run.window}]'
+
+
+def setup_samples(run: RunSelector) -> str:
+    """Raw samples of the requests that k6 made just before the load."""
+    return f'{REQUESTS}{{testid={quoted(run.run_id)},scenario=""}}[{run.window}]'
+
+
+def virtual_users(run: RunSelector) -> str:
+    """Virtual users of all generators: the most within the step."""
+    return f"sum(max_over_time({run.marks(VIRTUAL_USERS)}[{run.step or run.window}]))"
+
+
+# What k6 measured
+
+
+def requests(runs: Runs, by: str = "", matchers: str = "") -> str:
+    """Number of requests."""
+    return _sum(runs, runs.k6(REQUESTS, matchers), by, CLIENT_LABEL)
+
+
+def request_rate(run: RunSelector, by: str = "") -> str:
+    """Requests per second."""
+    return _per_second(requests(run, by), run, by)
+
+
+def failed_rate(run: RunSelector) -> str:
+    """Failed requests per second; zero where there were requests and none failed."""
+    return f"{_per_second(requests(run, matchers=FAILED), run)} or 0 * {requests(run)}"
+
+
+def failed_share(runs: Runs, by: str = "") -> str:
+    """Failed share of requests, 0 to 1; no value where there were no requests."""
+    total = requests(runs, by)
+    return f"({requests(runs, by, FAILED)} or 0 * {total}) / ({total} > 0)"
+
+
+def unanswered_requests(run: RunSelector) -> str:
+    """Number of requests without a response: the server need not have seen them."""
+    return requests(run, matchers=UNANSWERED)
+
+
+def created_responses(run: RunSelector) -> str:
+    """Number of responses with status 201, each of which promises a row."""
+    return requests(run, matchers=CREATED)
+
+
+def errors(run: RunSelector, by: str = "operation, kind") -> str:
+    """Number of failed checks, by operation and kind of error."""
+    return _sum(run, run.k6(ERRORS), by)
+
+
+def error_rate(run: RunSelector, by: str = "kind") -> str:
+    """Failed checks per second, by kind of error."""
+    return _per_second(errors(run, by), run, by)
+
+
+def dropped_iterations(run: RunSelector) -> str:
+    """Number of iterations that k6 could not start because no virtual user was free."""
+    return _sum(run, run.k6(DROPPED))
+
+
+def dropped_rate(run: RunSelector) -> str:
+    """Iterations per second that k6 could not start because no virtual user was free."""
+    return _per_second(dropped_iterations(run), run)
+
+
+def client_durations(runs: Runs, by: str = "") -> str:
+    """Histogram of the seconds that requests took for k6."""
+    return _sum(runs, runs.k6(CLIENT_SECONDS), by, CLIENT_LABEL)
+
+
+def client_quantile(quantile: float, runs: Runs, by: str = "") -> str:
+    """Quantile of the seconds that requests took for k6."""
+    return _quantile(quantile, client_durations(runs, by))
+
+
+def client_mean(run: RunSelector, by: str = "") -> str:
+    """Mean of the seconds that requests took for k6."""
+    return f"histogram_avg({client_durations(run, by)})"
+
+
+# What the server and the database measured, from their spans
+
+
+def spans(side: Side, run: RunSelector, by: str = "", matchers: str = "") -> str:
+    """Number of stored spans of one side."""
+    return _sum(run, run.spans(SPAN_CALLS, side, matchers), by, SPAN_LABEL)
+
+
+def span_durations(side: Side, run: RunSelector, by: str = "") -> str:
+    """Histogram of the seconds that spans of one side took."""
+    return _sum(run, run.spans(SPAN_SECONDS, side), by, SPAN_LABEL)
+
+
+def span_quantile(quantile: float, side: Side, run: RunSelector, by: str = "") -> str:
+    """Quantile of the seconds that spans of one side took."""
+    return _quantile(quantile, span_durations(side, run, by))
+
+
+def slowest_milliseconds(count: int, run: RunSelector) -> str:
+    """Server time in ms that about `count` requests of the run exceed."""
+    quantile = f"scalar(clamp_min(1 - {count} / {spans(Side.SERVER, run)}, 0))"
+    durations = span_durations(Side.SERVER, run)
+    return f"1000 * histogram_quantile({quantile}, {durations}) >= 0 or vector(0)"
+
+
+def failed_statuses(run: RunSelector) -> str:
+    """Number of responses with status 400 or more, by status code."""
+    return spans(
+        Side.SERVER, run, "http_response_status_code", 'http_response_status_code=~"[45].."'
+    )
+
+
+def rows_written(run: RunSelector) -> str:
+    """Number of rows that the run's requests inserted, from the spans of their statements."""
+    return spans(Side.DATABASE, run, matchers=ROW_INSERTED)
+
+
+def untraced(run: RunSelector) -> str:
+    """Number of answered requests without a stored server span."""
+    none = f"0 * {requests(run)}"
+    unanswered = f"({unanswered_requests(run)} or {none})"
+    stored = f"({spans(Side.SERVER, run)} or {none})"
+    return f"clamp_min({requests(run)} - {unanswered} - {stored}, 0)"
+
+
+def unwritten(run: RunSelector) -> str:
+    """Number of 201 responses without a stored span of their INSERT."""
+    none = f"0 * {requests(run)}"
+    return f"clamp_min(({created_responses(run)} or {none}) - ({rows_written(run)} or {none}), 0)"
+
+
+def settled(expression: str, run: RunSelector) -> str:
+    """Evaluate an expression only once a run's last spans have had the time to arrive."""
+    running = f"max(max_over_time({run.marks(VIRTUAL_USERS)}[{SETTLING}]))"
+    return f"({expression}) unless on () {running}"
+
+
+# The sides of a request together
+
+
+def share_of_client_time(side: Side, run: RunSelector, by: str = "") -> str:
+    """Share of the client's time that one side took, 0 to 1.
+
+    The database's time is part of the server's, and the server's of the client's.
+    """
+    client = f"histogram_sum({client_durations(run, by)})"
+    return f"histogram_sum({span_durations(side, run, by)}) / ({client} > 0)"
+
+
+def mean_outside_server(run: RunSelector) -> str:
+    """Mean seconds of a request outside the server: network, queues, k6."""
+    client = f"histogram_sum({client_durations(run)})"
+    return _per_request(f"{client} - {_span_time(Side.SERVER, run)}", run)
+
+
+def mean_in_server(run: RunSelector) -> str:
+    """Mean seconds of a request in the server, without its statements."""
+    return _per_request(f"{_span_time(Side.SERVER, run)} - {_span_time(Side.DATABASE, run)}", run)
+
+
+def mean_in_database(run: RunSelector) -> str:
+    """Mean seconds of a request in its statements."""
+    return _per_request(_span_time(Side.DATABASE, run), run)
+
+
+def change(value: str, base: str) -> str:
+    """Difference of two expressions as a share of the second."""
+    return f"({value} - {base}) / ({base} > 0)"
+
+
+def _span_time(side: Side, run: RunSelector) -> str:
+    return f"histogram_sum({span_durations(side, run)})"
+
+
+def _per_request(seconds: str, run: RunSelector) -> str:
+    return f"clamp_min({seconds}, 0) / (histogram_count({client_durations(run)}) > 0)"
+
+
+def _last(runs: Runs, selector: str, offset: str = "") -> str:
+    return f"last_over_time({selector}[{runs.window}]{offset})"
+
+
+def _sum(runs: Runs, selector: str, by: str = "", label: str = "") -> str:
+    """Sum what was counted within the run or the step; `label` is the series' own `operation`."""
+
+    def total(offset: str = "") -> str:
+        values = _last(runs, selector, offset)
+        if label and OPERATION in by:
+            values = f'label_replace({values}, "{OPERATION}", "$1", "{label}", "(.+)")'
+        return f"sum{grouping(by)} ({values})"
+
+    if not runs.step:
+        return total()
+    return f"({total()} - {total(f' offset {runs.step}')} or {total()})"
+
+
+def _per_second(count: str, run: RunSelector, by: str = "") -> str:
+    """Divide by the seconds of the step (PromQL takes a duration as a number) or of the run."""
+    if run.step:
+        return f"{count} / {run.step}"
+    pushes = f"max(count_over_time({run.marks(VIRTUAL_USERS)}[{run.window}]))"
+    seconds = f"({duration(run)} or {PUSH_SECONDS} * {pushes})"
+    return f"{count} / on () group_left () {seconds}" if by else f"{count} / {seconds}"
+
+
+def _quantile(quantile: float, histogram: str) -> str:
+    """Quantile of a histogram; no value, rather than NaN, where it is empty."""
+    return f"(histogram_quantile({quantile}, {histogram}) >= 0)"
