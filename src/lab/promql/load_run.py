@@ -22,7 +22,7 @@ from lab.promql.selectors import (
     RunList,
     RunSelector,
     Side,
-    grouping,
+    aggregate,
     quoted,
 )
 
@@ -50,17 +50,17 @@ Runs = RunSelector | RunList
 
 def started(runs: Runs, by: str = "") -> str:
     """Time at which the first generator began its load, in seconds since 1970."""
-    return f"min{grouping(by)} ({_last(runs, runs.marks(STARTED))})"
+    return aggregate("min", _last(runs, runs.marks(STARTED)), by)
 
 
 def ended(runs: Runs, by: str = "") -> str:
     """Time at which the last generator ended its load; no value while a run is on or was killed."""
-    return f"max{grouping(by)} ({_last(runs, runs.marks(ENDED))})"
+    return aggregate("max", _last(runs, runs.marks(ENDED)), by)
 
 
 def planned_seconds(runs: Runs, by: str = "") -> str:
     """Planned length of the load."""
-    return f"max{grouping(by)} ({_last(runs, runs.marks(PLANNED))})"
+    return aggregate("max", _last(runs, runs.marks(PLANNED)), by)
 
 
 def duration(runs: Runs, by: str = "") -> str:
@@ -70,7 +70,7 @@ def duration(runs: Runs, by: str = "") -> str:
 
 def passed(runs: Runs, by: str = "") -> str:
     """1 where all thresholds passed on every generator, 0 where one failed."""
-    return f"min{grouping(by)} ({_last(runs, runs.marks(PASSED))})"
+    return aggregate("min", _last(runs, runs.marks(PASSED)), by)
 
 
 def thresholds(run: RunSelector) -> str:
@@ -277,7 +277,7 @@ def _sum(runs: Runs, selector: str, by: str = "", label: str = "") -> str:
         values = _last(runs, selector, offset)
         if label and OPERATION in by:
             values = f'label_replace({values}, "{OPERATION}", "$1", "{label}", "(.+)")'
-        return f"sum{grouping(by)} ({values})"
+        return aggregate("sum", values, by)
 
     if not runs.step:
         return total()

@@ -113,6 +113,6 @@ def quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def grouping(by: str) -> str:
-    """Write the `by` clause of an aggregation, without one for no labels."""
-    return f" by ({by})" if by else ""
+def aggregate(operator: str, expression: str, by: str = "") -> str:
+    """Aggregate an expression by labels, or over all its series."""
+    return f"{operator} by ({by}) ({expression})" if by else f"{operator}({expression})"

@@ -9,7 +9,7 @@ from lab.promql.selectors import (
     SPAN_CALLS,
     SPAN_SECONDS,
     Side,
-    grouping,
+    aggregate,
     joined,
     quoted,
 )
@@ -56,7 +56,7 @@ def failed_share(window: str, calls: str = ALL_CALLS, by: str = "") -> str:
 
 def duration_quantile(quantile: float, window: str, calls: str = ALL_CALLS, by: str = "") -> str:
     """Quantile of the seconds that requests took the clinic."""
-    return _quantile(quantile, f"sum{grouping(by)} ({_new_durations(window, calls)})")
+    return _quantile(quantile, aggregate("sum", _new_durations(window, calls), by))
 
 
 def label_unknown_route(expression: str) -> str:
@@ -66,7 +66,7 @@ def label_unknown_route(expression: str) -> str:
 
 def _requests(window: str, calls: str, by: str = "") -> str:
     """Count by floats: Prometheus warns of histograms' differences across a restart."""
-    return f"sum{grouping(by)} ({_new_durations(window, calls, 'histogram_count')})"
+    return aggregate("sum", _new_durations(window, calls, "histogram_count"), by)
 
 
 def _new_durations(window: str, calls: str, function: str = "") -> str:
@@ -131,7 +131,8 @@ def database_up(window: str) -> str:
 
 def cpu_cores(window: str, by: str = "") -> str:
     """CPU cores in use, in total or by `type`: user and system."""
-    return f"sum{grouping(by)} (rate(process_cpu_time_seconds_total{{{CLINIC}}}[{window}]))"
+    rate = f"rate(process_cpu_time_seconds_total{{{CLINIC}}}[{window}])"
+    return aggregate("sum", rate, by)
 
 
 def memory_bytes(window: str) -> str:

@@ -5,7 +5,7 @@ Prometheus.
 """
 
 from lab.promql.load_run import VIRTUAL_USERS
-from lab.promql.selectors import SPAN_CALLS, grouping, quoted
+from lab.promql.selectors import SPAN_CALLS, aggregate, quoted
 from lab.promql.service import CLINIC, increase, total_increase
 
 TRACE_STORE = 'job="traces"'
@@ -62,7 +62,7 @@ def spans_missing(window: str) -> str:
 
 def spans_discarded(window: str, by: str = "") -> str:
     """Spans that Tempo received and discarded."""
-    return f"sum{grouping(by)} ({increase(f'{DISCARDED}{{{TRACE_STORE}}}', window)})"
+    return aggregate("sum", increase(f"{DISCARDED}{{{TRACE_STORE}}}", window), by)
 
 
 def queue_size(window: str) -> str:
