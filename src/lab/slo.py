@@ -38,11 +38,5 @@ def all_requests_limits() -> Limits:
     return _limits(_STATED["every_request"])
 
 
-def most_errors(profile: str) -> int | None:
-    """Give the number of errors that a run of a profile must stay below, where there is one."""
-    number: int | None = _STATED["profiles"][profile].get("errors")
-    return number
-
-
 def _limits(stated: dict[str, Any]) -> Limits:
     return Limits(stated["p95_ms"] / 1000, stated["failed_share"])

@@ -292,22 +292,22 @@ OVER_TIME: dict[Address, dict[str, Samples]] = {
         "5s": by("kind", {"status": 2 / 5}),
         "15s": by("kind", {"status": 2 / 5, "timeout": 1 / 5}),
     },
-    ("Load test", "Client p95 by operation", "{{name}}"): {
-        "0s": by("name", {GET: quantile(0.95, CLIENT), POST: quantile(0.95, CLIENT + POSTS)}),
+    ("Load test", "Client p95 by operation", "{{operation}}"): {
+        "0s": by("operation", {GET: quantile(0.95, CLIENT), POST: quantile(0.95, CLIENT + POSTS)}),
         "15s": {},
     },
-    ("Load test", "Server p95 by operation", "{{clinic_operation}}"): {
+    ("Load test", "Server p95 by operation", "{{operation}}"): {
         "0s": by(
-            "clinic_operation",
+            "operation",
             {GET: quantile(0.95, SERVER), POST: quantile(0.95, SERVER + POSTS)},
         ),
         "15s": {},
     },
     ("Load test", "Connections and event loop", "in use"): {"5s": total(7), "10s": total(3)},
     ("Load test", "Connections and event loop", "allowed"): {"0s": total(10)},
-    ("Load test", "Database p95 by operation", "{{clinic_operation}}"): {
+    ("Load test", "Database p95 by operation", "{{operation}}"): {
         "0s": by(
-            "clinic_operation",
+            "operation",
             {GET: quantile(0.95, DATABASE), POST: quantile(0.95, DATABASE + POSTS)},
         ),
         "15s": {},

@@ -3,7 +3,7 @@
 import pytest
 
 from lab.promql.selectors import SPAN_CALLS, Side
-from lab.promql.telemetry import FAILED_RULES, LOST_SAMPLES, NOTICES
+from lab.promql.telemetry import LOST_SAMPLES, NOTIFICATIONS, RULE_FAILURES
 from tests.support.panels import ANNOTATIONS, VARIABLES, Address, queries
 from tests.support.promtool import (
     JAEGER,
@@ -257,8 +257,8 @@ TELEMETRY: dict[str, str] = {
     **losses(LOST_SAMPLES),
     # Exact repetitions, of which nothing is lost.
     named("prometheus_tsdb_out_of_order_samples_total", type="histogram"): grown(0, 63),
-    **losses(FAILED_RULES),
-    **losses(NOTICES),
+    **losses(RULE_FAILURES),
+    **losses(NOTIFICATIONS),
     named("up", job="prometheus", instance="prometheus"): "1x120",
     named("up", job="traces", instance="tempo"): "1x119 0",
     named("scrape_duration_seconds", job="traces", instance="tempo"): "0.25x120",
@@ -326,8 +326,8 @@ TELEMETRY_ANSWERS: dict[Address, Samples] = {
     **losses_shown("Samples lost", LOST_SAMPLES),
     ("Telemetry", "Targets", "{{instance}}"): by("instance", {"prometheus": 1, "tempo": 0}),
     ("Telemetry", "Time to scrape", "{{instance}}"): by("instance", {"tempo": 0.25}),
-    **losses_shown("Rules that failed", FAILED_RULES),
-    **losses_shown("Notifications", NOTICES),
+    **losses_shown("Rules that failed", RULE_FAILURES),
+    **losses_shown("Notifications", NOTIFICATIONS),
     ("Telemetry", "How near the limits", "Queue of spans"): total(0.3),
     ("Telemetry", "How near the limits", "Disk of Prometheus"): total(0.2),
     ("Telemetry", "How near the limits", "Days of Prometheus"): total(0.25),

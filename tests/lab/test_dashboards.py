@@ -11,7 +11,6 @@ import yaml
 from lab.dashboards import links
 from lab.dashboards.write import PAGES, rendered
 from lab.paths import PROJECT
-from lab.promql.selectors import KEPT
 from tests.support.fake_clinic import StandIn
 from tests.support.panels import FOLDER, dashboards, queries
 
@@ -83,12 +82,6 @@ def test_every_query_asks_something_of_a_provisioned_data_source() -> None:
     for query in queries().values():
         assert query.source in provisioned(), query
         assert query.text, query
-
-
-def test_dashboards_look_back_as_far_as_prometheus_keeps() -> None:
-    settings = yaml.safe_load((PROJECT / "observability/prometheus/prometheus.yml").read_text())
-
-    assert settings["storage"]["tsdb"]["retention"]["time"] == KEPT
 
 
 def test_each_dashboard_links_to_every_other_with_the_run_and_the_time() -> None:

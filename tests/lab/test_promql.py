@@ -1,18 +1,22 @@
-"""Known series in, known numbers out: every expression through the real promtool."""
+"""Expressions against known series, where a dashboard's panels do not show the case."""
 
 import pytest
+import yaml
 
-from lab.promql import run_list, run_timeline, run_totals
+from lab.paths import PROJECT
+from lab.promql import load_run, run_list, service
 from lab.promql.selectors import (
     ENDED,
+    OPERATION,
     PASSED,
     PLANNED,
+    RETENTION,
     SPAN_CALLS,
     STARTED,
     THRESHOLD_PASSED,
+    RunList,
     RunSelector,
     Side,
-    by_operation,
 )
 from tests.support.promtool import (
     AT,
@@ -31,60 +35,59 @@ from tests.support.promtool import (
     span_metric,
 )
 
-pytestmark = pytest.mark.stack
-
 WINDOW = "30m"
 SELECTED = RunSelector(RUN, WINDOW)
-OF_OTHER = RunSelector(OTHER, WINDOW)
+STEP = RunSelector(RUN, WINDOW, step="5s")
+ALL_RUNS = RunList(WINDOW)
 
-# Of 100 seconds-long observations the 95th is half-way, by ratio, between 1 and 2.
-NINETY_BELOW_1 = "{{schema:0 count:90 sum:67.5 buckets:[90] offset:0}}"
-TEN_FROM_1_TO_2 = "{{schema:0 count:10 sum:15 buckets:[10] offset:1}}"
-P95_OF_BOTH = 2**0.5
+GET = '{operation="GET /owners"}'
+# Half a second to 1 s, and 1 to 2 s.
+HUNDRED = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
+TWO_HUNDRED = "{{schema:0 count:200 sum:225 buckets:[100 100] offset:0}}"
 
 
 def gives(series: Series, expression: str, expected: Samples, at: str = AT) -> None:
     hold(series, [(expression, expected, at)])
 
 
-def test_promtool_refuses_a_wrong_number() -> None:
-    """Without this the other tests could pass for nothing."""
+def test_dashboards_look_back_as_far_as_prometheus_keeps() -> None:
+    settings = yaml.safe_load((PROJECT / "observability/prometheus/prometheus.yml").read_text())
+
+    assert settings["storage"]["tsdb"]["retention"]["time"] == RETENTION
+
+
+@pytest.mark.stack
+def test_a_wrong_number_fails() -> None:
+    """The one example that these tests can fail."""
     series = {requests("GET /owners"): "10 20 stale"}
 
-    outcome = asked(series, [(run_totals.all_requests(SELECTED), {"{}": 21}, AT)])
+    outcome = asked(series, [(load_run.requests(SELECTED), {"{}": 21}, AT)])
 
     assert outcome.returncode != 0
     assert "got" in outcome.stdout + outcome.stderr
 
 
-# 1,020 requests in 203 series, 15 of them failed: all in one series, because status is a label.
-SERIES = 203
-REQUESTS_EACH = [5] * 197 + [4] * 5
-FAILED_RUN = {
-    **{requests(f"GET /{i}"): f"{count} stale" for i, count in enumerate(REQUESTS_EACH)},
-    requests("GET /owners", failed=True, status=503): "15 stale",
-}
+# Totals
 
 
-def test_the_failed_share_is_that_of_requests() -> None:
-    gives(FAILED_RUN, run_totals.all_failed_share(SELECTED), {"{}": 15 / 1020})
+@pytest.mark.stack
+@pytest.mark.parametrize("pushes", ["101 151 201 417 stale", "417 stale"])
+def test_a_total_counts_the_first_push(pushes: str) -> None:
+    series = {requests("GET /owners"): pushes}
 
-    assert round(15 / 1020 * 100, 2) == 1.47
-
-
-def test_the_common_dashboards_show_a_third_of_it() -> None:
-    """Each series of k6's rate is 0 or 1, so that their mean counts series, not requests."""
-    rates = {
-        name.replace("k6_http_reqs_total", "k6_http_req_failed_rate"): str(int("false" in name))
-        for name in FAILED_RUN
-    }
-    mean = f"avg(last_over_time(k6_http_req_failed_rate[{WINDOW}]))"
-
-    gives(rates, mean, {"{}": 1 / SERIES})
-
-    assert round(1 / SERIES * 100, 2) == 0.49
+    gives(series, load_run.requests(SELECTED, OPERATION), {GET: 417})
+    gives(series, load_run.requests(SELECTED), {"{}": 417})
 
 
+@pytest.mark.stack
+def test_the_readiness_check_before_the_load_does_not_count() -> None:
+    ready = f'k6_http_reqs_total{{testid="{RUN}",name="GET /readyz",expected_response="true"}}'
+    series = {ready: "1 stale", requests("GET /owners"): "5 stale"}
+
+    gives(series, load_run.requests(SELECTED, OPERATION), {GET: 5})
+
+
+@pytest.mark.stack
 def test_an_operation_without_failures_has_a_share_of_zero() -> None:
     series = {
         requests("GET /owners"): "40 99 stale",
@@ -94,162 +97,57 @@ def test_an_operation_without_failures_has_a_share_of_zero() -> None:
 
     gives(
         series,
-        run_totals.failed_share(SELECTED),
-        {'{name="GET /owners"}': 0, '{name="POST /owners"}': 0.25},
+        load_run.failed_share(SELECTED, OPERATION),
+        {GET: 0, '{operation="POST /owners"}': 0.25},
     )
 
 
-def test_a_run_without_failures_has_a_share_of_zero() -> None:
-    gives({requests("GET /owners"): "9"}, run_totals.all_failed_share(SELECTED), {"{}": 0})
-
-
-# The first push brings 101 requests of 417.
-PUSHES_OF_417 = "101 151 201 251 301 351 401 417 stale"
-
-
-def test_a_total_counts_the_first_push() -> None:
-    series = {requests("GET /owners"): PUSHES_OF_417}
-
-    gives(series, run_totals.requests(SELECTED), {'{name="GET /owners"}': 417})
-    gives(series, run_totals.all_requests(SELECTED), {"{}": 417})
-
-
-def test_increase_would_lose_the_first_push() -> None:
-    """Over exactly the run's samples, so that nothing is extrapolated."""
-    series = {requests("GET /owners"): PUSHES_OF_417}
-
-    gives(series, "round(sum(increase(k6_http_reqs_total[35001ms] @ 35)))", {"{}": 316})
-
-
-def test_a_counter_pushed_once_counts() -> None:
-    series = {requests("GET /owners"): "20 stale"}
-
-    gives(series, run_totals.requests(SELECTED), {'{name="GET /owners"}': 20})
-    gives(series, f"sum(increase(k6_http_reqs_total[{WINDOW}]))", {})
-
-
-def test_two_runs_that_overlap_stay_apart() -> None:
-    series = {
-        requests("GET /owners"): "10 20 30 stale",
-        requests("GET /owners", OTHER): "_ 500 900 1300 stale",
-        requests("GET /owners", OTHER, failed=True, status=503): "_ 7 stale",
-        client_seconds("GET /owners"): f"{NINETY_BELOW_1} {NINETY_BELOW_1}",
-        client_seconds("GET /owners", OTHER): f"_ {TEN_FROM_1_TO_2}",
-        span_metric(SPAN_CALLS, "GET /owners"): "30",
-        span_metric(SPAN_CALLS, "GET /owners", OTHER): "_ 1307",
-    }
-
-    gives(series, run_totals.all_requests(SELECTED), {"{}": 30})
-    gives(series, run_totals.all_requests(OF_OTHER), {"{}": 1307})
-    gives(series, run_totals.failed_share(SELECTED), {'{name="GET /owners"}': 0})
-    gives(series, run_totals.all_spans(Side.SERVER, SELECTED), {"{}": 30})
-    # All of the run's lie between a half and 1: the 95th is at that share of the way, by ratio.
-    gives(series, run_totals.all_client_quantile(0.95, SELECTED), {"{}": 0.5 * 2**0.95})
-    gives(series, run_totals.all_client_quantile(0.95, OF_OTHER), {"{}": 2**0.95})
-
-
-def test_a_percentile_is_of_all_scenarios_at_once() -> None:
-    series = {
-        client_seconds("GET /owners", scenario="browse"): f"{NINETY_BELOW_1} stale",
-        client_seconds("GET /owners", scenario="book"): f"{TEN_FROM_1_TO_2} stale",
-    }
-    by_name = run_totals.client_quantile(0.95, SELECTED)
-    of_all = run_totals.all_client_quantile(0.95, SELECTED)
-
-    gives(series, by_name, {'{name="GET /owners"}': P95_OF_BOTH})
-    gives(series, of_all, {"{}": P95_OF_BOTH})
-
-
-def test_the_mean_of_percentiles_is_no_percentile() -> None:
-    series = {
-        client_seconds("GET /owners", scenario="browse"): NINETY_BELOW_1,
-        client_seconds("GET /owners", scenario="book"): TEN_FROM_1_TO_2,
-    }
-    window = f"last_over_time(k6_http_req_duration_seconds[{WINDOW}])"
-
-    outcome = asked(series, [(f"avg(histogram_quantile(0.95, {window}))", {"{}": P95_OF_BOTH}, AT)])
-
-    assert outcome.returncode != 0
-
-
+@pytest.mark.stack
 @pytest.mark.parametrize("metric", [TEMPO, JAEGER])
-def test_either_stores_spans_give_the_same_percentile(metric: str) -> None:
+def test_span_durations_of_either_store_ignore_its_classic_histograms(metric: str) -> None:
     """A generator's series go on at their last value after a run; Tempo's also has classic ones."""
     series = {
-        span_metric(metric, "POST /owners"): f"{NINETY_BELOW_1}x3",
-        span_metric(metric, "POST /owners", k6_scenario="book"): f"{TEN_FROM_1_TO_2}x3",
-        span_metric(metric, "POST /owners", span_kind=Side.DATABASE): f"{NINETY_BELOW_1}x3",
-        span_metric(metric, "POST /owners", OTHER): f"{TEN_FROM_1_TO_2}x3",
-        span_metric(f"{metric}_count", "POST /owners"): "1000x3",
-        span_metric(f"{metric}_bucket", "POST /owners", le="0.1"): "1000x3",
-    }
-    operation = '{clinic_operation="POST /owners"}'
-
-    server = run_totals.span_quantile(0.95, Side.SERVER, SELECTED)
-    database = run_totals.span_quantile(0.95, Side.DATABASE, SELECTED)
-    gives(series, server, {operation: P95_OF_BOTH})
-    gives(series, database, {operation: 0.5 * 2**0.95})
-    gives(series, run_totals.all_span_quantile(0.95, Side.SERVER, SELECTED), {"{}": P95_OF_BOTH})
-
-
-def test_spans_are_counted_by_side_and_operation() -> None:
-    calls = SPAN_CALLS
-    series = {
-        span_metric(calls, "POST /owners"): "3 60x3",
-        span_metric(calls, "POST /owners", http_response_status_code="503"): "4x4",
-        span_metric(calls, "GET /owners"): "61x4",
-        span_metric(calls, "GET /owners", span_kind=Side.DATABASE): "59x4",
-        span_metric(calls, "GET /owners", OTHER): "1000x4",
+        span_metric(metric, "GET /owners"): f"{HUNDRED}x3",
+        span_metric(metric, "GET /owners", span_kind=Side.DATABASE): f"{TWO_HUNDRED}x3",
+        span_metric(metric, "GET /owners", OTHER): f"{TWO_HUNDRED}x3",
+        span_metric(f"{metric}_count", "GET /owners"): "1000x3",
+        span_metric(f"{metric}_bucket", "GET /owners", le="0.1"): "1000x3",
     }
 
-    gives(
-        series,
-        run_totals.spans(Side.SERVER, SELECTED),
-        {'{clinic_operation="POST /owners"}': 64, '{clinic_operation="GET /owners"}': 61},
-    )
-    gives(series, run_totals.all_spans(Side.SERVER, SELECTED), {"{}": 125})
-    gives(series, run_totals.all_spans(Side.DATABASE, SELECTED), {"{}": 59})
+    server = load_run.span_quantile(0.5, Side.SERVER, SELECTED, OPERATION)
+    gives(series, server, {GET: 0.5**0.5})
+    gives(series, load_run.span_quantile(0.75, Side.DATABASE, SELECTED), {"{}": 2**0.5})
 
 
+@pytest.mark.stack
 def test_failed_statuses_are_those_from_400() -> None:
-    calls = SPAN_CALLS
+    def calls(operation: str, status: int, run: str = RUN) -> str:
+        return span_metric(SPAN_CALLS, operation, run, http_response_status_code=str(status))
+
     series = {
-        span_metric(calls, "POST /owners", http_response_status_code="201"): "60",
-        span_metric(calls, "POST /owners", http_response_status_code="409"): "2",
-        span_metric(calls, "GET /owners", http_response_status_code="503"): "3",
-        span_metric(calls, "POST /owners", http_response_status_code="503"): "4",
-        span_metric(calls, "POST /owners", OTHER, http_response_status_code="500"): "9",
+        calls("POST /owners", 201): "60",
+        calls("POST /owners", 409): "2",
+        calls("GET /owners", 503): "3",
+        calls("POST /owners", 503): "4",
+        calls("POST /owners", 500, OTHER): "9",
     }
 
     gives(
         series,
-        run_totals.failed_statuses(SELECTED),
+        load_run.failed_statuses(SELECTED),
         {'{http_response_status_code="409"}': 2, '{http_response_status_code="503"}': 7},
     )
 
 
-def test_the_readiness_check_before_the_load_is_no_request_of_it() -> None:
-    ready = f'k6_http_reqs_total{{testid="{RUN}",name="GET /readyz",expected_response="true"}}'
-    series = {ready: "1 stale", requests("GET /owners"): "5 stale"}
+@pytest.mark.stack
+def test_an_id_cannot_leave_its_quotes() -> None:
+    hostile = 'x"} or vector(7) or {testid="\\'
 
-    gives(series, run_totals.requests(SELECTED), {'{name="GET /owners"}': 5})
-
-
-def test_unanswered_requests_are_those_without_a_status() -> None:
-    series = {
-        requests("GET /owners"): "50 stale",
-        requests("GET /owners", failed=True, status=0): "3 stale",
-        requests("POST /owners", failed=True, status=500): "2 stale",
-    }
-
-    gives(series, run_totals.unanswered_requests(SELECTED), {"{}": 3})
+    gives({requests("GET /owners"): "5"}, load_run.requests(RunSelector(hostile, WINDOW)), {})
 
 
-def run(run: str, profile: str) -> str:
-    return f'{{testid="{run}",profile="{profile}",journey="book"}}'
+# What k6 states about runs: two generators made the one, the other ended after 20 of its 60 s.
 
-
-# Two generators made the one run; the other was broken off after 20 of its 60 seconds.
 MARKED_RUNS = {
     mark(STARTED, instance="a"): "100 stale",
     mark(STARTED, instance="b"): "103 stale",
@@ -264,216 +162,173 @@ MARKED_RUNS = {
     mark(PLANNED, OTHER, "stress"): "60 stale",
     mark(PASSED, OTHER, "stress"): "_x5 1",
 }
-LOAD = run(RUN, "load")
-STRESS = run(OTHER, "stress")
+LOAD, STRESS = f'{{testid="{RUN}"}}', f'{{testid="{OTHER}"}}'
 
 
-def test_a_run_is_from_its_first_generators_start_to_its_last_ones_end() -> None:
-    gives(MARKED_RUNS, run_totals.started(SELECTED), {"{}": 100})
-    gives(MARKED_RUNS, run_totals.ended(SELECTED), {"{}": 163.5})
-    gives(MARKED_RUNS, run_list.runs(WINDOW), {LOAD: 100, STRESS: 200})
-    gives(MARKED_RUNS, run_list.seconds(WINDOW), {LOAD: 63.5, STRESS: 20})
+@pytest.mark.stack
+def test_a_run_is_what_all_its_generators_did() -> None:
+    by = "testid"
+    hold(
+        MARKED_RUNS,
+        [
+            (load_run.started(SELECTED), {"{}": 100}, AT),
+            (load_run.ended(SELECTED), {"{}": 163.5}, AT),
+            (load_run.duration(ALL_RUNS, by), {LOAD: 63.5, STRESS: 20}, AT),
+            (load_run.passed(ALL_RUNS, by), {LOAD: 0, STRESS: 1}, AT),
+            (run_list.missing_seconds(ALL_RUNS), {STRESS: 40}, AT),
+            (
+                load_run.started(ALL_RUNS, run_list.RUN_LABELS),
+                {
+                    f'{{testid="{RUN}",profile="load",journey="book"}}': 100,
+                    f'{{testid="{OTHER}",profile="stress",journey="book"}}': 200,
+                },
+                AT,
+            ),
+        ],
+    )
 
 
-def test_a_run_held_when_it_held_on_every_generator() -> None:
-    gives(MARKED_RUNS, run_list.passed(WINDOW), {LOAD: 0, STRESS: 1})
-
-
-def test_a_run_that_ended_before_its_time_was_broken_off() -> None:
-    gives(MARKED_RUNS, run_list.broken_off(WINDOW), {STRESS: 40})
-
-
-def test_a_run_that_is_still_on_has_no_end_and_no_verdict() -> None:
+@pytest.mark.stack
+def test_a_running_run_has_no_end_and_no_verdict() -> None:
     series = {mark(STARTED): "100 _x300", mark(PLANNED): "60 _x300"}
+    unknown = (
+        load_run.ended(SELECTED),
+        load_run.duration(ALL_RUNS, "testid"),
+        load_run.passed(ALL_RUNS, "testid"),
+        run_list.missing_seconds(ALL_RUNS),
+    )
 
-    gives(series, run_list.runs(WINDOW), {LOAD: 100})
-    for expression in (
-        run_totals.ended(SELECTED),
-        run_list.seconds(WINDOW),
-        run_list.broken_off(WINDOW),
-        run_list.passed(WINDOW),
-    ):
-        gives(series, expression, {})
+    hold(series, [(expression, {}, AT) for expression in unknown])
 
 
-def test_the_thresholds_that_some_generator_crossed_are_listed() -> None:
+@pytest.mark.stack
+def test_a_threshold_passed_if_it_passed_on_every_generator() -> None:
     def threshold(metric: str, instance: str, run: str = RUN) -> str:
-        named = {"metric": metric, "threshold": "p(95)<300", "instance": instance}
-        return mark(THRESHOLD_PASSED, run, **named)
+        return mark(THRESHOLD_PASSED, run, metric=metric, threshold="p(95)<300", instance=instance)
 
     series = {
-        threshold("http_req_duration{name:POST /owners}", "a"): "1",
-        threshold("http_req_duration{name:POST /owners}", "b"): "0",
-        threshold("http_req_duration{name:GET /owners}", "a"): "1",
-        threshold("http_req_duration{name:GET /owners}", "a", OTHER): "0",
+        threshold("one", "a"): "1",
+        threshold("one", "b"): "0",
+        threshold("two", "a"): "1",
+        threshold("two", "a", OTHER): "0",
     }
 
     gives(
         series,
-        run_totals.crossed_thresholds(SELECTED),
-        {'{metric="http_req_duration{name:POST /owners}",threshold="p(95)<300"}': 0},
+        load_run.thresholds(SELECTED),
+        {'{metric="one",threshold="p(95)<300"}': 0, '{metric="two",threshold="p(95)<300"}': 1},
     )
 
 
-def test_dropped_iterations_are_summed() -> None:
-    name = "k6_dropped_iterations_total"
+# Timelines
+
+
+@pytest.mark.stack
+def test_steps_add_up_to_the_total() -> None:
+    """The first push belongs to the first step; a rate would leave it out."""
     series = {
-        f'{name}{{testid="{RUN}",scenario="a"}}': "3 8 stale",
-        f'{name}{{testid="{RUN}",scenario="b"}}': "2 stale",
-        f'{name}{{testid="{OTHER}",scenario="b"}}': "90 stale",
+        requests("GET /owners"): "101 151 201 251 301 351 401 417 stale",
+        requests("POST /owners"): "_ _ 7 9 stale",
     }
+    rate = load_run.request_rate(STEP)
 
-    gives(series, run_totals.dropped_iterations(SELECTED), {"{}": 10})
-
-
-def test_client_and_server_meet_under_one_label() -> None:
-    series = {
-        requests("GET /owners"): "5 stale",
-        span_metric(SPAN_CALLS, "GET /owners"): "5",
-    }
-    client = by_operation(run_totals.requests(SELECTED), "name")
-    server = by_operation(run_totals.spans(Side.SERVER, SELECTED), "clinic_operation")
-
-    gives(series, f"{client} - on (operation) {server}", {'{operation="GET /owners"}': 0})
-
-
-def test_a_dashboards_variables_stand_where_the_values_would() -> None:
-    expression = run_totals.all_requests(RunSelector("$testid", "$__range", "$scenario"))
-
-    assert 'testid="$testid"' in expression
-    filled = (
-        expression.replace("$testid", RUN).replace("$__range", WINDOW).replace("$scenario", ".+")
-    )
-    gives({requests("GET /owners"): "5 stale"}, filled, {"{}": 5})
-
-
-def test_an_id_cannot_leave_its_quotes() -> None:
-    hostile = 'x"} or vector(7) or {testid="\\'
-
-    gives({requests("GET /owners"): "5"}, run_totals.all_requests(RunSelector(hostile, WINDOW)), {})
-
-
-# The spans of a run over time
-
-
-def at_each_push(expression: str, pushes: int) -> str:
-    """Add up an expression over the first pushes of a run, 5 s apart."""
-    return f"sum_over_time(({expression})[{pushes * 5}s:5s] @ {(pushes - 1) * 5})"
-
-
-def test_the_spans_of_a_run_add_up_to_its_total() -> None:
-    """The first push is the first span's, which a rate would leave out."""
-    series = {requests("GET /owners"): PUSHES_OF_417, requests("POST /owners"): "_ _ 7 9 stale"}
-    rate = run_timeline.all_request_rate(SELECTED, "5s")
-    by_name = run_timeline.request_rate(SELECTED, "5s")
-
-    gives(series, at_each_push(f"{rate} * 5", 10), {"{}": 417 + 9})
-    gives(series, rate, {"{}": 101 / 5}, at="0s")
-    gives(series, rate, {"{}": 0}, at="60s")
-    gives(series, by_name, {OWNERS: 10, '{name="POST /owners"}': 7 / 5}, at="10s")
-
-
-OWNERS = '{name="GET /owners"}'
-
-
-def test_a_run_of_twenty_seconds_has_its_whole_course() -> None:
-    series = {requests("GET /owners"): "25 50 75 100 stale"}
-
-    gives(
-        series, at_each_push(f"{run_timeline.all_request_rate(SELECTED, '5s')} * 5", 4), {"{}": 100}
+    hold(
+        series,
+        [
+            (f"sum_over_time(({rate} * 5)[50s:5s] @ 45)", {"{}": 417 + 9}, AT),
+            (rate, {"{}": 101 / 5}, "0s"),
+            (rate, {"{}": 0}, "60s"),
+            (
+                load_run.request_rate(STEP, OPERATION),
+                {GET: 10, '{operation="POST /owners"}': 7 / 5},
+                "10s",
+            ),
+        ],
     )
 
 
-def test_failures_over_time_are_zero_where_none_failed_and_absent_without_requests() -> None:
+@pytest.mark.stack
+def test_a_step_without_failures_has_zero_and_one_without_requests_no_share() -> None:
     series = {
         requests("GET /owners"): "40 80 80 160 stale",
         requests("GET /owners", failed=True, status=503): "_ 10 10 10 stale",
     }
-    share, rate = (
-        run_timeline.failed_share(SELECTED, "5s"),
-        run_timeline.failed_rate(SELECTED, "5s"),
+    share, rate = load_run.failed_share(STEP), load_run.failed_rate(STEP)
+
+    hold(
+        series,
+        [
+            (share, {"{}": 0}, "0s"),
+            (share, {"{}": 10 / 50}, "5s"),
+            (share, {}, "10s"),
+            (share, {"{}": 0}, "15s"),
+            (rate, {"{}": 0}, "0s"),
+            (rate, {"{}": 2}, "5s"),
+        ],
     )
 
-    gives(series, share, {"{}": 0}, at="0s")
-    gives(series, share, {"{}": 10 / 50}, at="5s")
-    gives(series, share, {}, at="10s")
-    gives(series, share, {"{}": 0}, at="15s")
-    gives(series, rate, {"{}": 0}, at="0s")
-    gives(series, rate, {"{}": 2}, at="5s")
 
-
-def test_errors_over_time_are_told_apart_by_kind() -> None:
+@pytest.mark.stack
+def test_errors_are_counted_by_kind() -> None:
     series = {errors("status"): "_ 5 10 stale", errors("timeout", "GET /owners"): "_ _ 3 stale"}
+    rates = {'{kind="status"}': 1, '{kind="timeout"}': 3 / 5}
+    totals = {
+        '{kind="status",operation="POST /owners"}': 10,
+        '{kind="timeout",operation="GET /owners"}': 3,
+    }
 
-    gives(
+    hold(
         series,
-        run_timeline.error_rate(SELECTED, "5s"),
-        {'{kind="status"}': 1, '{kind="timeout"}': 3 / 5},
-        at="10s",
-    )
-    gives(
-        series,
-        run_totals.errors(SELECTED),
-        {
-            '{kind="status",operation="POST /owners"}': 10,
-            '{kind="timeout",operation="GET /owners"}': 3,
-        },
+        [(load_run.error_rate(STEP), rates, "10s"), (load_run.errors(SELECTED), totals, AT)],
     )
 
 
-# A hundred below 1, then a hundred from 1 to 2.
-HUNDRED = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
-TWO_HUNDRED = "{{schema:0 count:200 sum:225 buckets:[100 100] offset:0}}"
-
-
-def test_a_percentile_over_time_is_of_what_was_added() -> None:
+@pytest.mark.stack
+def test_a_percentile_of_a_step_is_of_what_the_step_added() -> None:
     span = span_metric(TEMPO, "GET /owners")
     series = {client_seconds("GET /owners"): f"{HUNDRED} {TWO_HUNDRED} stale", span: HUNDRED}
-    client, by_name = (
-        run_timeline.all_client_quantile(0.5, SELECTED, "5s"),
-        run_timeline.client_quantile(0.5, SELECTED, "5s"),
-    )
+    client = load_run.client_quantile(0.5, STEP)
 
-    gives(series, client, {"{}": 0.5**0.5}, at="0s")
-    gives(series, client, {"{}": 2**0.5}, at="5s")
-    gives(series, by_name, {OWNERS: 2**0.5}, at="5s")
-    gives(
+    hold(
         series,
-        run_timeline.all_span_quantile(0.5, Side.SERVER, SELECTED, "5s"),
-        {"{}": 0.5**0.5},
-        at="0s",
+        [
+            (client, {"{}": 0.5**0.5}, "0s"),
+            (client, {"{}": 2**0.5}, "5s"),
+            (client, {}, "60s"),
+            (load_run.client_quantile(0.5, STEP, OPERATION), {GET: 2**0.5}, "5s"),
+            (load_run.client_mean(STEP, OPERATION), {GET: 1.5}, "5s"),
+            (load_run.span_quantile(0.5, Side.SERVER, STEP, OPERATION), {GET: 0.5**0.5}, "0s"),
+        ],
     )
-    gives(
+
+
+@pytest.mark.stack
+def test_the_time_of_a_request_is_divided_among_the_sides() -> None:
+    """A request took the client 1 s in the mean, the server 0.75 s, the database 0.25 s."""
+
+    def seconds(total: int) -> str:
+        return f"{{{{schema:0 count:100 sum:{total} buckets:[100] offset:0}}}}"
+
+    series = {
+        client_seconds("GET /owners"): seconds(100),
+        span_metric(TEMPO, "GET /owners"): seconds(75),
+        span_metric(TEMPO, "GET /owners", span_kind=Side.DATABASE): seconds(25),
+    }
+
+    hold(
         series,
-        run_timeline.span_quantile(0.5, Side.SERVER, SELECTED, "5s"),
-        {'{clinic_operation="GET /owners"}': 0.5**0.5},
-        at="0s",
+        [
+            (load_run.share_of_client_time(Side.SERVER, SELECTED, OPERATION), {GET: 0.75}, AT),
+            (load_run.share_of_client_time(Side.DATABASE, SELECTED), {"{}": 0.25}, AT),
+            (load_run.mean_outside_server(STEP), {"{}": 0.25}, "0s"),
+            (load_run.mean_in_server(STEP), {"{}": 0.5}, "0s"),
+            (load_run.mean_in_database(STEP), {"{}": 0.25}, "0s"),
+            (load_run.mean_in_database(STEP), {}, "60s"),
+        ],
     )
 
 
-# A request took the client 1.0 s on average, the server 0.75, the database 0.25.
-CLIENT = "{{schema:0 count:100 sum:100 buckets:[100] offset:0}}"
-SERVER = "{{schema:0 count:100 sum:75 buckets:[100] offset:0}}"
-DATABASE = "{{schema:0 count:100 sum:25 buckets:[100] offset:0}}"
-THREE_SIDES = {
-    client_seconds("GET /owners"): CLIENT,
-    span_metric(TEMPO, "GET /owners"): SERVER,
-    span_metric(TEMPO, "GET /owners", span_kind=Side.DATABASE): DATABASE,
-}
-
-
-def test_the_time_of_a_request_is_shared_out_among_the_sides() -> None:
-    operation = '{operation="GET /owners"}'
-
-    gives(THREE_SIDES, run_totals.share_of_client_time(Side.SERVER, SELECTED), {operation: 0.75})
-    gives(THREE_SIDES, run_totals.share_of_client_time(Side.DATABASE, SELECTED), {operation: 0.25})
-    gives(THREE_SIDES, run_totals.all_share_of_client_time(Side.SERVER, SELECTED), {"{}": 0.75})
-    gives(THREE_SIDES, run_timeline.mean_outside_server(SELECTED, "5s"), {"{}": 0.25}, at="0s")
-    gives(THREE_SIDES, run_timeline.mean_in_server(SELECTED, "5s"), {"{}": 0.5}, at="0s")
-    gives(THREE_SIDES, run_timeline.mean_in_database(SELECTED, "5s"), {"{}": 0.25}, at="0s")
-    gives(THREE_SIDES, run_timeline.mean_in_database(SELECTED, "5s"), {}, at="60s")
-
-
+@pytest.mark.stack
 def test_virtual_users_are_those_of_all_generators() -> None:
     series = {
         f'k6_vus{{testid="{RUN}",instance="a"}}': "3 5 stale",
@@ -481,46 +336,23 @@ def test_virtual_users_are_those_of_all_generators() -> None:
         f'k6_vus{{testid="{OTHER}"}}': "90 90 stale",
     }
 
-    gives(series, run_timeline.virtual_users(SELECTED, "5s"), {"{}": 7}, at="5s")
-    gives(series, run_timeline.virtual_users(SELECTED, "5s"), {}, at="60s")
+    gives(series, load_run.virtual_users(STEP), {"{}": 7}, at="5s")
+    gives(series, load_run.virtual_users(STEP), {}, at="60s")
 
 
-def test_rows_written_are_the_inserts_that_did_not_fail() -> None:
-    def statement(name: str, status: str = "STATUS_CODE_UNSET", run: str = RUN) -> str:
-        kind = {"span_kind": Side.DATABASE, "http_response_status_code": ""}
-        return span_metric(
-            SPAN_CALLS, "POST /owners", run, span_name=name, status_code=status, **kind
-        )
-
-    series = {
-        requests("POST /owners", status=201): "40 stale",
-        requests("POST /owners", failed=True, status=409): "2 stale",
-        statement("INSERT owner"): "40",
-        statement("INSERT owner", "STATUS_CODE_ERROR"): "2",
-        statement("INSERT pet"): "3",
-        statement("UPDATE owner"): "90",
-        statement("INSERT owner", run=OTHER): "7",
-    }
-
-    gives(series, run_totals.created(SELECTED), {"{}": 40})
-    gives(series, run_totals.rows_written(SELECTED), {"{}": 43})
+# Counters of a service
 
 
-def test_only_the_scenarios_asked_for_count() -> None:
-    browse = requests("GET /owners").replace('scenario="load"', 'scenario="browse"')
-    series = {requests("GET /owners"): "5 stale", browse: "8 stale"}
-
-    gives(series, run_totals.all_requests(SELECTED), {"{}": 13})
-    gives(series, run_totals.all_requests(RunSelector(RUN, WINDOW, "browse")), {"{}": 8})
-
-
-def test_each_run_has_its_numbers_in_the_list() -> None:
-    series = FAILED_RUN | {
-        requests("GET /owners", OTHER): "9 stale",
-        client_seconds("GET /owners", OTHER): f"{HUNDRED} stale",
-    }
-    one, other = f'{{testid="{RUN}"}}', f'{{testid="{OTHER}"}}'
-
-    gives(series, run_list.requests(WINDOW), {one: 1020, other: 9})
-    gives(series, run_list.failed_share(WINDOW), {one: 15 / 1020, other: 0})
-    gives(series, run_list.client_quantile(0.5, WINDOW), {other: 0.5**0.5})
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("values", "increase"),
+    [
+        ("_ _ _ _ _ _ 3 5", 5),  # its first value counts
+        ("7 7 7 7 7 7 9 10", 3),
+        ("90 90 90 _ _ _ 3 5", 5),  # restarted before the window
+    ],
+)
+def test_the_increase_of_a_counter_includes_its_first_value(values: str, increase: int) -> None:
+    gives(
+        {"errors_total": values}, service.increase("errors_total", "10s"), {"{}": increase}, "35s"
+    )

@@ -10,8 +10,8 @@ import pytest
 
 from lab.clients.prometheus import Prometheus
 from lab.findings import summary
-from lab.promql import run_totals
-from lab.promql.selectors import RunSelector
+from lab.promql import load_run
+from lab.promql.selectors import OPERATION, RunSelector
 from lab.reports import run_html
 from lab.reports.run_report import report as write_report
 from lab.reports.run_report import with_remarks
@@ -308,7 +308,7 @@ def test_some_operations_are_chosen_by_their_very_names(prometheus: Prometheus) 
     feed.send(prometheus)
     of = RunSelector(feed.run, "10m", operations=(hostile, FINE))
 
-    counted = prometheus.by_label(run_totals.requests(of), "name", time.time())
+    counted = prometheus.by_label(load_run.requests(of, OPERATION), OPERATION, time.time())
 
     assert counted == {hostile: 3, FINE: 7}
 

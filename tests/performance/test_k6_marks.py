@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lab.clients.prometheus import Prometheus
-from lab.promql import run_list, run_totals
-from lab.promql.selectors import THRESHOLD_PASSED, RunSelector
+from lab.promql import load_run, run_list
+from lab.promql.selectors import THRESHOLD_PASSED, RunList, RunSelector
 from lab.runs import reader, start
 from lab.stack.ports import free as free_port
 from lab.stack.programs import find
@@ -79,9 +79,9 @@ def test_k6_itself_says_when_a_run_was_and_that_it_held(prometheus: Prometheus) 
     assert began < period.started < period.ended < now
     assert 3.5 < period.seconds < 6
     for label, value in (("profile", "smoke"), ("journey", "cancel"), ("testid", run)):
-        only = f"{run_list.passed('10m')}"
-        assert prometheus.by_label(only, label, now)[value] == 1
-    assert not prometheus.by_label(run_list.broken_off("10m"), "testid", now)
+        passed = load_run.passed(RunList("10m"), label)
+        assert prometheus.by_label(passed, label, now)[value] == 1
+    assert not prometheus.by_label(run_list.missing_seconds(RunList("10m")), "testid", now)
     assert (
         prometheus.number(f'count(last_over_time({{testid="{run}",env!="qa"}}[10m]))', now) is None
     )
@@ -101,11 +101,11 @@ def test_the_verdict_names_what_was_crossed(prometheus: Prometheus) -> None:
     now = time.time() + 5
 
     assert process.returncode == THRESHOLD_CROSSED, said
-    assert prometheus.by_label(run_list.passed("10m"), "testid", now)[run] == 0
-    crossed = prometheus.by_label(
-        run_totals.crossed_thresholds(RunSelector(run, "10m")), "metric", now
-    )
-    assert set(crossed) == {f"http_req_failed{{name:{BOOK[4]}}}"}
+    assert prometheus.number(load_run.passed(RunSelector(run, "10m")), now) == 0
+    thresholds = prometheus.by_label(load_run.thresholds(RunSelector(run, "10m")), "metric", now)
+    assert {metric for metric, passed in thresholds.items() if not passed} == {
+        f"http_req_failed{{name:{BOOK[4]}}}"
+    }
 
 
 def test_a_run_that_is_broken_off_says_so(prometheus: Prometheus) -> None:
@@ -117,7 +117,7 @@ def test_a_run_that_is_broken_off_says_so(prometheus: Prometheus) -> None:
         process.communicate(timeout=60)
     now = time.time() + 5
 
-    missing = prometheus.by_label(run_list.broken_off("10m"), "testid", now)
+    missing = prometheus.by_label(run_list.missing_seconds(RunList("10m")), "testid", now)
     assert 50 < missing[run] < 60
 
 
@@ -160,7 +160,7 @@ def test_two_generators_of_one_run_add_up(prometheus: Prometheus) -> None:
     assert len(set(emails)) == len(emails)
     # A quarter of the requests takes 100 ms, so the 95th of 100 does, and the median does not.
     median = prometheus.number(
-        run_totals.all_client_quantile(0.5, RunSelector(run, period.window)), period.read_at
+        load_run.client_quantile(0.5, RunSelector(run, period.window)), period.read_at
     )
     assert of_run.total.client_p95 is not None
     assert 0.095 < of_run.total.client_p95 < 0.13
