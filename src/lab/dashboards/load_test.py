@@ -158,8 +158,8 @@ def _over_time() -> list[Panel]:
         .no_value(NOTHING)
         .description(
             "Virtual users, right, and the requests a second that they got through. The knee of a "
-            "stress run is where users still rise and requests no longer do. Iterations not started: "
-            "no user was free, so the clinic got less load than planned."
+            "stress run is where users still rise and requests no longer do. Iterations not "
+            "started: no user was free, so the clinic got less load than planned."
         ),
         graph("p95 by side", style.SECONDS)
         .line("client", load_run.client_quantile(0.95, TIMELINE))

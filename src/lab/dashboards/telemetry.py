@@ -148,8 +148,8 @@ def watching() -> list[Panel]:
             "zero an alert may be blind."
         ),
         grown("Notifications", telemetry.NOTIFICATIONS).description(
-            "Notifications that Alertmanager sent, and what failed on the way to it or from it: somebody "
-            "was not told."
+            "Notifications that Alertmanager sent, and what failed on the way to it or from it: "
+            "somebody was not told."
         ),
     ]
 
