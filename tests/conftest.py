@@ -27,7 +27,7 @@ from lab.stack.config import HOST, StackConfig
 from lab.stack.ports import free as free_port
 from tests.support.fake_series import a_prometheus
 
-PROGRAMS = ("k6", "prometheus", "promtool", "alertmanager", "amtool", "jaeger")
+PROGRAMS = ("k6", "prometheus", "promtool", "alertmanager", "amtool", "jaeger", "node_exporter")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

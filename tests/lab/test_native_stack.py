@@ -122,6 +122,7 @@ def test_the_bundle_comes_up_once_and_goes_down_whole(native: NativeStack) -> No
         "prometheus ",
         "notifications ",
         "alertmanager ",
+        "node-exporter ",
         "migrations ",
         "api ",
     ):
@@ -365,7 +366,7 @@ def test_a_span_is_stored_and_becomes_metrics_of_its_run(store: str, tmp_path: P
         metrics_port = free_ports(1)[0]
         service = services.jaeger_service(config, programs.find("jaeger"), metrics_port)
         scraped = f"{HOST}:{metrics_port}"
-    services.write_targets(config, store, scraped, free_ports(1)[0])
+    services.write_targets(config, store, scraped, *free_ports(2))
     trace_id = secrets.token_hex(16)
 
     with (

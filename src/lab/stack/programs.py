@@ -110,6 +110,14 @@ PROGRAMS = {
             seconds=180,
             version_variable="github.com/jaegertracing/jaeger/internal/version.latestVersion",
         ),
+        Program(
+            "node_exporter",
+            (1, 9, 0),
+            package="github.com/prometheus/node_exporter",
+            module="node_exporter",
+            version="1.12.1",
+            version_variable=PROMETHEUS_VERSION,
+        ),
         Program("tempo", (3, 0, 0)),
         Program("grafana", (12, 0, 0)),
     )

@@ -1,6 +1,7 @@
 """The parts of the stack: what each runs, where it listens, how it shows that it is ready."""
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
 ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
 GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 READY_TIMEOUT = 3
+# Its collectors need cgo on macOS, and the stack's programs are built without.
+NODE_EXPORTER_RUNS = sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def assemble(config: StackConfig) -> list[Service]:
     traces, scraped = trace_store(config)
     alertmanager = programs.find("alertmanager")
     notifications_port = ports.free()
+    node_port = ports.free()
     grafana = programs.find_on_path("grafana")
     services = [
         postgres_service(config),
@@ -85,10 +89,11 @@ def assemble(config: StackConfig) -> list[Service]:
         traces,
         notifications_service(config, notifications_port),
         alertmanager_service(config, alertmanager),
+        *([node_exporter_service(config, node_port)] if NODE_EXPORTER_RUNS else []),
         *([grafana_service(config, grafana)] if grafana else []),
         api_service(config),
     ]
-    write_targets(config, traces.name, scraped, notifications_port)
+    write_targets(config, traces.name, scraped, notifications_port, node_port)
     write_alertmanager_config(config, notifications_port)
     return services
 
@@ -111,7 +116,9 @@ def prometheus_config(config: StackConfig) -> Path:
     return config.state / "prometheus" / "config" / "prometheus.yml"
 
 
-def write_targets(config: StackConfig, store: str, scraped: str, notifications_port: int) -> None:
+def write_targets(
+    config: StackConfig, store: str, scraped: str, notifications_port: int, node_port: int
+) -> None:
     """Set the repository's own files beside the native targets: Prometheus expands no variables."""
     folder = prometheus_config(config).parent
     shutil.rmtree(folder, ignore_errors=True)
@@ -123,6 +130,7 @@ def write_targets(config: StackConfig, store: str, scraped: str, notifications_p
         "traces": {store: scraped},
         "alertmanager": {"alertmanager": f"{HOST}:{config.alertmanager_port}"},
         "notifications": {"notifications": f"{HOST}:{notifications_port}"},
+        "node": {"node": f"{HOST}:{node_port}"} if NODE_EXPORTER_RUNS else {},
     }
     for file, addresses in targets.items():
         groups = [
@@ -261,6 +269,35 @@ def alertmanager_service(config: StackConfig, program: Path) -> Service:
         {"GOMEMLIMIT": "100MiB"},
         folder=str(alertmanager_config(config).parent),  # whence it reads the files it names
     )
+
+
+def node_exporter_service(config: StackConfig, port: int) -> Service:
+    """Measure this machine, and of its filesystems only the one that holds the stack's data."""
+    program = programs.find("node_exporter")
+    return Service(
+        "node-exporter",
+        programs.version_text("node_exporter", program),
+        f"http://{HOST}:{port}/metrics",
+        f"http://{HOST}:{port}/",
+        (
+            str(program),
+            "--collector.disable-defaults",
+            "--collector.cpu",
+            "--collector.filesystem",
+            "--collector.loadavg",
+            "--collector.meminfo",
+            "--collector.pressure",
+            # An overlay, the root of a container, is among the excluded types by default.
+            "--collector.filesystem.fs-types-exclude=^$",
+            f"--collector.filesystem.mount-points-include=^{re.escape(mount_point(config.state))}$",
+            f"--web.listen-address={HOST}:{port}",
+        ),
+    )
+
+
+def mount_point(folder: Path) -> str:
+    """Name the mount point of the filesystem that holds a folder."""
+    return str(next(path for path in (folder, *folder.parents) if path.is_mount()))
 
 
 def grafana_service(config: StackConfig, program: Path) -> Service:
