@@ -25,8 +25,8 @@ import pytest
 
 from lab.paths import PROJECT
 from lab.stack import programs, services
-from tests.lab.test_native_stack import NativeStack, until
 from tests.support.accelerated_rules import OF_A_ROUTE, OF_A_RULE, compress, compress_file
+from tests.support.native_stack import NativeStack, until
 
 SENT_SECONDS = 150
 

@@ -21,9 +21,9 @@ from lab.paths import OBSERVABILITY, PROJECT
 from lab.stack import docker_k6, programs, services
 from lab.stack.config import HOST, PORTS, StackConfig
 from lab.stack.docker_engine import DOCKERFILE, FILE
+from lab.stack.ports import free_ports
 from lab.stack.programs import PROGRAMS
 from lab.stack.select import STACKS, choose, in_containers
-from tests.lab.test_native_stack import free_ports
 
 
 def read(path: Path) -> Any:

@@ -29,7 +29,7 @@ from lab.paths import PROJECT
 from lab.runs import reader, record
 from lab.runs.record import Record
 from lab.stack.config import PORTS, StackConfig
-from tests.lab.test_native_stack import free_ports
+from lab.stack.ports import free_ports
 from tests.support.panels import JAEGER_ONLY, MAY_BE_EMPTY, TEMPO_ONLY, Query, queries
 
 pytestmark = pytest.mark.stack

@@ -7,11 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -22,80 +21,9 @@ from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack import programs, services
 from lab.stack.config import HOST, PORTS, StackConfig
+from lab.stack.ports import free_ports
 from lab.stack.services import Service
-from lab.stack.supervisor import Supervisor
-
-NATIVE = [sys.executable, "-m", "lab"]
-# Longer than a socket's path may be, and with what a shell or a configuration might stumble over.
-AWKWARD = "a deep checkout, 100 % of it's path " * 3
-
-
-class NativeStack:
-    """The command line on free ports and a state folder of its own."""
-
-    def __init__(self, state: Path) -> None:
-        self.environment = {
-            **os.environ,
-            **{name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)},
-            "CLINIC_STATE_DIR": str(state),
-        }
-        self.config = StackConfig(
-            state, **{name.lower(): int(self.environment[name]) for name in PORTS}
-        )
-        self.supervisor = Supervisor(state)
-
-    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*NATIVE, *words],
-            cwd=PROJECT,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-
-    def answer(self, word: str, answer: str) -> str:
-        return subprocess.run(
-            [*NATIVE, word],
-            cwd=PROJECT,
-            env=self.environment,
-            input=answer,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=600,
-            check=True,
-        ).stdout
-
-    def left_behind(self) -> list[str]:
-        """List processes, sockets and ports that a stopped stack must not leave."""
-        mark = str(self.config.state)
-        processes = [
-            " ".join(process.info["cmdline"])
-            for process in psutil.process_iter(["cmdline"])
-            if any(mark in word for word in process.info["cmdline"] or ())
-        ]
-        sockets = [str(self.supervisor.socket)] if self.supervisor.socket.exists() else []
-        taken = [name for name in PORTS if is_taken(int(self.environment[name]))]
-        return [*processes, *sockets, *taken]
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
-
-
-def is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def until(what: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(0.1)
+from tests.support.native_stack import AWKWARD, LAB, NativeStack, until
 
 
 @pytest.fixture
@@ -245,7 +173,7 @@ def test_failed_migrations_take_the_rest_down(native: NativeStack) -> None:
 def test_ctrl_c_in_the_middle_leaves_nothing(native: NativeStack, line: str) -> None:
     programs.find("prometheus")
     process = subprocess.Popen(
-        [*NATIVE, "up"],
+        [*LAB, "up"],
         cwd=PROJECT,
         env=native.environment,
         stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """The ports of the stack: free ones, taken ones, and who has taken them."""
 
 import socket
+from contextlib import ExitStack
 
 import psutil
 
@@ -9,8 +10,13 @@ from lab.stack.config import HOST
 
 
 def free() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        return int(server.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
 
 
 def check(wanted: dict[str, int]) -> None:
