@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,10 +16,10 @@ import pytest
 import yaml
 
 from lab.errors import UserError
-from lab.paths import OBSERVABILITY, PROJECT
+from lab.paths import OBSERVABILITY, PERFORMANCE, PROJECT
 from lab.stack import docker_k6, programs, services
 from lab.stack.config import HOST, PORTS, StackConfig
-from lab.stack.docker_engine import DOCKERFILE, FILE
+from lab.stack.docker import DOCKERFILE, FILE
 from lab.stack.ports import free_ports
 from lab.stack.programs import PROGRAMS
 from lab.stack.select import STACKS, choose, in_containers
@@ -326,24 +325,55 @@ def test_stack_is_in_docker_where_an_engine_answers_unless_native_runs_or_is_cho
         choose(docker.config)
 
 
-def test_missing_image_is_named_together_with_the_native_backend(docker: FakeDocker) -> None:
-    config = {"name": "x", "services": {"tempo": {"image": "grafana/tempo:3.0.3"}}}
-    docker.script(
-        f"""case "$*" in
-          *config*) echo '{json.dumps(config)}' ;;
-          *inspect*python*) exit 0 ;;
-          *inspect*) exit 1 ;;
-          pull*) echo 'no such host' >&2; exit 1 ;;
-        esac"""
-    )
+def test_image_that_cannot_be_pulled_is_reported_together_with_the_native_backend(
+    docker: FakeDocker,
+) -> None:
+    docker.script('case "$*" in *" up "*) echo "no such host: grafana/tempo" >&2; exit 1 ;; esac')
 
     failed = docker.up(**dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)))
 
     assert failed.returncode == 1
-    assert "grafana/tempo:3.0.3" in failed.stderr
-    assert "no such host" in failed.stderr
+    assert "no such host: grafana/tempo" in failed.stderr
     assert "STACK_BACKEND=native" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def container(service: str, **fields: Any) -> str:
+    running = {"State": "running", "Status": "Up 3 minutes (healthy)", "Health": "healthy"}
+    known = {"ID": "1", "Service": service, "Image": "grafana/tempo:3.0.3", "ExitCode": 0}
+    return json.dumps(known | running | fields)
+
+
+def test_states_come_from_docker_compose_ps(docker: FakeDocker) -> None:
+    failed = {"State": "restarting", "Status": "Restarting (1) 2 seconds ago", "ExitCode": 1}
+    docker.script(f"""cat <<'END'
+{container("tempo")}
+{container("api", Image="vet-clinic-api", Health="starting")}
+{container("grafana", Health="", **failed)}
+END""")
+
+    states = {status.name: status for status in STACKS["docker"](docker.config).states()}
+
+    tempo = states["tempo"]
+    assert (tempo.version, tempo.state, tempo.uptime) == ("3.0.3", "up", "3 minutes")
+    assert states["api"].state == "not answering"
+    assert "Restarting (1)" in states["grafana"].state
+    assert "not started" in states["postgres"].state
+
+
+def test_failed_start_ends_with_the_log_of_the_service_that_failed(docker: FakeDocker) -> None:
+    migrate = container("migrate", State="exited", ExitCode=1)
+    docker.script(f"""case "$*" in
+      *" up "*) touch "$0.started"; exit 1 ;;
+      *" ps "*) test ! -e "$0.started" || echo '{migrate}' ;;
+      *" logs "*) echo "no such revision" ;;
+    esac""")
+
+    failed = docker.up(**dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)))
+
+    assert failed.returncode == 1
+    assert "migrate" in failed.stderr
+    assert "no such revision" in failed.stderr
 
 
 def test_k6_in_docker_gets_the_settings_of_the_run_and_no_others(tmp_path: Path) -> None:
@@ -359,12 +389,22 @@ def test_k6_in_docker_gets_the_settings_of_the_run_and_no_others(tmp_path: Path)
 
     command = docker_k6.command(config, settings)
 
-    passed = {value for option, value in pairwise(command) if option == "--env"}
-    assert {"CLINIC_API_TOKEN", "K6_OUT", "RUN_ID"} <= passed
-    assert "BASE_URL=http://api:8000" in passed
-    assert "K6_PROMETHEUS_RW_SERVER_URL=http://prometheus:9090/api/v1/write" in passed
-    assert "HOME" not in passed
+    assert {"--env=CLINIC_API_TOKEN", "--env=K6_OUT", "--env=RUN_ID"} <= set(command)
+    assert "--env=BASE_URL=http://api:8000" in command
+    address = SERVICES["k6"]["environment"]["K6_PROMETHEUS_RW_SERVER_URL"]
+    assert f"--env=K6_PROMETHEUS_RW_SERVER_URL={address}" in command
+    assert "--env=HOME" not in command
     assert "correct-horse-battery" not in " ".join(command)
+
+
+def test_k6_in_docker_gets_every_variable_that_the_script_reads() -> None:
+    scripts = [*PERFORMANCE.glob("*.js"), *PERFORMANCE.glob("[!n]*/*.js")]
+    source = "\n".join(script.read_text() for script in scripts)
+
+    read = set(re.findall(r"(?:'|__ENV\.)([A-Z][A-Z0-9_]+)\b", source))
+
+    own = {name for name in read if not name.startswith("K6_")}
+    assert own - {"GET", "POST", "PATCH", "DELETE"} == set(docker_k6.SCRIPT_VARIABLES)
 
 
 def test_target_that_a_container_cannot_reach_is_refused(tmp_path: Path) -> None:

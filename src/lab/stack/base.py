@@ -12,12 +12,11 @@ NEXT = (
 
 
 class ServiceError(UserError):
-    """A part did not come up; the last lines of its log say why."""
+    """A service that did not start; the message ends with the last lines of its log."""
 
-    def __init__(self, sentence: str, log: str, lines: list[str]) -> None:
-        super().__init__(sentence)
-        self.log = log
-        self.lines = lines
+    def __init__(self, message: str, log: str, lines: list[str]) -> None:
+        end = [f"The last lines of {log}:", *(f"  {line}" for line in lines)] if lines else []
+        super().__init__("\n".join([message, *end]))
 
 
 @dataclass(frozen=True)

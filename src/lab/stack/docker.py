@@ -1,42 +1,155 @@
-"""The stack in containers: brought up and down, its states, its logs, its end."""
+"""The stack in Docker: `docker compose` on compose.yaml, which shows its progress itself.
 
+Not by python-on-whales: it has no timeout for an engine that hangs, starts one `docker inspect` for
+each container instead of one `compose ps` for all, and mixes Docker's message with its own.
+"""
+
+import json
+import os
 import re
+import shutil
 import subprocess
-import tempfile
-import time
 from contextlib import suppress
 from importlib.metadata import version as installed
-from typing import Any
 
 import click
-from rich.console import Console
+import msgspec
 
 from lab.console import say
 from lab.errors import UserError
+from lab.paths import PROJECT
 from lab.stack import ports
-from lab.stack.base import UP, ServiceError, ServiceStatus, line_migrated, line_ready, links
+from lab.stack.base import UP, ServiceError, ServiceStatus, links
 from lab.stack.config import StackConfig
-from lab.stack.docker_engine import DOCKER, Engine, last_line
 from lab.stack.native import uninterrupted
 
+DOCKER = "docker"
+FILE = PROJECT / "compose.yaml"
+DOCKERFILE = PROJECT / "Dockerfile"
+ANSWER_SECONDS = 2
 WAIT_SECONDS = 240
-POLL_SECONDS = 0.5
 LOG_LINES = 15
-LOG_LINE = re.compile(r"^(?P<part>[\w-]+?)-\d+\s+\| ?")
-NATIVE_HINT = "`STACK_BACKEND=native just up` runs the stack without containers."
 PASSWORD = "by `docker compose exec postgres cat /run/clinic/postgres-password`"  # noqa: S105
 
 
+class Container(msgspec.Struct, rename="pascal"):
+    """A container of the stack, as `docker compose ps` describes it."""
+
+    service: str
+    image: str
+    state: str
+    status: str
+    health: str
+    exit_code: int
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == "running"
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_running and self.health in ("healthy", "")
+
+    @property
+    def has_failed(self) -> bool:
+        ended = self.state in ("restarting", "dead") or self.exit_code != 0
+        return ended or self.health == "unhealthy"
+
+    @property
+    def version(self) -> str:
+        tag = re.search(r":v?(\d[\w.]*)", self.image)
+        return tag[1] if tag else installed("vet-clinic")
+
+    @property
+    def uptime(self) -> str:
+        up = re.match(r"Up ([^(]+)", self.status)
+        return up[1].strip() if up else "-"
+
+    @property
+    def summary(self) -> str:
+        if self.is_ready:
+            return UP
+        return "not answering" if self.is_running else f"down ({self.status or self.state})"
+
+
+class Compose:
+    """The command line of Docker and its compose plugin."""
+
+    def __init__(self, config: StackConfig) -> None:
+        self.environment = {**os.environ, **{name: str(it) for name, it in config.ports.items()}}
+
+    def unavailable(self) -> str:
+        """Say why Docker cannot be used, or return an empty string."""
+        if shutil.which(DOCKER) is None:
+            return "docker is not on PATH"
+        try:
+            server = self.run(DOCKER, "version", "--format", "{{.Server.Version}}", timeout=True)
+        except subprocess.TimeoutExpired:
+            return f"the Docker engine did not answer within {ANSWER_SECONDS} s"
+        if server.returncode:
+            return "the Docker engine does not answer"
+        if self.run(DOCKER, "compose", "version").returncode:
+            return "docker has no compose plugin"
+        return ""
+
+    def published(self, service: str, port: int) -> str | None:
+        """Return the address at which a running service publishes a port."""
+        if shutil.which(DOCKER) is None:
+            return None
+        try:
+            answer = self.run(*self.command("port", service, str(port)), timeout=True)
+        except subprocess.TimeoutExpired:
+            return None
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    def command(self, *arguments: str) -> list[str]:
+        # k6's profile: `up` names its services, so k6 starts by `run` only and `down` removes it.
+        return [DOCKER, "compose", f"--file={FILE}", "--profile=load", *arguments]
+
+    def run(self, *command: str, timeout: bool = False) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - docker, from PATH
+            command,
+            cwd=PROJECT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=ANSWER_SECONDS if timeout else None,
+            check=False,
+        )
+
+    def output(self, *arguments: str) -> str:
+        """Return what a compose command prints; raise with the last line of its error."""
+        answer = self.run(*self.command(*arguments))
+        if answer.returncode:
+            raise UserError(f"`docker compose {arguments[0]}` failed: {last_line(answer.stderr)}")
+        return answer.stdout
+
+    def show(self, *arguments: str) -> None:
+        """Run a compose command in this terminal."""
+        status = subprocess.call(  # noqa: S603 - docker, from PATH
+            self.command(*arguments), env=self.environment, stdin=subprocess.DEVNULL
+        )
+        if status:
+            raise UserError(f"`docker compose {arguments[0]}` failed; its message is above.")
+
+    def containers(self) -> list[Container]:
+        """List the containers of the stack, whether they run or not."""
+        lines = self.output("ps", "--all", "--format=json").splitlines()
+        return [msgspec.json.decode(line, type=Container) for line in lines]
+
+
 class DockerStack:
-    """What the commands do where a Docker engine runs."""
+    """What the commands do when the stack runs in Docker."""
 
     def __init__(self, config: StackConfig) -> None:
         self.config = config
-        self.engine = Engine(config)
+        self.compose = Compose(config)
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Say where this machine reaches each part, in the order of their start."""
+        """Return where each service can be reached from this machine, in the order of start."""
         return {
             "postgres": f"127.0.0.1:{self.config.postgres_port}",
             "prometheus": self.config.prometheus_url,
@@ -48,206 +161,115 @@ class DockerStack:
         }
 
     def up(self) -> None:
-        """Start whatever does not run; a failure takes back what this call started."""
+        """Start what is not running; if that fails, stop what this call started."""
         self.config.state.mkdir(parents=True, exist_ok=True)
-        running = {
-            service["Service"]
-            for service in self.engine.containers()
-            if service["State"] == "running"
-        }
-        if not running:
+        was_running = any(container.is_running for container in self.compose.containers())
+        if not was_running:
             ports.check(self.config.ports)
-        self.fetch()
-        self.build()
+        self.compose.show("build", "api")
         try:
-            self.start()
+            self.start(*self.addresses)
         except BaseException:
-            if not running:
+            if not was_running:
                 say("Stopping what was started.")
                 with uninterrupted():
-                    self.engine.ask("down")
+                    self.compose.output("down")
             raise
         self.config.save(DOCKER)
         click.echo(links(self.addresses, PASSWORD, ""))
 
-    def fetch(self) -> None:
-        """Pull the images that are not here: the only time that the internet is needed."""
-        missing = self.engine.missing_images()
-        for number, image in enumerate(missing, 1):
-            say(f"Fetching image {number} of {len(missing)}, once: {image}")
-            pulled = self.engine.run(DOCKER, "pull", "--quiet", image)
-            if pulled.returncode:
-                raise UserError(
-                    f"The image {image} is not here and cannot be pulled "
-                    f"({last_line(pulled.stderr)}). Missing: {', '.join(missing[number - 1 :])}. "
-                    f"Try again with the registry in reach, or {NATIVE_HINT}"
-                )
-
-    def build(self) -> None:
-        started = time.monotonic()
-        with Console(stderr=True).status("building the API's image"):
-            built = self.engine.run(*self.engine.compose("build", "api"))
-        if built.returncode:
-            raise ServiceError(
-                "The API's image could not be built. Mend what the last lines say and try again, "
-                f"or {NATIVE_HINT}",
-                "the build",
-                (built.stdout + built.stderr).splitlines()[-LOG_LINES:],
+    def restart(self, service: str) -> None:
+        """Replace the container of a service; rebuild the API's image first."""
+        if not self.states():
+            raise UserError("Nothing is running; `just up` starts the stack.")
+        if service not in self.addresses:
+            raise UserError(
+                f"There is no service {service!r}; expected one of {', '.join(self.addresses)}."
             )
-        click.echo(f"{'image':<13} {'':<8} built in {time.monotonic() - started:>4.1f} s")
+        if service == "api":
+            self.compose.show("build", "api")
+        self.start("--force-recreate", service)
 
-    def start(self) -> None:
-        """Start the services in the order of compose.yaml, telling of each that is ready."""
-        started = time.monotonic()
-        before = {
-            service["ID"]
-            for service in self.engine.containers()
-            if is_up(service) or has_ended_well(service)
-        }
-        told: set[str] = set()
-        with tempfile.TemporaryFile("w+") as said:
-            process = subprocess.Popen(  # noqa: S603 - docker, from PATH
-                self.engine.compose(
-                    "up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}", *self.addresses
-                ),
-                env=self.engine.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+    def start(self, *arguments: str) -> None:
+        """Run `docker compose up` until the services are ready, pulling missing images first."""
+        try:
+            self.compose.show(
+                "up", "--detach", "--wait", f"--wait-timeout={WAIT_SECONDS}", *arguments
             )
-            with Console(stderr=True).status("starting the containers"):
-                while process.poll() is None:
-                    time.sleep(POLL_SECONDS)
-                    self.tell(told, before, time.monotonic() - started)
-            self.tell(told, before, time.monotonic() - started)
-            if process.returncode:
-                said.seek(0)
-                raise self.failure(last_line(said.read()))
-        if not told:
-            click.echo("The stack is up already; nothing was changed.")
+        except UserError:
+            raise self.failure() from None
 
-    def tell(self, told: set[str], before: set[str], seconds: float) -> None:
-        for service in self.engine.containers():
-            name = service["Service"]
-            if service["ID"] in before or name in told:
-                continue
-            if name in self.addresses and is_up(service):
-                told.add(name)
-                click.echo(line_ready(name, version(service), seconds, self.addresses[name]))
-            elif name == "migrate" and has_ended_well(service):
-                told.add(name)
-                click.echo(line_migrated(seconds))
-
-    def failure(self, words: str) -> UserError:
-        """Name the part that kept the stack from coming up, with the end of its log."""
-        for service in self.engine.containers():
-            name = service["Service"]
-            if service["Name"] in words or f'"{name}"' in words or has_failed(service):
-                log = self.engine.ask("logs", "--no-log-prefix", f"--tail={LOG_LINES}", name)
-                return ServiceError(
-                    f"{name} did not come up ({service['Status']}); its log says why. Mend that and "
-                    "try `just up` again.",
-                    name,
-                    log.splitlines(),
-                )
-        return UserError(f"The containers did not come up: {words}")
+    def failure(self) -> UserError:
+        """Name the service that failed or is not ready, with the end of its log."""
+        containers = self.compose.containers()
+        failed = [it for it in containers if it.has_failed]
+        waiting = [it for it in containers if it.is_running and not it.is_ready]
+        for container in failed or waiting:
+            service = container.service
+            log = self.compose.output("logs", "--no-log-prefix", f"--tail={LOG_LINES}", service)
+            return ServiceError(
+                f"{service} did not start ({container.status}). Fix the error in its log, then run "
+                "`just up` again.",
+                service,
+                log.splitlines(),
+            )
+        return UserError(
+            "Docker did not start the stack; its message is above. Fix that, or run "
+            "`STACK_BACKEND=native just up`, which needs no images."
+        )
 
     def down(self) -> None:
         """Remove the containers; the volumes stay."""
-        there = self.engine.containers()
+        containers = self.compose.containers()
         self.config.saved.unlink(missing_ok=True)
-        if not there:
-            click.echo("Nothing runs, so there is nothing to stop.")
+        if not containers:
+            click.echo("Nothing is running.")
             return
-        started = time.monotonic()
-        with Console(stderr=True).status("stopping the containers"):
-            self.engine.ask("down", "--remove-orphans")
-        seconds = time.monotonic() - started
-        click.echo(f"The stack is down after {seconds:.1f} s; its data stays in {self.data()}.")
+        self.compose.show("down", "--remove-orphans")
+        click.echo(f"The stack is down; its data stays in {self.data()}.")
 
     def states(self) -> list[ServiceStatus]:
-        """Tell of each service, or of none where there is no container."""
-        services = {service["Service"]: service for service in self.engine.containers()}
-        if not any(service["State"] == "running" for service in services.values()):
+        """Return the state of each service, or nothing if none is running."""
+        containers = {container.service: container for container in self.compose.containers()}
+        if not any(container.is_running for container in containers.values()):
             return []
         return [
-            ServiceStatus(
-                name,
-                version(services[name]) if name in services else "",
-                state_of(services[name]) if name in services else "down (not started)",
-                uptime(services[name]) if name in services else "-",
-                address,
-            )
+            ServiceStatus(name, it.version, it.summary, it.uptime, address)
+            if (it := containers.get(name))
+            else ServiceStatus(name, "", "down (not started)", "-", address)
             for name, address in self.addresses.items()
         ]
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
-        """Print the last lines of a part's log, or of all, and what is added."""
-        kept = sorted(container["Service"] for container in self.engine.containers())
-        if service and service not in kept:
-            known = f"there are logs of {', '.join(kept)}" if kept else "nothing was started yet"
-            raise UserError(f"There is no log of {service!r}; {known}.")
-        if not kept:
-            click.echo("Nothing was started yet; `just up` starts the stack.")
+        """Print the last lines of one log or of all, and what is added to them."""
+        services = sorted({container.service for container in self.compose.containers()})
+        if not services:
+            click.echo("Nothing has been started; `just up` starts the stack.")
             return
-        words = ["logs", "--no-color", f"--tail={lines if service else min(lines, 10)}"]
-        command = self.engine.compose(
-            *words, *(["--follow"] if follow else []), *([service] if service else [])
-        )
-        with subprocess.Popen(  # noqa: S603 - docker, from PATH
-            command,
-            env=self.engine.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        ) as process:
-            assert process.stdout is not None  # noqa: S101 - told by stdout=PIPE above
-            with suppress(KeyboardInterrupt):
-                for line in process.stdout:
-                    click.echo(LOG_LINE.sub("" if service else r"\g<part> | ", line.rstrip("\n")))
+        if service and service not in services:
+            raise UserError(f"There is no log of {service!r}, only of {', '.join(services)}.")
+        options = ["--no-color", f"--tail={lines if service else min(lines, 10)}"]
+        options += ["--follow"] if follow else []
+        options += ["--no-log-prefix", service] if service else []
+        with suppress(KeyboardInterrupt):
+            subprocess.run(  # noqa: S603 - docker, from PATH
+                self.compose.command("logs", *options), env=self.compose.environment, check=False
+            )
 
     def data(self) -> str:
-        """Name the volumes, where there are any."""
-        project = self.engine.project()
+        """Name the volumes, if there are any."""
+        project = json.loads(self.compose.output("config", "--format=json"))["name"]
         label = f"label=com.docker.compose.project={project}"
-        said = self.engine.run(DOCKER, "volume", "ls", "--quiet", "--filter", label).stdout
-        names = sorted(said.split())
+        output = self.compose.run(DOCKER, "volume", "ls", "--quiet", "--filter", label).stdout
+        names = sorted(output.split())
         return f"the volumes {', '.join(names)}" if names else ""
 
     def destroy(self) -> None:
-        """Remove containers and volumes."""
-        self.engine.ask("down", "--remove-orphans", "--volumes")
+        """Remove the containers and the volumes."""
+        self.compose.output("down", "--remove-orphans", "--volumes")
         self.config.saved.unlink(missing_ok=True)
 
 
-def is_up(service: dict[str, Any]) -> bool:
-    return service["State"] == "running" and service["Health"] in ("healthy", "")
-
-
-def has_ended_well(service: dict[str, Any]) -> bool:
-    return bool(service["State"] == "exited" and service["ExitCode"] == 0)
-
-
-def has_failed(service: dict[str, Any]) -> bool:
-    ended = service["State"] in ("exited", "restarting", "dead") and not has_ended_well(service)
-    return bool(ended or service["Health"] == "unhealthy")
-
-
-def version(service: dict[str, Any]) -> str:
-    """Read a part's version off its image."""
-    tag = re.search(r":v?(\d[\w.]*)", service["Image"])
-    return tag[1] if tag else installed("vet-clinic")
-
-
-def state_of(service: dict[str, Any]) -> str:
-    if is_up(service):
-        return UP
-    if service["State"] == "running":
-        return "not answering"
-    return f"down ({service['Status'] or service['State']})"
-
-
-def uptime(service: dict[str, Any]) -> str:
-    words = re.match(r"Up ([^(]+)", service["Status"])
-    return words[1].strip() if words else "-"
+def last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

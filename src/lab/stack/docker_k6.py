@@ -1,6 +1,6 @@
-"""k6 in its container, told the same as the one of this machine would be.
+"""k6 in its container, with the settings that a native k6 gets.
 
-As a program it runs that container, for `docker compose run` leaves k6 behind on Ctrl-C.
+Run as a program, it attends to that container: `docker compose run` leaves k6 behind on Ctrl-C.
 """
 
 import re
@@ -14,64 +14,69 @@ from urllib.parse import urlsplit
 import yaml
 
 from lab.errors import UserError
-from lab.paths import PROJECT
 from lab.stack.config import StackConfig
-from lab.stack.docker_engine import DOCKER, Engine
+from lab.stack.docker import DOCKER, FILE, Compose
 
-PERFORMANCE = PROJECT / "performance"
 SCRIPT = "/performance/k6-load-test.js"
+# What the script reads from its environment, beside k6's own K6_*.
+SCRIPT_VARIABLES = (
+    "BASE_URL",
+    "CLEANUP",
+    "CLINIC_API_TOKEN",
+    "CONFIRM_TARGET",
+    "DURATION",
+    "GENERATOR",
+    "JOURNEY",
+    "PROFILE",
+    "RATE",
+    "RUN_ID",
+    "VUS",
+)
 LOCAL = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
 API = "http://api:8000"
 REMOTE_WRITE = "http://prometheus:9090/api/v1/write"
 
 
-def command(config: StackConfig, settings: Mapping[str, str], *words: str) -> list[str]:
-    """Give the command that runs the project's script; values go by the environment."""
-    names = [name for name in sorted(settings) if name.startswith("K6_") or name in script_words()]
-    passed = [word for name in names for word in ("--env", name)]
-    moved = addresses(config, settings)
-    passed += [word for name, value in moved.items() for word in ("--env", f"{name}={value}")]
+def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -> list[str]:
+    """Return the command that runs the project's script; secrets stay in the environment."""
+    names = [it for it in sorted(settings) if it.startswith("K6_") or it in SCRIPT_VARIABLES]
+    changed = [f"{name}={value}" for name, value in container_addresses(config, settings).items()]
+    variables = [f"--env={variable}" for variable in (*names, *changed)]
     name = f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', settings['RUN_ID'])}"
-    told = ("k6", *(words or ("run",)), SCRIPT)
-    run = ("run", "--rm", "--no-deps", "--no-TTY", "--name", name, *passed, *told)
-    compose = Engine(config).compose("--progress", "quiet", *run)
+    run = ("run", "--rm", "--no-deps", "--no-TTY", f"--name={name}", *variables, "k6")
+    compose = Compose(config).command("--progress=quiet", *run, *(arguments or ("run",)), SCRIPT)
     return [sys.executable, "-m", __name__, name, *compose]
 
 
 def version() -> str:
-    """Read k6's version off its image."""
-    services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
+    """Return the version of k6's image."""
+    services = yaml.safe_load(FILE.read_text())["services"]
     return str(services["k6"]["image"]).rpartition(":")[2]
 
 
-def addresses(config: StackConfig, settings: Mapping[str, str]) -> dict[str, str]:
-    """Name the stack's parts as containers reach them; all else stays as it is given."""
-    moved = {}
+def container_addresses(config: StackConfig, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that differ in the container, where 127.0.0.1 is the container."""
+    addresses = {}
     target = settings["BASE_URL"]
     if target == config.api_url:
-        moved["BASE_URL"] = API
+        addresses["BASE_URL"] = API
     elif LOCAL.fullmatch(urlsplit(target).hostname or ""):
         raise UserError(
             f"k6 runs in a container, where {target} is the container itself. "
-            "STACK_BACKEND=native runs k6 on this machine; the report is the same."
+            "Set STACK_BACKEND=native to run k6 on this machine; the report is the same."
         )
     else:
-        moved["CONFIRM_TARGET"] = settings.get("CONFIRM_TARGET", "")
+        # compose.yaml confirms the API of the stack; any other target the user confirms.
+        addresses["CONFIRM_TARGET"] = settings.get("CONFIRM_TARGET", "")
     if settings.get("K6_PROMETHEUS_RW_SERVER_URL") == config.remote_write_url:
-        moved["K6_PROMETHEUS_RW_SERVER_URL"] = REMOTE_WRITE
-    return moved
-
-
-def script_words() -> set[str]:
-    """List the names that the script may ask its environment for."""
-    sources = (path.read_text() for path in PERFORMANCE.rglob("*.js"))
-    return {word for source in sources for word in re.findall(r"\b[A-Z][A-Z0-9_]+\b", source)}
+        addresses["K6_PROMETHEUS_RW_SERVER_URL"] = REMOTE_WRITE
+    return addresses
 
 
 def attend(name: str, command: list[str]) -> int:
-    """Run the container out of the terminal's reach, and hand each signal to k6 itself."""
+    """Run the container out of the terminal's reach and pass each signal on to k6."""
 
-    def hand_on(number: int, _: FrameType | None) -> None:
+    def pass_on(number: int, _: FrameType | None) -> None:
         subprocess.run(  # noqa: S603 - docker, from PATH
             [DOCKER, "kill", f"--signal={signal.Signals(number).name}", name],
             stdin=subprocess.DEVNULL,
@@ -80,7 +85,7 @@ def attend(name: str, command: list[str]) -> int:
         )
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, hand_on)
+        signal.signal(number, pass_on)
     return subprocess.Popen(  # noqa: S603 - docker, from PATH
         command, stdin=subprocess.DEVNULL, start_new_session=True
     ).wait()

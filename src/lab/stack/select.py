@@ -7,8 +7,7 @@ from lab.console import say
 from lab.errors import UserError
 from lab.stack.base import Stack
 from lab.stack.config import BACKEND_VARIABLE, HOST, StackConfig, saved_backend
-from lab.stack.docker import DockerStack
-from lab.stack.docker_engine import DOCKER, Engine
+from lab.stack.docker import DOCKER, Compose, DockerStack
 from lab.stack.native import NATIVE, NativeStack
 
 STACKS: dict[str, type[DockerStack] | type[NativeStack]] = {
@@ -20,7 +19,7 @@ STACKS: dict[str, type[DockerStack] | type[NativeStack]] = {
 def choose(config: StackConfig) -> Stack:
     """Choose what is asked for, or else what runs, or else what this machine can."""
     asked = forced()
-    why_not = "" if asked == NATIVE else Engine(config).why_not()
+    why_not = "" if asked == NATIVE else Compose(config).unavailable()
     if asked == DOCKER and why_not:
         raise UserError(f"{BACKEND_VARIABLE}={DOCKER} asks for containers, but {why_not}.")
     backend = asked or saved_backend(config.state)
@@ -37,7 +36,7 @@ def in_containers(config: StackConfig) -> bool:
     backend = forced() or saved_backend(config.state)
     if backend is not None:
         return backend == DOCKER
-    published = Engine(config).published("prometheus", 9090)
+    published = Compose(config).published("prometheus", 9090)
     return published == f"{HOST}:{config.prometheus_port}"
 
 
