@@ -1,6 +1,6 @@
-// What k6 has of the browser's globals, as far as the scripts use it.
+// The browser globals that k6 provides and the scripts use; @types/k6 has only k6's own.
 declare const console: { log(text: string): void; warn(text: string): void };
 declare const crypto: { getRandomValues(bytes: Uint8Array): Uint8Array };
 declare class TextEncoder {
-    encode(text: string): Uint8Array;
+  encode(text: string): Uint8Array;
 }

@@ -1,40 +1,40 @@
-// The clinic under load: clients walk in, register, bring a pet, book, look things up, cancel.
+// Load test of the clinic: clients register, bring a pet, book, look things up and cancel.
 //
 //   k6 run performance/k6-load-test.js
 //   k6 run -e PROFILE=smoke -e JOURNEY=mixed -e BASE_URL=http://host:8000 performance/k6-load-test.js
 //
-// BASE_URL          where the clinic answers              http://localhost:8000
-// PROFILE           smoke, load, stress, spike, soak or breakpoint                 load
-// JOURNEY           book, browse, cancel or mixed                                  book
-// DURATION          how long in all, such as 90s or 1h30m, the stages in proportion
-// RATE              the most iterations a second, where the profile is one of arrivals
-// VUS               the most virtual users
-// CLEANUP           1 removes at the end what the run made
-// CONFIRM_TARGET    1 permits a target that is not this machine
-// CLINIC_API_TOKEN  sent as a bearer token                none
-// RUN_ID            names the run in metrics and traces   made from the time and the profile
-// GENERATOR         tells generators of one run apart     none
+// BASE_URL          address of the clinic                         http://localhost:8000
+// PROFILE           smoke, load, stress, spike, soak, breakpoint  load
+// JOURNEY           book, browse, cancel, mixed                   book
+// DURATION          total duration, such as 90s or 1h30m; stages scale in proportion
+// RATE              peak iterations per second (arrival-rate profiles)
+// VUS               maximum number of virtual users
+// CLEANUP           1 deletes what the run created when it ends
+// CONFIRM_TARGET    1 allows a target that is not this machine
+// CLINIC_API_TOKEN  bearer token of the clinic                    none
+// RUN_ID            id of the run in metrics and traces           from the time and the profile
+// GENERATOR         name of this generator, if a run has several  none
 //
-// What it must hold to is in slo.json; performance/README.md says more.
+// The thresholds are in slo.json. See README.md.
 
 import { sleep } from 'k6';
 
-import { removeClientsOf } from './lib/cleanup.js';
-import { iteration } from './lib/clinic.js';
+import { deleteOwnersOf } from './lib/cleanup.js';
+import { runIteration } from './lib/clinic.js';
 import { plan, PROFILES } from './lib/profiles.js';
-import { runEnded, runStarted, sendVerdict } from './lib/run.js';
-import { chosen, SETTINGS } from './lib/settings.js';
+import { endRun, startRun, writeVerdict } from './lib/run.js';
+import { choice, SETTINGS } from './lib/settings.js';
 import { thresholds } from './lib/slo.js';
-import { examine } from './lib/target.js';
-import { JOURNEYS, oneOf } from './scenarios/journeys.js';
+import { checkTarget } from './lib/target.js';
+import { drawJourney, JOURNEYS } from './scenarios/journeys.js';
 
-const PROFILE = chosen('PROFILE', Object.keys(PROFILES), 'load');
-const JOURNEY = chosen('JOURNEY', Object.keys(JOURNEYS), 'book');
-const { operations, thinkSeconds } = JOURNEYS[JOURNEY];
-const planned = plan(PROFILE, SETTINGS, thinkSeconds);
+const PROFILE = choice('PROFILE', PROFILES, 'load');
+const JOURNEY = choice('JOURNEY', JOURNEYS, 'book');
+const { operations, pauseSeconds } = JOURNEYS[JOURNEY];
+const { scenario, seconds, thinkSeconds, description } = plan(PROFILE, SETTINGS, pauseSeconds);
 
 export const options = {
-  scenarios: { [PROFILE]: planned.scenario },
+  scenarios: { [PROFILE]: scenario },
   thresholds: thresholds(PROFILE, operations),
   summaryTrendStats: ['avg', 'min', 'med', 'max', 'p(90)', 'p(95)', 'p(99)'],
   tags: SETTINGS.tags,
@@ -42,24 +42,25 @@ export const options = {
 };
 
 export function setup() {
-  const newestOwner = examine();
-  const started = runStarted(PROFILE, JOURNEY, planned.seconds);
-  const what = `${PROFILE}, ${JOURNEY}; ${planned.sentence}`;
-  console.log(`Run ${started.run}: ${what} Against ${SETTINGS.target}`);
-  return { ...started, newestOwner };
+  const newestOwner = checkTarget();
+  const run = startRun({ profile: PROFILE, journey: JOURNEY, seconds, newestOwner });
+  console.log(`Run ${run.id}: ${PROFILE}, ${JOURNEY}; ${description}. Target: ${SETTINGS.target}`);
+  return run;
 }
 
-export default function (started) {
-  const [journey, steps] = oneOf(JOURNEY);
-  iteration(journey, steps, started);
-  if (planned.thinkSeconds) sleep(planned.thinkSeconds);
+/** @param {import('./lib/run.js').Run} run */
+export default function (run) {
+  runIteration(drawJourney(JOURNEY), run);
+  if (thinkSeconds) sleep(thinkSeconds);
 }
 
-export function teardown(started) {
-  runEnded(started);
-  if (SETTINGS.cleanup) removeClientsOf(started);
+/** @param {import('./lib/run.js').Run} run */
+export function teardown(run) {
+  endRun(run);
+  if (SETTINGS.cleanup) deleteOwnersOf(run);
 }
 
-export function handleSummary(data) {
-  sendVerdict(data);
+/** @param {import('./lib/run.js').Summary} summary */
+export function handleSummary(summary) {
+  writeVerdict(summary);
 }

@@ -1,4 +1,4 @@
-// The clinic's operations: each is asked for, timed and judged in one way.
+// The clinic's operations: how each is requested, measured and checked.
 
 import { check } from 'k6';
 import exec from 'k6/execution';
@@ -7,8 +7,7 @@ import { Counter, Rate, Trend } from 'k6/metrics';
 
 import { SETTINGS } from './settings.js';
 
-// The names are the server's words for the operation, so that a client's numbers and the server's
-// meet under one name.
+// The names equal the server's span names: client and server metrics join on them.
 const OPERATIONS = {
   'POST /owners': { expected: 201, trend: 'owner_creation_duration' },
   'POST /owners/{owner_id}/pets': { expected: 201, trend: 'pet_creation_duration' },
@@ -30,113 +29,137 @@ for (const [operation, { trend }] of Object.entries(OPERATIONS)) {
   durations[operation] = new Trend(trend, true);
 }
 const errors = new Counter('errors');
-const failedVisits = new Rate('failed_visits');
+const failedIterations = new Rate('failed_iterations');
 
-// Requests before and after the load are no part of the failed share.
-export const UNJUDGED = /** @type {any} */ (null);
+const REQUEST_TIMED_OUT = 1050; // k6's error code
 
-const REQUEST_TIMED_OUT = 1050;
-
+// Of the current iteration.
 let baggage = '';
 let client = '';
 
 class StepFailed extends Error {}
 
-// One journey of one client; one that ends half-way, for whatever reason, is a failed iteration.
-export function iteration(journey, steps, { run, space }) {
-  Object.assign(exec.vu.metrics.tags, { testid: run, journey });
-  baggage = `k6.test_run_id=${run},k6.scenario=${exec.scenario.name}`;
-  client = `${space}${hex(exec.vu.idInInstance, 6)}${hex(exec.vu.iterationInInstance, 6)}`;
+/**
+ * Runs one iteration of a journey; it counts as failed if a step fails or the script throws.
+ *
+ * @param {{ name: string, iteration: () => void }} journey
+ * @param {import('./run.js').Run} run
+ */
+export function runIteration({ name, iteration }, { id, clientPrefix }) {
+  Object.assign(exec.vu.metrics.tags, { testid: id, journey: name });
+  baggage = `k6.test_run_id=${id},k6.scenario=${exec.scenario.name}`;
+  client = `${clientPrefix}${hex(exec.vu.idInInstance)}${hex(exec.vu.iterationInInstance)}`;
   let failed = true;
   try {
-    steps();
+    iteration();
     failed = false;
-  } catch (failure) {
-    if (failure instanceof StepFailed) return;
+  } catch (error) {
+    if (error instanceof StepFailed) return;
     errors.add(1, { operation: 'none', kind: 'script' });
-    throw failure;
+    throw error;
   } finally {
-    failedVisits.add(failed);
+    failedIterations.add(failed);
   }
 }
 
-// The space is the run's and the generator's own, so that no two generators, at once or one after
-// the other, can make the same client.
+// Unique to the iteration, across virtual users, generators and runs.
 export function clientName() {
   return client;
 }
 
 /**
- * @typedef {object} Asked
- * @property {Record<string, number>} [ids] what stands for the names in the operation's path
- * @property {string} [query] with its question mark
- * @property {object} [body]
- * @property {(said: any) => boolean} right whether the answer holds what was promised
- * @property {string} promise the same in words
- */
-
-/**
- * Without its owner there is no pet to register: what fails counts once and ends the iteration.
+ * Sends one request; a response that is not as expected counts once in `errors` and ends the
+ * iteration, because later steps need its result.
  *
  * @param {keyof typeof OPERATIONS} operation
- * @param {Asked} asked
+ * @param {object} step
+ * @param {Record<string, number>} [step.ids] values of the operation's path parameters
+ * @param {string} [step.query] with its question mark
+ * @param {object} [step.payload]
+ * @param {(body: any) => boolean} step.isValid checks the response's body
+ * @param {string} step.result what a valid body contains, for the name of the check
+ * @returns {{ body: any, next: string }} `next` is the query of the next page, if there is one
+ * @example
+ * const owner = request('POST /owners', { payload, isValid: hasId, result: 'the new id' }).body;
  */
-export function ask(operation, { ids = {}, query = '', body, right, promise }) {
+export function request(operation, { ids = {}, query = '', payload, isValid, result }) {
   const [method, template] = operation.split(' ');
-  const path = template.replace(/{(\w+)}/g, (_, id) => String(ids[id]));
+  const path = template.replace(/{(\w+)}/g, (_, name) => String(ids[name]));
   const { expected } = OPERATIONS[operation];
-  const answer = http.request(
+  const response = http.request(
     method,
     SETTINGS.target + path + query,
-    body ? JSON.stringify(body) : null,
+    payload ? JSON.stringify(payload) : null,
     {
-      headers: { ...headers(body), baggage },
+      headers: { ...headers(payload), baggage },
       tags: { name: operation },
       responseCallback: http.expectedStatuses(expected),
     },
   );
-  const said = answer.status === expected ? json(answer) : undefined;
-  const good = said !== undefined && said !== null && right(said);
-  check(good, { [`${operation} answers ${expected} with ${promise}`]: (it) => it });
-  if (!good) {
-    errors.add(1, { operation, kind: kindOf(answer, expected) });
+  const body = response.status === expected ? json(response) : undefined;
+  const passed = body !== undefined && body !== null && isValid(body);
+  check(passed, { [`${operation} returns ${expected} with ${result}`]: (value) => value });
+  if (!passed) {
+    errors.add(1, { operation, kind: errorKind(response, expected) });
     throw new StepFailed(operation);
   }
-  durations[operation].add(answer.timings.duration);
-  return { said, next: nextPage(answer) };
+  durations[operation].add(response.timings.duration);
+  return { body, next: nextPage(response) };
 }
 
 /**
- * @param {object} [body]
+ * Parameters of a request before or after the load: no baggage, and not in `http_req_failed`.
+ *
+ * @param {string} name
+ * @returns {import('k6/http').RefinedParams<'text'>}
+ */
+export function unmeasured(name) {
+  return { headers: headers(), tags: { name }, responseCallback: /** @type {any} */ (null) };
+}
+
+/**
+ * @param {object} [payload]
  * @returns {Record<string, string>}
  */
-export function headers(body) {
+function headers(payload) {
   return {
-    ...(body && { 'Content-Type': 'application/json' }),
+    ...(payload && { 'Content-Type': 'application/json' }),
     ...(SETTINGS.token && { Authorization: `Bearer ${SETTINGS.token}` }),
   };
 }
 
-export function json(answer) {
+/**
+ * @param {import('k6/http').Response} response
+ * @returns {any} undefined if the body is not JSON
+ */
+export function json(response) {
   try {
-    return answer.json();
+    return response.json();
   } catch {
     return undefined;
   }
 }
 
-// The query of the page that `Link` leads to, or nothing on the last one.
-export function nextPage(answer) {
-  const link = /<[^>?]*(\?[^>]*)>; rel="next"/.exec(answer.headers.Link || '');
+/**
+ * @param {import('k6/http').Response} response
+ * @returns {string} the query of the page that `Link` names, empty on the last page
+ */
+export function nextPage(response) {
+  const link = /<[^>?]*(\?[^>]*)>; rel="next"/.exec(response.headers.Link || '');
   return link ? link[1] : '';
 }
 
-function kindOf(answer, expected) {
-  if (answer.error_code === REQUEST_TIMED_OUT) return 'timeout';
-  if (answer.status === 0) return 'no answer';
-  return answer.status === expected ? 'body' : 'status';
+/**
+ * @param {import('k6/http').Response} response
+ * @param {number} expected
+ */
+function errorKind(response, expected) {
+  if (response.error_code === REQUEST_TIMED_OUT) return 'timeout';
+  if (response.status === 0) return 'no answer';
+  return response.status === expected ? 'body' : 'status';
 }
 
-function hex(number, digits) {
-  return number.toString(16).padStart(digits, '0').slice(-digits);
+/** @param {number} number */
+function hex(number) {
+  return number.toString(16).padStart(6, '0').slice(-6);
 }

@@ -1,26 +1,8 @@
-// Clients, pets and bookings that look like a clinic's.
+// Owners, pets and appointments that look like a clinic's.
 
-const FIRST_NAMES = [
-  'Amelia',
-  'Benjamín',
-  'Camila',
-  'Diego',
-  'Elena',
-  'Felipe',
-  'Gabriela',
-  'Hugo',
-];
-const LAST_NAMES = [
-  'Araya',
-  'Bravo',
-  'Castro',
-  'Díaz',
-  'Espinoza',
-  'Fuentes',
-  'González',
-  'Herrera',
-];
-const PET_NAMES = ['Luna', 'Max', 'Nina', 'Rocky', 'Simba', 'Toby', 'Kira', 'Milo', 'Copito'];
+const FIRST_NAMES = words('Amelia Benjamín Camila Diego Elena Felipe Gabriela Hugo');
+const LAST_NAMES = words('Araya Bravo Castro Díaz Espinoza Fuentes González Herrera');
+const PET_NAMES = words('Luna Max Nina Rocky Simba Toby Kira Milo Copito');
 const BREEDS = {
   dog: ['Labrador', 'Beagle', 'Poodle', 'Mixed'],
   cat: ['Siamese', 'Persian', 'Mixed'],
@@ -32,59 +14,72 @@ const VETERINARIANS = ['Dr. Ana Soto', 'Dr. Luis Vera', 'Dr. Marta Ruiz', 'Dr. P
 const DAY = 24 * 3600 * 1000;
 const DAYS_AHEAD = 90;
 
-export function addressOf(client) {
+/** @param {string} client */
+export function emailOf(client) {
   return `client-${client}@example.com`;
 }
 
+/** @param {string} client */
 export function newOwner(client) {
   return {
     name: `${pick(FIRST_NAMES)} ${pick(LAST_NAMES)}`,
-    email: addressOf(client),
+    email: emailOf(client),
     phone: `+569${String(randomBelow(100_000_000)).padStart(8, '0')}`,
   };
 }
 
 export function newPet() {
-  const species = pick(Object.keys(BREEDS));
-  return { name: pick(PET_NAMES), species, breed: pick(BREEDS[species]) };
+  const [species, breeds] = pick(Object.entries(BREEDS));
+  return { name: pick(PET_NAMES), species, breed: pick(breeds) };
 }
 
-// Every iteration brings a new pet, so no pet is ever booked twice for one hour.
+// Each pet gets one appointment, so the clinic's "one appointment per pet and time" never applies.
 export function newAppointment() {
-  const day = aDay();
-  day.setUTCHours(9 + randomBelow(9), pick([0, 15, 30, 45]), 0, 0);
+  const time = randomDay();
+  time.setUTCHours(9 + randomBelow(9), pick([0, 15, 30, 45]), 0, 0);
   return {
-    scheduled_at: day.toISOString(),
+    scheduled_at: time.toISOString(),
     reason: pick(REASONS),
-    veterinarian: aVeterinarian(),
+    veterinarian: randomVeterinarian(),
   };
 }
 
-// The beginning of one of the days that are booked.
-export function aDay() {
+// Midnight of a day on which appointments are booked.
+export function randomDay() {
   const day = new Date(Date.now() + (1 + randomBelow(DAYS_AHEAD)) * DAY);
   day.setUTCHours(0, 0, 0, 0);
   return day;
 }
 
+/** @param {Date} day */
 export function dayAfter(day) {
   return new Date(day.getTime() + DAY);
 }
 
-export function aVeterinarian() {
+export function randomVeterinarian() {
   return pick(VETERINARIANS);
 }
 
-// 48 random bits from the system: generators on many machines never meet in one space.
-export function newSpace() {
-  const random = crypto.getRandomValues(new Uint8Array(6));
-  return Array.from(random, (byte) => byte.toString(16).padStart(2, '0')).join('');
+// 48 random bits: unique without coordination between generators on different machines.
+export function newClientPrefix() {
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+/** @param {number} limit */
 function randomBelow(limit) {
   return Math.floor(Math.random() * limit);
 }
 
-function pick(choices) {
-  return choices[randomBelow(choices.length)];
+/**
+ * @template Item
+ * @param {Item[]} items
+ */
+function pick(items) {
+  return items[randomBelow(items.length)];
+}
+
+/** @param {string} text */
+function words(text) {
+  return text.split(' ');
 }

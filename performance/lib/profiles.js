@@ -1,125 +1,133 @@
-// How much load, and for how long: the profiles, and what DURATION, RATE and VUS make of them.
+// The profiles, and how DURATION, RATE and VUS scale them.
 
-// Arrivals keep coming however slow the clinic gets; users wait for their answer before going on.
+/**
+ * With `vus`, `start` and `stages` are iterations per second, which arrive no matter how slowly the
+ * clinic responds; without, they are virtual users, each of which waits for its response.
+ *
+ * @typedef {object} Profile
+ * @property {number} start
+ * @property {{ target: number, seconds: number }[]} stages
+ * @property {{ initial: number, max: number }} [vus]
+ * @property {number} [thinkSeconds] pause of a virtual user after each iteration
+ */
+
+/** @type {Record<string, Profile>} */
 export const PROFILES = {
   smoke: {
-    rates: { start: 3, stages: [[3, 20]] },
-    vus: [5, 20],
+    start: 3,
+    stages: [{ target: 3, seconds: 20 }],
+    vus: { initial: 5, max: 20 },
   },
   load: {
-    rates: {
-      start: 2,
-      stages: [
-        [10, 120],
-        [30, 180],
-        [10, 120],
-      ],
-    },
-    vus: [20, 50],
+    start: 2,
+    stages: [
+      { target: 10, seconds: 120 },
+      { target: 30, seconds: 180 },
+      { target: 10, seconds: 120 },
+    ],
+    vus: { initial: 20, max: 50 },
   },
   soak: {
-    rates: { start: 10, stages: [[10, 3600]] },
-    vus: [20, 50],
+    start: 10,
+    stages: [{ target: 10, seconds: 3600 }],
+    vus: { initial: 20, max: 50 },
   },
   breakpoint: {
-    rates: { start: 5, stages: [[150, 600]] },
-    vus: [50, 400],
+    start: 5,
+    stages: [{ target: 150, seconds: 600 }],
+    vus: { initial: 50, max: 400 },
   },
   stress: {
-    users: {
-      start: 0,
-      stages: [
-        [20, 60],
-        [60, 120],
-        [100, 60],
-        [0, 60],
-      ],
-    },
+    start: 0,
+    stages: [
+      { target: 20, seconds: 60 },
+      { target: 60, seconds: 120 },
+      { target: 100, seconds: 60 },
+      { target: 0, seconds: 60 },
+    ],
     thinkSeconds: 0.5,
   },
   spike: {
-    users: {
-      start: 5,
-      stages: [
-        [5, 30],
-        [100, 10],
-        [100, 60],
-        [5, 10],
-        [5, 60],
-      ],
-    },
+    start: 5,
+    stages: [
+      { target: 5, seconds: 30 },
+      { target: 100, seconds: 10 },
+      { target: 100, seconds: 60 },
+      { target: 5, seconds: 10 },
+      { target: 5, seconds: 60 },
+    ],
     thinkSeconds: 0.5,
   },
 };
 
-export function plan(profile, { seconds, rate, vus }, journeyThinks) {
-  const { rates, users, vus: usual, thinkSeconds = 0 } = PROFILES[profile];
-  if (users && rate) {
-    throw new Error(`RATE is ${rate}, but ${profile} has users, not arrivals: set VUS instead.`);
+/**
+ * @param {string} profile
+ * @param {{ seconds?: number, rate?: number, vus?: number }} settings
+ * @param {number} pauseSeconds of one iteration of the journey
+ * @returns {{
+ *   scenario: Record<string, any>, seconds: number, thinkSeconds: number, description: string
+ * }} `scenario` in k6's notation
+ * @example
+ * plan('load', { seconds: 60 }, 0).description; // '2, 10, 30, 10 iterations/s by up to …'
+ */
+export function plan(profile, settings, pauseSeconds) {
+  const { start, stages, vus, thinkSeconds = 0 } = PROFILES[profile];
+  if (!vus && settings.rate) {
+    throw new Error(
+      `RATE is ${settings.rate}, but ${profile} sets users, not a rate: use VUS instead.`,
+    );
   }
-  const shape = rates || users;
-  const peak = Math.max(shape.start, ...shape.stages.map(([target]) => target));
-  const stages = stretched(shape.stages, seconds);
-  const length = stages.reduce((sum, [, lasts]) => sum + lasts, 0);
-  const scale = ((rates ? rate : vus) || peak) / peak;
-  const scaled = (number) => (number ? Math.max(1, Math.round(number * scale)) : 0);
-  const start = scaled(shape.start);
-  const targets = stages.map(([target, lasts]) => [scaled(target), lasts]);
+  const peak = Math.max(start, ...stages.map(({ target }) => target));
+  const scale = ((vus ? settings.rate : settings.vus) || peak) / peak;
+  const usualSeconds = total(stages);
+  const stretch = (settings.seconds || usualSeconds) / usualSeconds;
+  /** @param {number} level */
+  const scaled = (level) => (level ? Math.max(1, Math.round(level * scale)) : 0);
+  const scaledStages = stages.map(({ target, seconds }) => ({
+    target: scaled(target),
+    seconds: Math.round(seconds * stretch * 1000) / 1000,
+  }));
 
-  const path = [start, ...targets.map(([target]) => target)];
-  const way = path.filter((target, i) => target !== path[i - 1]).join(', ');
-  const scenario = rates
-    ? arrivals(start, targets, virtualUsers(usual, scale, peak * scale * journeyThinks, vus))
-    : {
-        executor: 'ramping-vus',
-        startVUs: start,
-        stages: targets.map(([target, lasts]) => ({ target, duration: `${lasts}s` })),
-      };
-  const what = rates
-    ? `${way} iterations a second, by at most ${scenario.maxVUs} virtual users`
-    : `${way} virtual users`;
-  return { scenario, thinkSeconds, seconds: length, sentence: `${what}, in ${words(length)}.` };
-}
-
-function stretched(stages, seconds) {
-  if (!seconds) return stages;
-  const usual = stages.reduce((sum, [, lasts]) => sum + lasts, 0);
-  return stages.map(([target, lasts]) => [
-    target,
-    Math.round((lasts * seconds * 1000) / usual) / 1000,
-  ]);
-}
-
-// A iteration that pauses holds its virtual user for as long.
-function virtualUsers([first, most], scale, thinking, vus) {
-  const room = Math.ceil(thinking);
-  const limit = vus || Math.max(most, Math.ceil(most * scale)) + 2 * room;
-  return { preAllocatedVUs: Math.min(first + room, limit), maxVUs: limit };
-}
-
-function arrivals(start, targets, virtual) {
-  if (targets.every(([target]) => target === start)) {
-    const duration = `${targets.reduce((sum, [, lasts]) => sum + lasts, 0)}s`;
-    return { executor: 'constant-arrival-rate', rate: start, timeUnit: '1s', duration, ...virtual };
+  const seconds = total(scaledStages);
+  const levels = [scaled(start), ...scaledStages.map(({ target }) => target)];
+  const changes = levels.filter((level, i) => level !== levels[i - 1]);
+  const k6Stages = scaledStages.map((stage) => ({
+    target: stage.target,
+    duration: `${stage.seconds}s`,
+  }));
+  if (!vus) {
+    const scenario = { executor: 'ramping-vus', startVUs: levels[0], stages: k6Stages };
+    const description = `${changes.join(', ')} virtual users for ${inWords(seconds)}`;
+    return { scenario, seconds, thinkSeconds, description };
   }
-  return {
-    executor: 'ramping-arrival-rate',
-    startRate: start,
+
+  // An iteration that pauses occupies its virtual user meanwhile.
+  const pausing = Math.ceil(peak * scale * pauseSeconds);
+  const maxVUs = settings.vus || Math.max(vus.max, Math.ceil(vus.max * scale)) + 2 * pausing;
+  const common = {
     timeUnit: '1s',
-    ...virtual,
-    stages: targets.map(([target, lasts]) => ({ target, duration: `${lasts}s` })),
+    preAllocatedVUs: Math.min(vus.initial + pausing, maxVUs),
+    maxVUs,
   };
+  const scenario =
+    changes.length === 1
+      ? { executor: 'constant-arrival-rate', rate: levels[0], duration: `${seconds}s`, ...common }
+      : { executor: 'ramping-arrival-rate', startRate: levels[0], stages: k6Stages, ...common };
+  const rates = `${changes.join(', ')} iterations/s by up to ${maxVUs} virtual users`;
+  return { scenario, seconds, thinkSeconds, description: `${rates} for ${inWords(seconds)}` };
 }
 
-function words(seconds) {
+/** @param {{ seconds: number }[]} stages */
+function total(stages) {
+  return stages.reduce((sum, { seconds }) => sum + seconds, 0);
+}
+
+/** @param {number} seconds */
+function inWords(seconds) {
   const whole = Math.round(seconds);
-  const parts = [
-    [Math.floor(whole / 3600), 'h'],
-    [Math.floor(whole / 60) % 60, 'min'],
-    [whole % 60, 's'],
-  ];
-  return parts
-    .filter(([number]) => number)
-    .map(([number, unit]) => `${number} ${unit}`)
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor(whole / 60) % 60;
+  return [hours && `${hours} h`, minutes && `${minutes} min`, whole % 60 && `${whole % 60} s`]
+    .filter(Boolean)
     .join(' ');
 }

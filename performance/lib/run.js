@@ -1,56 +1,84 @@
-// What the run says of itself in its own metrics: when it began and ended, and how it was judged.
+// The run's own metrics: when it started and ended, how long it was to take, and its verdict.
 
 import encoding from 'k6/encoding';
 import http from 'k6/http';
 import { Gauge } from 'k6/metrics';
 
-import { newSpace } from './data.js';
-import { writeRequest } from './remote-write.js';
+import { newClientPrefix } from './data.js';
+import { encodeWriteRequest } from './remote-write.js';
 import { SETTINGS } from './settings.js';
 
-const started = new Gauge('run_started_timestamp_seconds');
-const ended = new Gauge('run_ended_timestamp_seconds');
-const planned = new Gauge('run_planned_seconds');
+const startedAt = new Gauge('run_started_timestamp_seconds');
+const endedAt = new Gauge('run_ended_timestamp_seconds');
+const plannedSeconds = new Gauge('run_planned_seconds');
 
-// Names the run for all that follows, and a space of its own for what it makes.
-export function runStarted(profile, journey, seconds) {
-  const time = new Date()
-    .toISOString()
-    .replace(/[-:]|\..*/g, '')
-    .replace('T', '-');
-  const marks = { testid: SETTINGS.run || `${time}-${profile}`, profile, journey };
-  started.add(Date.now() / 1000, marks);
-  planned.add(seconds, marks);
-  return { marks, run: marks.testid, space: newSpace() };
+/**
+ * What `setup` returns and every virtual user receives.
+ *
+ * @typedef {object} Run
+ * @property {string} id
+ * @property {{ testid: string, profile: string, journey: string }} tags
+ * @property {string} clientPrefix starts the name of every client of this run and generator
+ * @property {number} newestOwner the id of the newest owner before the load
+ */
+
+/**
+ * The part of k6's summary data that the verdict is made from.
+ *
+ * @typedef {object} Summary
+ * @property {Record<string, { thresholds?: Record<string, { ok: boolean }> }>} metrics
+ * @property {Run} [setup_data] missing if `setup` stopped the test
+ */
+
+/**
+ * @param {{ profile: string, journey: string, seconds: number, newestOwner: number }} plan
+ * @returns {Run}
+ */
+export function startRun({ profile, journey, seconds, newestOwner }) {
+  const now = new Date();
+  const id = SETTINGS.runId || `${timestamp(now)}-${profile}`;
+  const tags = { testid: id, profile, journey };
+  startedAt.add(now.getTime() / 1000, tags);
+  plannedSeconds.add(seconds, tags);
+  return { id, tags, clientPrefix: newClientPrefix(), newestOwner };
 }
 
-export function runEnded({ marks }) {
-  ended.add(Date.now() / 1000, marks);
+/** @param {Run} run */
+export function endRun({ tags }) {
+  endedAt.add(Date.now() / 1000, tags);
 }
 
-// k6 judges its thresholds when its outputs have already closed, so the verdict goes to the same
-// Prometheus by a remote write of its own: exactly what k6 prints, and its exit status says.
-export function sendVerdict({ metrics, setup_data: run }) {
+/**
+ * Writes `k6_run_passed` and a `k6_run_threshold_passed` for each threshold to the Prometheus that
+ * k6's remote-write output uses. k6 evaluates the thresholds after that output has closed.
+ *
+ * @param {Summary} summary
+ */
+export function writeVerdict({ metrics, setup_data: run }) {
   const url = __ENV.K6_PROMETHEUS_RW_SERVER_URL;
-  const remote = (__ENV.K6_OUT || '').split(',').includes('experimental-prometheus-rw');
-  if (!url || !remote || !run || !metrics) return;
+  const outputs = (__ENV.K6_OUT || '').split(',');
+  if (!url || !outputs.includes('experimental-prometheus-rw') || !run || !metrics) return;
 
-  const labels = { ...pairs(__ENV.K6_TAGS), ...SETTINGS.tags, ...run.marks };
-  const held = [];
-  for (const [metric, { thresholds }] of Object.entries(metrics)) {
-    for (const [threshold, { ok }] of Object.entries(thresholds || {})) {
-      held.push([{ ...labels, __name__: 'k6_run_threshold_passed', metric, threshold }, Number(ok)]);
-    }
-  }
-  const all = Number(held.every(([, ok]) => ok));
-  const body = writeRequest([[{ ...labels, __name__: 'k6_run_passed' }, all], ...held], Date.now());
-  const answer = http.post(url, body, { headers: writeHeaders(), timeout: '10s' });
-  if (answer.status < 200 || answer.status > 299) {
-    const said = answer.status === 0 ? answer.error : `status ${answer.status}`;
-    console.warn(`The run's verdict is not in Prometheus: it answered the write with ${said}.`);
+  const labels = { ...parsePairs(__ENV.K6_TAGS), ...SETTINGS.tags, ...run.tags };
+  const passed = Object.entries(metrics).flatMap(([metric, { thresholds = {} }]) =>
+    Object.entries(thresholds).map(([threshold, { ok }]) => ({
+      labels: { ...labels, __name__: 'k6_run_threshold_passed', metric, threshold },
+      value: Number(ok),
+    })),
+  );
+  const verdict = {
+    labels: { ...labels, __name__: 'k6_run_passed' },
+    value: Number(passed.every(({ value }) => value)),
+  };
+  const body = encodeWriteRequest([verdict, ...passed], Date.now());
+  const response = http.post(url, body.buffer, { headers: writeHeaders(), timeout: '10s' });
+  if (response.status < 200 || response.status > 299) {
+    const reason = response.status === 0 ? response.error : `status ${response.status}`;
+    console.warn(`The run's verdict was not written to Prometheus: ${reason}.`);
   }
 }
 
+/** @returns {Record<string, string>} */
 function writeHeaders() {
   const { K6_PROMETHEUS_RW_USERNAME: user, K6_PROMETHEUS_RW_PASSWORD: password } = __ENV;
   const bearer = __ENV.K6_PROMETHEUS_RW_BEARER_TOKEN;
@@ -58,16 +86,28 @@ function writeHeaders() {
     'Content-Encoding': 'snappy',
     'Content-Type': 'application/x-protobuf',
     'X-Prometheus-Remote-Write-Version': '0.1.0',
-    ...pairs(__ENV.K6_PROMETHEUS_RW_HTTP_HEADERS),
+    ...parsePairs(__ENV.K6_PROMETHEUS_RW_HTTP_HEADERS),
     ...(bearer && { Authorization: `Bearer ${bearer}` }),
     ...(user && { Authorization: `Basic ${encoding.b64encode(`${user}:${password || ''}`)}` }),
   };
 }
 
-// k6 writes both its tags and its headers as a:b,c:d.
-function pairs(text) {
-  const split = (text || '').split(',').filter((pair) => pair.includes(':'));
+/**
+ * Parses k6's notation for tags and headers, `a:b,c:d`; only the first colon separates.
+ *
+ * @param {string} [text]
+ * @returns {Record<string, string>}
+ */
+export function parsePairs(text = '') {
   return Object.fromEntries(
-    split.map((pair) => [pair.split(':', 1)[0], pair.replace(/^[^:]*:/, '')]),
+    Array.from(text.matchAll(/([^,:]*):([^,]*)/g), ([, name, value]) => [name, value]),
   );
+}
+
+/** @param {Date} time */
+function timestamp(time) {
+  return time
+    .toISOString()
+    .replace(/[-:]|\..*/g, '')
+    .replace('T', '-');
 }

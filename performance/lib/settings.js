@@ -1,88 +1,109 @@
-// What the environment asks for, read once and refused in a sentence where it cannot be.
+// The environment variables of a run, read and validated once.
 
 const NAME = /^[A-Za-z0-9._:-]{1,64}$/;
-const NAME_WORDS = '1 to 64 of the characters A-Z a-z 0-9 . _ : -';
 const DURATION = /^(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/;
-const MOST = 10000;
+const URL = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#[\]]+)(:\d{1,5})?(\/[^\s?#]*)?$/;
+// host.docker.internal is how a container addresses its own host.
+const LOCAL = /^(localhost|host\.docker\.internal|127(\.\d{1,3}){3}|\[::1\])$/i;
+const LONGEST = 48 * 3600;
+const LARGEST = 10000;
 
+/**
+ * @typedef {object} Settings
+ * @property {string} runId empty if the script chooses it
+ * @property {string} target without a trailing slash
+ * @property {string} token
+ * @property {number} [seconds]
+ * @property {number} [rate]
+ * @property {number} [vus]
+ * @property {boolean} cleanup
+ * @property {Record<string, string>} tags of every sample
+ */
+
+/** @type {Settings} */
 export const SETTINGS = {
-  run: name('RUN_ID'),
+  runId: name('RUN_ID'),
   target: target(),
   token: __ENV.CLINIC_API_TOKEN || '',
   seconds: duration('DURATION'),
   rate: wholeNumber('RATE'),
   vus: wholeNumber('VUS'),
-  cleanup: yesOrNo('CLEANUP'),
+  cleanup: flag('CLEANUP'),
   tags: tags(),
 };
 
-export function chosen(variable, choices, otherwise) {
-  const value = __ENV[variable] || otherwise;
-  if (!choices.includes(value)) {
-    throw new Error(`${variable} is "${value}"; expected one of: ${choices.join(', ')}.`);
-  }
+/**
+ * The value of a variable that names an entry of a table.
+ *
+ * @template {Record<string, unknown>} Table
+ * @param {string} variable
+ * @param {Table} table
+ * @param {keyof Table & string} fallback
+ * @returns {keyof Table & string}
+ */
+export function choice(variable, table, fallback) {
+  const value = __ENV[variable] || fallback;
+  const names = Object.keys(table);
+  if (!names.includes(value)) refuse(variable, `one of: ${names.join(', ')}`);
   return value;
 }
 
+/** @param {string} variable */
 function name(variable) {
   const value = __ENV[variable] || '';
-  if (value && !NAME.test(value)) {
-    throw new Error(`${variable} is "${value}"; expected ${NAME_WORDS}`);
-  }
+  if (value && !NAME.test(value)) refuse(variable, '1 to 64 of the characters A-Z a-z 0-9 . _ : -');
   return value;
 }
 
+/** @param {string} variable */
 function wholeNumber(variable) {
-  const value = __ENV[variable] || '';
+  const value = __ENV[variable];
   if (!value) return undefined;
-  if (!/^\d{1,5}$/.test(value) || Number(value) < 1 || Number(value) > MOST) {
-    throw new Error(`${variable} is "${value}"; expected a whole number from 1 to ${MOST}.`);
-  }
-  return Number(value);
+  const number = /^\d{1,5}$/.test(value) ? Number(value) : 0;
+  if (number < 1 || number > LARGEST) refuse(variable, `a whole number from 1 to ${LARGEST}`);
+  return number;
 }
 
+/** @param {string} variable */
 function duration(variable) {
-  const value = __ENV[variable] || '';
+  const value = __ENV[variable];
   if (!value) return undefined;
   const [, hours, minutes, seconds] = DURATION.exec(value) || [];
   const total = Number(hours || 0) * 3600 + Number(minutes || 0) * 60 + Number(seconds || 0);
-  if (!total || total > 48 * 3600) {
-    throw new Error(`${variable} is "${value}"; expected a time up to 48h, such as 90s or 1h30m.`);
-  }
+  if (!total || total > LONGEST) refuse(variable, 'a duration up to 48h, such as 90s or 1h30m');
   return total;
 }
 
-function yesOrNo(variable) {
+/** @param {string} variable */
+function flag(variable) {
   const value = __ENV[variable] || '0';
-  if (value !== '0' && value !== '1') {
-    throw new Error(`${variable} is "${value}"; expected 1 for yes, or 0.`);
-  }
+  if (value !== '0' && value !== '1') refuse(variable, '0 or 1');
   return value === '1';
 }
 
 function target() {
   const url = (__ENV.BASE_URL || 'http://localhost:8000').replace(/\/+$/, '');
-  const parts = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#[\]]+)(:\d{1,5})?(\/[^\s?#]*)?$/.exec(
-    url,
-  );
-  if (!parts) {
-    throw new Error(`BASE_URL is "${url}"; expected an address such as http://localhost:8000.`);
-  }
-  if (!isLocal(parts[1]) && !yesOrNo('CONFIRM_TARGET')) {
+  const parts = URL.exec(url);
+  if (!parts) return refuse('BASE_URL', 'an address such as http://localhost:8000');
+  if (!LOCAL.test(parts[1]) && !flag('CONFIRM_TARGET')) {
     throw new Error(
-      `BASE_URL is ${url}, which is not this machine, and a load can bring it down. ` +
-        'If you may put a load on it, say so by CONFIRM_TARGET=1. No load was sent.',
+      `BASE_URL is ${url}, which is not this machine, and a load test can bring it down. ` +
+        'Set CONFIRM_TARGET=1 if you are allowed to load-test it. No load was sent.',
     );
   }
   return url;
 }
 
-// A container knows its own machine as host.docker.internal.
-function isLocal(host) {
-  return /^(localhost|host\.docker\.internal|127(\.\d{1,3}){3}|\[::1\])$/i.test(host);
-}
-
 function tags() {
   const [testid, instance] = [name('RUN_ID'), name('GENERATOR')];
   return { ...(testid && { testid }), ...(instance && { instance }) };
+}
+
+/**
+ * @param {string} variable
+ * @param {string} expected
+ * @returns {never}
+ */
+function refuse(variable, expected) {
+  throw new Error(`${variable} is "${__ENV[variable]}"; expected ${expected}.`);
 }

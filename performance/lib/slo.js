@@ -1,30 +1,36 @@
-// The objective of slo.json as k6's thresholds.
+// The SLO of slo.json as k6 thresholds.
 
 const SLO = JSON.parse(open(import.meta.resolve('../slo.json')));
 
-// Requests before and after the load belong to no scenario, and are not judged.
+/**
+ * @param {string} profile
+ * @param {string[]} operations
+ */
 export function thresholds(profile, operations) {
-  const { errors, each_operation: instead, stop_when_crossed: stop } = SLO.profiles[profile];
-  const limits = {
-    ...limitsOn(`scenario:${profile}`, SLO.every_request, stop),
-    ...(errors && { errors: [`count<${errors}`] }),
-  };
+  const { errors, each_operation: override, abort_on_failure: abort } = SLO.profiles[profile];
+  // Requests before and after the load belong to no scenario, so no threshold covers them.
+  const limits = [limitsOf(`scenario:${profile}`, SLO.every_request)];
   for (const operation of operations) {
-    Object.assign(
-      limits,
-      limitsOn(`name:${operation}`, { ...SLO.operations[operation], ...instead }, stop),
-    );
+    limits.push(limitsOf(`name:${operation}`, { ...SLO.operations[operation], ...override }));
   }
-  return limits;
+  if (errors) limits.push([['errors', `count<${errors}`]]);
+  return Object.fromEntries(
+    limits
+      .flat()
+      .map(([metric, threshold]) => [
+        metric,
+        [abort ? { threshold, abortOnFail: true, delayAbortEval: '10s' } : threshold],
+      ]),
+  );
 }
 
-function limitsOn(requests, objective, stop) {
-  return {
-    [`http_req_duration{${requests}}`]: [limit(`p(95)<${objective.p95_ms}`, stop)],
-    [`http_req_failed{${requests}}`]: [limit(`rate<${objective.failed_share}`, stop)],
-  };
-}
-
-function limit(threshold, stop) {
-  return stop ? { threshold, abortOnFail: true, delayAbortEval: '10s' } : threshold;
+/**
+ * @param {string} requests a tag and its value
+ * @param {{ p95_ms: number, failed_share: number }} slo
+ */
+function limitsOf(requests, slo) {
+  return [
+    [`http_req_duration{${requests}}`, `p(95)<${slo.p95_ms}`],
+    [`http_req_failed{${requests}}`, `rate<${slo.failed_share}`],
+  ];
 }

@@ -1,9 +1,9 @@
-// A client registers, brings a pet, books, and looks things up.
+// A client registers, brings a pet, books an appointment and looks things up.
 
-import { ask, clientName } from '../lib/clinic.js';
+import { clientName, request } from '../lib/clinic.js';
 import { newAppointment, newOwner, newPet } from '../lib/data.js';
 
-export const thinkSeconds = 0;
+export const pauseSeconds = 0;
 export const operations = [
   'POST /owners',
   'POST /owners/{owner_id}/pets',
@@ -14,23 +14,32 @@ export const operations = [
 ];
 
 export function iteration() {
-  const { ofOwner, ofPet } = registerAndBook();
-  const isListed = {
-    right: (said) => Array.isArray(said) && said.length > 0,
-    promise: 'what was registered',
+  const ids = registerAndBook();
+  const listed = {
+    ids,
+    /** @param {any} body */
+    isValid: (body) => Array.isArray(body) && body.length > 0,
+    result: 'a list that is not empty',
   };
-  ask('GET /owners', isListed);
-  ask('GET /owners/{owner_id}/pets', { ids: ofOwner, ...isListed });
-  ask('GET /pets/{pet_id}/appointments', { ids: ofPet, ...isListed });
+  request('GET /owners', listed);
+  request('GET /owners/{owner_id}/pets', listed);
+  request('GET /pets/{pet_id}/appointments', listed);
 }
 
+// Gives the ids of the new owner, pet and appointment.
 export function registerAndBook() {
-  const isNew = { right: ({ id }) => Number.isSafeInteger(id), promise: 'the new id' };
-  const owner = ask('POST /owners', { body: newOwner(clientName()), ...isNew }).said;
-  const ofOwner = { owner_id: owner.id };
-  const pet = ask('POST /owners/{owner_id}/pets', { ids: ofOwner, body: newPet(), ...isNew }).said;
-  const ofPet = { pet_id: pet.id };
-  const booking = { ids: ofPet, body: newAppointment(), ...isNew };
-  const appointment = ask('POST /pets/{pet_id}/appointments', booking).said;
-  return { ofOwner, ofPet, ofAppointment: { appointment_id: appointment.id } };
+  const created = {
+    /** @param {any} body */
+    isValid: ({ id }) => Number.isSafeInteger(id),
+    result: 'the new id',
+  };
+  /** @type {Record<string, number>} */
+  const ids = {};
+  const owner = { payload: newOwner(clientName()), ids, ...created };
+  ids.owner_id = request('POST /owners', owner).body.id;
+  const pet = { payload: newPet(), ids, ...created };
+  ids.pet_id = request('POST /owners/{owner_id}/pets', pet).body.id;
+  const appointment = { payload: newAppointment(), ids, ...created };
+  ids.appointment_id = request('POST /pets/{pet_id}/appointments', appointment).body.id;
+  return ids;
 }

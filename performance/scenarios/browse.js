@@ -1,32 +1,37 @@
-// The reception reads: pages of the agenda, a day of it, a veterinarian's, and pages of owners.
+// The reception reads: the agenda from now on, one day, one veterinarian, and the newest owners.
 
 import { sleep } from 'k6';
 
-import { ask } from '../lib/clinic.js';
-import { aDay, aVeterinarian, dayAfter } from '../lib/data.js';
+import { request } from '../lib/clinic.js';
+import { dayAfter, randomDay, randomVeterinarian } from '../lib/data.js';
 
 const PAGES = 3;
-const PAGE = 'limit=50';
-const LEAST_PAUSE = 0.3;
-const MOST_PAUSE = 0.7;
+const LIMIT = 'limit=50';
+const SHORTEST_PAUSE = 0.3;
+const LONGEST_PAUSE = 0.7;
 
-// A pause after each look, however many pages it has.
-export const thinkSeconds = (4 * (LEAST_PAUSE + MOST_PAUSE)) / 2;
+// The mean of four lists, each followed by one pause.
+export const pauseSeconds = (4 * (SHORTEST_PAUSE + LONGEST_PAUSE)) / 2;
 export const operations = ['GET /owners', 'GET /appointments'];
 
 export function iteration() {
-  const day = aDay();
-  const that = `from=${day.toISOString()}&to=${dayAfter(day).toISOString()}`;
-  const own = `from=${new Date().toISOString()}&veterinarian=${encodeURIComponent(aVeterinarian())}`;
-  leafThrough('GET /appointments', `?from=${new Date().toISOString()}&${PAGE}`);
-  leafThrough('GET /appointments', `?${that}&${PAGE}`);
-  leafThrough('GET /appointments', `?${own}&${PAGE}`);
-  leafThrough('GET /owners', `?${PAGE}`);
+  const now = new Date().toISOString();
+  const day = randomDay();
+  const oneDay = `from=${day.toISOString()}&to=${dayAfter(day).toISOString()}`;
+  const oneVeterinarian = `from=${now}&veterinarian=${encodeURIComponent(randomVeterinarian())}`;
+  readPages('GET /appointments', `?from=${now}&${LIMIT}`);
+  readPages('GET /appointments', `?${oneDay}&${LIMIT}`);
+  readPages('GET /appointments', `?${oneVeterinarian}&${LIMIT}`);
+  readPages('GET /owners', `?${LIMIT}`);
 }
 
-function leafThrough(operation, query) {
-  for (let [page, rest] = [0, query]; page < PAGES && rest; page += 1) {
-    rest = ask(operation, { query: rest, right: Array.isArray, promise: 'a page' }).next;
+/**
+ * @param {'GET /appointments' | 'GET /owners'} operation
+ * @param {string} query
+ */
+function readPages(operation, query) {
+  for (let [page, next] = [0, query]; page < PAGES && next; page += 1) {
+    next = request(operation, { query: next, isValid: Array.isArray, result: 'a page' }).next;
   }
-  sleep(LEAST_PAUSE + Math.random() * (MOST_PAUSE - LEAST_PAUSE));
+  sleep(SHORTEST_PAUSE + Math.random() * (LONGEST_PAUSE - SHORTEST_PAUSE));
 }

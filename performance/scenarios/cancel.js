@@ -1,12 +1,12 @@
-// A client books, reads the booking, cancels it, cancels it again for good measure, reads it again.
+// A client books, reads the booking, cancels it twice (the answer is the same) and reads it again.
 
-import { ask } from '../lib/clinic.js';
+import { request } from '../lib/clinic.js';
 import { registerAndBook } from './book.js';
 
 const READ = 'GET /appointments/{appointment_id}';
 const CANCEL = 'POST /appointments/{appointment_id}/cancel';
 
-export const thinkSeconds = 0;
+export const pauseSeconds = 0;
 export const operations = [
   'POST /owners',
   'POST /owners/{owner_id}/pets',
@@ -16,13 +16,21 @@ export const operations = [
 ];
 
 export function iteration() {
-  const ids = registerAndBook().ofAppointment;
-  const is = (status) => (said) => said.id === ids.appointment_id && said.status === status;
+  const ids = registerAndBook();
+  /**
+   * @param {any} body
+   * @param {string} status
+   */
+  const has = (body, status) => body.id === ids.appointment_id && body.status === status;
 
-  ask(READ, { ids, right: is('booked'), promise: 'the appointment' });
-  const cancelled = { ids, right: is('cancelled'), promise: 'the cancelled appointment' };
-  const first = ask(CANCEL, cancelled).said;
-  const same = (said) => is('cancelled')(said) && said.cancelled_at === first.cancelled_at;
-  ask(CANCEL, { ids, right: same, promise: 'the cancelled appointment' });
-  ask(READ, { ids, right: same, promise: 'the appointment' });
+  request(READ, { ids, isValid: (body) => has(body, 'booked'), result: 'the appointment' });
+  const first = request(CANCEL, {
+    ids,
+    isValid: (body) => has(body, 'cancelled'),
+    result: 'the cancelled appointment',
+  }).body;
+  /** @param {any} body */
+  const isUnchanged = (body) => has(body, 'cancelled') && body.cancelled_at === first.cancelled_at;
+  request(CANCEL, { ids, isValid: isUnchanged, result: 'the cancelled appointment' });
+  request(READ, { ids, isValid: isUnchanged, result: 'the appointment' });
 }

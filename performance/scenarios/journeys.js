@@ -1,26 +1,35 @@
-// The journeys, and of how many of each a mixed run is made.
+// The journeys, and the mix of a mixed run.
 
 import * as book from './book.js';
 import * as browse from './browse.js';
 import * as cancel from './cancel.js';
 
-const ALONE = { book, browse, cancel };
+const SINGLE = { book, browse, cancel };
 
-// Of ten iterations.
+// Iterations out of ten.
 const MIX = { book: 5, browse: 4, cancel: 1 };
 
-const DRAW = Object.entries(MIX).flatMap(([journey, weight]) => Array(weight).fill(journey));
+const names = /** @type {(keyof typeof MIX)[]} */ (Object.keys(MIX));
+const draws = names.flatMap((name) => Array(MIX[name]).fill(name));
 
 export const JOURNEYS = {
-  ...ALONE,
+  ...SINGLE,
   mixed: {
-    operations: [...new Set(Object.keys(MIX).flatMap((journey) => ALONE[journey].operations))],
-    thinkSeconds: DRAW.reduce((sum, journey) => sum + ALONE[journey].thinkSeconds, 0) / DRAW.length,
+    operations: [...new Set(names.flatMap((name) => SINGLE[name].operations))],
+    pauseSeconds: draws.reduce((sum, name) => sum + journey(name).pauseSeconds, 0) / draws.length,
   },
 };
 
-// Gives the name of one iteration's journey, and its steps.
-export function oneOf(journey) {
-  const name = journey === 'mixed' ? DRAW[Math.floor(Math.random() * DRAW.length)] : journey;
-  return [name, ALONE[name].iteration];
+/**
+ * @param {keyof typeof JOURNEYS} name for a mixed run, the journey is drawn
+ * @returns {{ name: string, iteration: () => void }}
+ */
+export function drawJourney(name) {
+  const drawn = name === 'mixed' ? draws[Math.floor(Math.random() * draws.length)] : name;
+  return { name: drawn, iteration: journey(drawn).iteration };
+}
+
+/** @param {keyof typeof SINGLE} name */
+function journey(name) {
+  return SINGLE[name];
 }

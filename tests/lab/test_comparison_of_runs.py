@@ -11,19 +11,19 @@ from lab.runs import start
 from lab.runs.reader import period_of, read_record
 from lab.runs.record import Record
 from lab.stack.programs import find
-from tests.support.fake_clinic import Asked, StandIn
+from tests.support.fake_clinic import FakeClinic, Request
 from tests.support.fake_series import Feed, run_id
 
 pytestmark = pytest.mark.stack
 
 
-def clinic(seconds: float) -> StandIn:
+def clinic(seconds: float) -> FakeClinic:
     """Make a clinic that takes so long for every answer."""
 
-    def wait(_: Asked) -> None:
+    def wait(_: Request) -> None:
         time.sleep(seconds)
 
-    return StandIn(override=wait)
+    return FakeClinic(override=wait)
 
 
 def smoke(prometheus: Prometheus, run: str, url: str) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ import yaml
 from lab.dashboards import links
 from lab.dashboards.write import PAGES, rendered
 from lab.paths import PROJECT
-from tests.support.fake_clinic import StandIn
+from tests.support.fake_clinic import FakeClinic
 from tests.support.panels import FOLDER, dashboards, queries
 
 READ = dashboards()
@@ -145,6 +145,6 @@ def test_the_address_of_a_run_is_that_of_its_dashboard_at_its_own_times() -> Non
 
 
 def test_no_address_is_given_where_no_grafana_has_the_dashboard() -> None:
-    with StandIn(override=lambda _: (404, {})) as another:
+    with FakeClinic(override=lambda _: (404, {})) as another:
         assert links.page_of(another.url, "a-run", 0, 1) is None
     assert links.page_of("http://127.0.0.1:1", "a-run", 0, 1) is None

@@ -23,7 +23,7 @@ from lab.runs.reader import (
     wait_for_spans,
 )
 from lab.runs.timeline import PUSH_INTERVAL
-from tests.support.fake_clinic import StandIn
+from tests.support.fake_clinic import FakeClinic
 from tests.support.fake_series import Feed, feed_a_run, run_id
 from tests.support.programs import NOWHERE, PROJECT, ask, command
 
@@ -185,7 +185,7 @@ def test_prometheus_away_is_one_sentence(tmp_path: Path) -> None:
 
 def test_what_is_no_prometheus_is_said() -> None:
     with (
-        StandIn() as other,
+        FakeClinic() as other,
         Prometheus(other.url) as client,
         pytest.raises(PrometheusError, match="not of the Prometheus API"),
     ):
@@ -202,7 +202,7 @@ def test_an_empty_prometheus_is_said(prometheus: Prometheus) -> None:
 
 
 def test_an_unready_clinic_gets_no_load() -> None:
-    with StandIn(ready=503) as clinic:
+    with FakeClinic(ready=503) as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
 
     assert answer.returncode == 1
@@ -211,12 +211,12 @@ def test_an_unready_clinic_gets_no_load() -> None:
 
 
 def test_settings_that_would_replace_the_profile_are_refused() -> None:
-    with StandIn() as clinic:
+    with FakeClinic() as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "load", BASE_URL=clinic.url, K6_VUS="7")
 
     assert answer.returncode == 1
     assert "K6_VUS in the environment would replace the profile's scenario" in answer.stderr
-    assert not clinic.asked
+    assert not clinic.requests
 
 
 def test_a_target_elsewhere_must_be_confirmed() -> None:
@@ -233,19 +233,19 @@ def test_a_target_elsewhere_must_be_confirmed() -> None:
 
 
 def test_a_run_id_by_hand_is_checked() -> None:
-    with StandIn() as clinic:
+    with FakeClinic() as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url, RUN="my run")
 
     assert answer.returncode == 1
     assert "RUN is 'my run'; expected 1 to 64 of the characters" in answer.stderr
-    assert not clinic.asked
+    assert not clinic.requests
 
 
 @stack
 def test_a_run_id_that_was_used_is_refused(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
-    with StandIn() as clinic:
+    with FakeClinic() as clinic:
         answer = ask(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url, RUN=run)
 
     assert answer.returncode == 1
@@ -255,7 +255,7 @@ def test_a_run_id_that_was_used_is_refused(prometheus: Prometheus) -> None:
 
 @stack
 def test_numbers_sent_elsewhere_need_nothing_local() -> None:
-    with StandIn() as clinic, StandIn(override=lambda _: (200, {})) as cloud:
+    with FakeClinic() as clinic, FakeClinic(override=lambda _: (200, {})) as cloud:
         answer = ask(
             *(NOWHERE, NOWHERE, "run", "smoke"),
             BASE_URL=clinic.url,
@@ -269,13 +269,13 @@ def test_numbers_sent_elsewhere_need_nothing_local() -> None:
     assert answer.returncode == 0, answer.stderr
     assert f"Its numbers went to {cloud.url}/api/prom/push, not to the stack's" in answer.stdout
     assert "Completeness" not in answer.stdout
-    assert [asked for asked in cloud.asked if asked.path == "/api/prom/push?key=secret"]
+    assert [request for request in cloud.requests if request.path == "/api/prom/push?key=secret"]
     assert "k6.test_run_id=by-hand,k6.scenario=smoke" in clinic.load[0].headers["baggage"]
 
 
 @stack
 def test_no_load_is_sent_while_prometheus_is_away() -> None:
-    with StandIn() as clinic:
+    with FakeClinic() as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
 
     assert answer.returncode == 1
@@ -311,7 +311,7 @@ def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str
 
 @stack
 def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus) -> None:
-    with StandIn() as clinic:
+    with FakeClinic() as clinic:
         words, environment = command(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
         status, said = interrupted(words, environment)
         sent = len(clinic.load)
@@ -326,7 +326,7 @@ def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus
 
 @stack
 def test_a_run_without_prometheus_is_k6s_summary_alone() -> None:
-    with StandIn() as clinic:
+    with FakeClinic() as clinic:
         words, environment = command(
             NOWHERE, NOWHERE, "run", "smoke", "--without-prometheus", BASE_URL=clinic.url
         )

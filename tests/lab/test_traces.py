@@ -15,7 +15,7 @@ from lab.clients.spans import Period
 from lab.clients.trace_store import RunTraces, Store, TraceStoreError
 from lab.stack.ports import free as free_port
 from lab.stack.programs import find, find_on_path
-from tests.support.fake_clinic import StandIn
+from tests.support.fake_clinic import FakeClinic
 from tests.support.programs import NOWHERE, PROJECT, ask, attributes, running
 
 stack = pytest.mark.stack
@@ -208,7 +208,7 @@ def test_what_is_no_trace_id_is_refused(beginning: str) -> None:
 
 def test_what_is_no_trace_store_is_said() -> None:
     with (
-        StandIn(override=lambda _: (404, "no")) as other,
+        FakeClinic(override=lambda _: (404, "no")) as other,
         pytest.raises(TraceStoreError, match="TRACES_PORT"),
     ):
         trace_store.store_at(other.url).__enter__()

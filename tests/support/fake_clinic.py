@@ -1,4 +1,4 @@
-"""A clinic of a few lines that remembers what it was asked, for tests of those who ask."""
+"""An HTTP server that answers like the clinic and records what it was sent."""
 
 import itertools
 import json
@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
-Answer = tuple[int, Any]
+Response = tuple[int, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request that arrived."""
+class Request:
+    """A received request, its body decoded if it is JSON."""
 
     method: str
     path: str
@@ -27,20 +27,28 @@ class Asked:
     def query(self) -> dict[str, str]:
         return dict(parse_qsl(self.path.partition("?")[2]))
 
+    @property
+    def operation(self) -> str:
+        """The operation's name, such as `POST /owners/{owner_id}/pets`."""
+        path = self.path.partition("?")[0]
+        for record in ("owner", "pet", "appointment"):
+            path = re.sub(rf"^/{record}s/\d+", f"/{record}s/{{{record}_id}}", path)
+        return f"{self.method} {path}"
+
 
 @dataclass
-class StandIn(AbstractContextManager["StandIn"]):
-    """Answers like the clinic, save where `override` says otherwise."""
+class FakeClinic(AbstractContextManager["FakeClinic"]):
+    """Answers like the clinic, unless `override` returns a response of its own."""
 
     ready: int = 200
-    override: Callable[[Asked], Answer | None] = lambda _: None
-    asked: list[Asked] = field(default_factory=list)
+    override: Callable[[Request], Response | None] = lambda _: None
+    requests: list[Request] = field(default_factory=list)
     owners: dict[int, dict[str, Any]] = field(default_factory=dict)
     cancelled: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ids = itertools.count(1)
-        stand_in = self
+        clinic = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -49,82 +57,73 @@ class StandIn(AbstractContextManager["StandIn"]):
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass
 
-            def do_GET(self) -> None:
-                self.answer()
-
-            def do_POST(self) -> None:
-                self.answer()
-
-            def do_DELETE(self) -> None:
-                self.answer()
-
             def answer(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)
-                body = decoded(self.rfile.read(size)) if size else None
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(self.command, self.path, headers, body)
-                status, said = stand_in.reply(asked)
-                content = b"" if said is None else json.dumps(said).encode()
+                body = decode(self.rfile.read(size)) if size else None
+                request = Request(self.command, self.path, headers, body)
+                status, answer = clinic.respond(request)
+                content = b"" if answer is None else json.dumps(answer).encode()
                 self.send_response(status)
-                if link := stand_in.link(asked, said):
+                if link := clinic.link(request, answer):
                     self.send_header("Link", link)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
 
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the base class's names
+
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
 
-    def reply(self, asked: Asked) -> Answer:
-        self.asked.append(asked)
-        if asked.path == "/readyz":
+    def respond(self, request: Request) -> Response:
+        self.requests.append(request)
+        if request.path == "/readyz":
             return self.ready, {}
-        if (other := self.override(asked)) is not None:
-            return other
-        path = asked.path.partition("?")[0]
+        if (response := self.override(request)) is not None:
+            return response
+        path = request.path.partition("?")[0]
         if appointment := re.fullmatch(r"/appointments/(\d+)(/cancel)?", path):
-            return 200, self._appointment(int(appointment[1]), cancelled=bool(appointment[2]))
-        if asked.method == "DELETE":
+            return 200, self._appointment(int(appointment[1]), cancel=bool(appointment[2]))
+        if request.method == "DELETE":
             self.owners.pop(int(path.rsplit("/", 1)[1]))
             return 204, None
-        if asked.method == "POST":
-            made = {"id": next(self.ids), **asked.body}
+        if request.method == "POST":
+            created = {"id": next(self.ids), **request.body}
             if path == "/owners":
-                self.owners[made["id"]] = made
-            return 201, made
-        return 200, self._page(asked) if path == "/owners" else [{"id": 1}]
+                self.owners[created["id"]] = created
+            return 201, created
+        return 200, self._owners(request) if path == "/owners" else [{"id": 1}]
 
-    def _appointment(self, number: int, *, cancelled: bool) -> dict[str, Any]:
-        if cancelled:
+    def _appointment(self, number: int, *, cancel: bool) -> dict[str, Any]:
+        if cancel:
             self.cancelled.setdefault(number, "2026-11-23T05:32:49Z")
         status = "cancelled" if number in self.cancelled else "booked"
         return {"id": number, "status": status, "cancelled_at": self.cancelled.get(number)}
 
-    def _page(self, asked: Asked) -> list[dict[str, Any]]:
-        query = asked.query
-        newest = (owner for key, owner in sorted(self.owners.items(), reverse=True))
-        before = int(query.get("cursor", 10**9))
-        page = (owner for owner in newest if owner["id"] < before)
-        return list(itertools.islice(page, int(query.get("limit", "100"))))
+    def _owners(self, request: Request) -> list[dict[str, Any]]:
+        cursor = int(request.query.get("cursor", 10**9))
+        newest = [owner for key, owner in sorted(self.owners.items(), reverse=True) if key < cursor]
+        return newest[: int(request.query.get("limit", "100"))]
 
-    def link(self, asked: Asked, said: Any) -> str | None:
-        """Lead to the next page of owners while there is one, as the clinic does."""
-        if not asked.path.startswith("/owners?") or not isinstance(said, list) or not said:
+    def link(self, request: Request, answer: Any) -> str | None:
+        """Name the next page of owners, if there is one."""
+        if not request.path.startswith("/owners?") or not isinstance(answer, list) or not answer:
             return None
-        if said[-1]["id"] <= min(self.owners):
+        if answer[-1]["id"] <= min(self.owners):
             return None
-        limit = asked.query.get("limit", "100")
-        return f'</owners?limit={limit}&cursor={said[-1]["id"]}>; rel="next"'
+        limit = request.query.get("limit", "100")
+        return f'</owners?limit={limit}&cursor={answer[-1]["id"]}>; rel="next"'
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
-    def load(self) -> list[Asked]:
-        """The requests of the load, which alone say whose they are."""
-        return [asked for asked in self.asked if "baggage" in asked.headers]
+    def load(self) -> list[Request]:
+        """The requests of the load itself, which carry baggage; those before and after do not."""
+        return [request for request in self.requests if "baggage" in request.headers]
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -135,8 +134,7 @@ class StandIn(AbstractContextManager["StandIn"]):
         self._server.server_close()
 
 
-def decoded(body: bytes) -> Any:
-    """Read JSON; what is something else stays as it is."""
+def decode(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:

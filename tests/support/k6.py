@@ -1,10 +1,11 @@
-"""Run the load script by the real k6, and take every sample it made."""
+"""Run the load script with k6 and read the samples it emitted."""
 
 import json
 import os
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,37 +15,38 @@ import pytest
 from lab import slo
 from lab.runs.start import SCRIPT
 from lab.stack.programs import find
-from tests.support.fake_clinic import Answer, Asked, StandIn
+from tests.support.fake_clinic import FakeClinic, Request, Response
 
-THRESHOLD_CROSSED = 99
+# k6's exit codes.
+THRESHOLDS_FAILED = 99
 INTERRUPTED = 105
 SCRIPT_FAILED = 107
-TEST_ABORTED = 108
+ABORTED = 108
 
-OURS = (
+OPERATIONS = slo.OPERATIONS
+CREATE_OWNER, CREATE_PET, CREATE_APPOINTMENT, LIST_OWNERS, LIST_PETS, LIST_APPOINTMENTS = (
+    OPERATIONS[:6]
+)
+READ, CANCEL = OPERATIONS[7:]
+STEPS = {
+    "book": OPERATIONS[:6],
+    "cancel": (*OPERATIONS[:3], READ, CANCEL, CANCEL, READ),
+    "browse": ("GET /appointments",) * 3 + (LIST_OWNERS,),
+    "mixed": OPERATIONS,
+}
+# The script's settings: a test must not inherit them.
+SETTINGS = (
     *("K6_", "BASE_URL", "PROFILE", "JOURNEY", "RUN_ID", "CLINIC_API_TOKEN", "GENERATOR"),
     *("DURATION", "RATE", "VUS", "CLEANUP", "CONFIRM_TARGET"),
 )
 
 
-BOOK = slo.OPERATIONS[:6]
-READ, CANCEL = slo.OPERATIONS[7:]
-CANCELLING = (*BOOK[:3], READ, CANCEL, CANCEL, READ)
-BROWSING = ("GET /appointments",) * 3 + ("GET /owners",)
-OPERATIONS = {
-    "book": set(BOOK),
-    "cancel": set(CANCELLING),
-    "browse": set(BROWSING),
-    "mixed": set(slo.OPERATIONS),
-}
-
-
 @dataclass
 class Outcome:
-    """How a run of k6 ended, and every sample it took."""
+    """A finished run of k6: exit code, output, and the lines of its JSON output."""
 
     status: int
-    said: str
+    output: str
     lines: list[dict[str, Any]]
 
     def samples(self, metric: str) -> list[dict[str, Any]]:
@@ -54,62 +56,48 @@ class Outcome:
             if line["type"] == "Point" and line["metric"] == metric
         ]
 
-    def metric(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = next(
-            line["data"]
-            for line in self.lines
-            if line["type"] == "Metric" and line["metric"] == name
-        )
-        return found
+    def values(self, metric: str) -> list[float]:
+        return [sample["value"] for sample in self.samples(metric)]
 
-    def crossed(self) -> set[str]:
-        """Name the metrics whose thresholds k6's summary shows as crossed."""
-        shown = self.said.partition("THRESHOLDS")[2].partition("TOTAL RESULTS")[0]
-        blocks = re.findall(r"^    (\S.*)\n((?:    [✓✗].*\n)+)", shown, re.MULTILINE)
-        return {metric for metric, judged in blocks if "✗" in judged}
+    def tags(self, metric: str, tag: str) -> list[str | None]:
+        return [sample["tags"].get(tag) for sample in self.samples(metric)]
+
+    def failed_thresholds(self) -> set[str]:
+        """Name the metrics whose thresholds failed according to k6's summary."""
+        section = self.output.partition("THRESHOLDS")[2].partition("TOTAL RESULTS")[0]
+        blocks = re.findall(r"^    (\S.*)\n((?:    [✓✗].*\n)+)", section, re.MULTILINE)
+        return {metric for metric, results in blocks if "✗" in results}
 
 
 class Script:
-    """The load script, whose samples go to a folder."""
+    """The load script, writing its samples to a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.k6 = find("k6")
-        self.file = folder / "samples.json"
+        self.samples = folder / "samples.json"
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [self.k6, "run", "--quiet", "--out", f"json={self.file}", *arguments, SCRIPT],
-            env=environment(settings),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return start_k6("--out", f"json={self.samples}", *arguments, settings=settings)
 
-    def outcome(self, process: subprocess.Popen[str]) -> Outcome:
-        try:
-            said, _ = process.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            said, _ = process.communicate()
-            pytest.fail(f"k6 still ran after 60 s; it said:\n{said}")
-        lines = self.file.read_text().splitlines() if self.file.exists() else []
-        return Outcome(process.returncode, said, [json.loads(line) for line in lines])
-
-    def iterations(
-        self, count: int, stand_in: StandIn, *, users: int = 1, **settings: str
-    ) -> Outcome:
-        """Run a number of iterations, one after the other, or by so many users at once."""
-        few = ("--vus", str(users), "--iterations", str(count))
-        return self.outcome(self.start(*few, BASE_URL=stand_in.url, **settings))
+    def finish(self, process: subprocess.Popen[str]) -> Outcome:
+        output = output_of(process)
+        lines = self.samples.read_text().splitlines() if self.samples.exists() else []
+        return Outcome(process.returncode, output, [json.loads(line) for line in lines])
 
     def run(self, url: str, **settings: str) -> Outcome:
-        """Run a profile as it is."""
-        return self.outcome(self.start(BASE_URL=url, **settings))
+        """Run a profile."""
+        return self.finish(self.start(BASE_URL=url, **settings))
+
+    def iterations(
+        self, count: int, clinic: FakeClinic, *, users: int = 1, **settings: str
+    ) -> Outcome:
+        """Run a number of iterations in place of the profile's scenario."""
+        arguments = ("--vus", str(users), "--iterations", str(count))
+        return self.finish(self.start(*arguments, BASE_URL=clinic.url, **settings))
 
     def options(self, **settings: str) -> dict[str, Any]:
-        """Give the options that the script has under these settings."""
+        """Return the options that k6 derives from the script."""
         answer = subprocess.run(
-            [self.k6, "inspect", "--include-system-env-vars", SCRIPT],
+            [find("k6"), "inspect", "--include-system-env-vars", SCRIPT],
             env=environment(settings),
             stdout=subprocess.PIPE,
             check=True,
@@ -118,43 +106,45 @@ class Script:
         return options
 
 
-def environment(settings: dict[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return kept | {"K6_NO_USAGE_REPORT": "true"} | settings
+def start_k6(
+    *arguments: str, settings: Mapping[str, str], script: Path = SCRIPT
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [find("k6"), "run", "--quiet", *arguments, script],
+        env=environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
-def operation(asked: Asked) -> str:
-    """Name what was asked for in the server's words."""
-    path = asked.path.partition("?")[0]
-    for record in ("owner", "pet", "appointment"):
-        path = re.sub(rf"^/{record}s/\d+", f"/{record}s/{{{record}_id}}", path)
-    return f"{asked.method} {path}"
+def output_of(process: subprocess.Popen[str]) -> str:
+    """Wait for k6 to end and return its output."""
+    try:
+        return process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"k6 still ran after 60 s; its output:\n{process.communicate()[0]}")
 
 
-def limits_on(requests: str, limits: slo.Limits) -> dict[str, list[str]]:
-    return {
-        f"http_req_duration{{{requests}}}": [f"p(95)<{limits.p95 * 1000:g}"],
-        f"http_req_failed{{{requests}}}": [f"rate<{limits.failed_share:g}"],
-    }
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with these settings of the script and no others."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+    return others | {"K6_NO_USAGE_REPORT": "true"} | dict(settings)
 
 
-def stated(profile: str, journey: str) -> dict[str, list[str]]:
-    """Make the thresholds that the objective asks for, from Python's reading of it."""
-    thresholds = limits_on(f"scenario:{profile}", slo.all_requests_limits())
-    if errors := json.loads(slo.FILE.read_text())["profiles"][profile].get("errors"):
-        thresholds["errors"] = [f"count<{errors}"]
-    for name in OPERATIONS[journey]:
-        thresholds |= limits_on(f"name:{name}", slo.limits(name, profile))
-    return thresholds
+def fail(name: str, response: Response) -> Callable[[Request], Response | None]:
+    """Answer every request of an operation with this response."""
+    return lambda request: response if request.operation == name else None
 
 
-def one_in_twenty(name: str) -> Any:
-    """Refuse every twentieth request of an operation."""
-    seen = Counter[str]()
+def fail_one_in_twenty(name: str) -> Callable[[Request], Response | None]:
+    """Answer every twentieth request of an operation with a server error."""
+    count = Counter[str]()
 
-    def refuse(asked: Asked) -> Answer | None:
-        seen[operation(asked)] += 1
-        ours = operation(asked) == name and seen[name] % 20 == 0
-        return (500, {}) if ours else None
+    def override(request: Request) -> Response | None:
+        count[request.operation] += 1
+        due = request.operation == name and count[name] % 20 == 0
+        return (500, {}) if due else None
 
-    return refuse
+    return override

@@ -1,0 +1,107 @@
+// Unit tests of the helpers, run by k6 itself: k6 run performance/tests/helpers.js
+
+import { check } from 'k6';
+
+import { nextPage } from '../lib/clinic.js';
+import { plan } from '../lib/profiles.js';
+import { encodeWriteRequest } from '../lib/remote-write.js';
+import { parsePairs } from '../lib/run.js';
+
+export const options = { thresholds: { checks: ['rate==1'] } };
+
+/**
+ * @param {string} name
+ * @param {unknown} actual
+ * @param {unknown} expected
+ */
+function equal(name, actual, expected) {
+  const [found, wanted] = [JSON.stringify(actual), JSON.stringify(expected)];
+  if (!check(found, { [name]: (text) => text === wanted })) {
+    console.warn(`${name}:\n  actual   ${found}\n  expected ${wanted}`);
+  }
+}
+
+/**
+ * The levels of a plan: where it starts, then a target and a duration per stage.
+ *
+ * @param {string} profile
+ * @param {object} [settings]
+ */
+function levels(profile, settings = {}) {
+  const { scenario } = plan(profile, settings, 0);
+  const { rate, duration, startVUs, startRate, stages } = scenario;
+  if (rate) return `${rate} for ${duration}`;
+  const steps = stages.map(
+    /** @param {any} stage */ (stage) => `${stage.target} in ${stage.duration}`,
+  );
+  return [startVUs ?? startRate, ...steps].join(', ');
+}
+
+/**
+ * @param {object} settings
+ * @param {number} [pauseSeconds]
+ */
+function virtualUsers(settings, pauseSeconds = 0) {
+  const { scenario } = plan('load', settings, pauseSeconds);
+  return [scenario.preAllocatedVUs, scenario.maxVUs];
+}
+
+function profiles() {
+  equal('smoke', levels('smoke'), '3 for 20s');
+  equal('load', levels('load'), '2, 10 in 120s, 30 in 180s, 10 in 120s');
+  equal('soak', levels('soak'), '10 for 3600s');
+  equal('breakpoint', levels('breakpoint'), '5, 150 in 600s');
+  equal('stress', levels('stress'), '0, 20 in 60s, 60 in 120s, 100 in 60s, 0 in 60s');
+  equal('spike', levels('spike'), '5, 5 in 30s, 100 in 10s, 100 in 60s, 5 in 10s, 5 in 60s');
+  const { seconds, description } = plan('load', {}, 0);
+  equal('length', seconds, 420);
+  equal(
+    'description',
+    description,
+    '2, 10, 30, 10 iterations/s by up to 50 virtual users for 7 min',
+  );
+}
+
+function scaling() {
+  equal('DURATION and RATE', levels('smoke', { seconds: 5, rate: 7 }), '7 for 5s');
+  equal('DURATION', levels('load', { seconds: 70 }), '2, 10 in 20s, 30 in 30s, 10 in 20s');
+  equal('RATE', levels('load', { rate: 60 }), '4, 20 in 120s, 60 in 180s, 20 in 120s');
+  equal('the lowest RATE', levels('load', { rate: 1 }), '1 for 420s');
+  equal(
+    'DURATION and VUS',
+    levels('stress', { seconds: 10, vus: 10 }),
+    '0, 2 in 2s, 6 in 4s, 10 in 2s, 0 in 2s',
+  );
+  equal('virtual users', virtualUsers({}), [20, 50]);
+  equal('virtual users for a higher RATE', virtualUsers({ rate: 60 }), [20, 100]);
+  equal('virtual users for pauses', virtualUsers({}, 2), [80, 170]);
+  equal('VUS of arrivals', virtualUsers({ vus: 12 }), [12, 12]);
+}
+
+function parsing() {
+  equal('tags', parsePairs('env:qa,owner:me'), { env: 'qa', owner: 'me' });
+  equal('a header with a colon', parsePairs('X-Url:http://a'), { 'X-Url': 'http://a' });
+  equal('no tags', parsePairs(), {});
+  const link = '</owners?limit=2&cursor=7>; rel="next"';
+  const response = /** @type {any} */ ({ headers: { Link: link } });
+  equal('the next page', nextPage(response), '?limit=2&cursor=7');
+  equal('the last page', nextPage(/** @type {any} */ ({ headers: {} })), '');
+}
+
+function remoteWrite() {
+  const samples = [{ labels: { __name__: 'up', job: 'é' }, value: 1 }];
+  const bytes = Array.from(encodeWriteRequest(samples, 1764170000000));
+  // The block's length and its one literal, then the series: two labels, the value and the time.
+  const expected =
+    '2f b8 0a 2d 0a 0e 0a 08 5f 5f 6e 61 6d 65 5f 5f 12 02 75 70 0a 09 0a 03 6a 6f 62 12 02 ' +
+    'c3 a9 12 10 09 00 00 00 00 00 00 f0 3f 10 80 cd e7 85 ac 33';
+  const actual = bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(' ');
+  equal('a write request', actual, expected);
+}
+
+export default function () {
+  profiles();
+  scaling();
+  parsing();
+  remoteWrite();
+}

@@ -1,0 +1,145 @@
+"""The run's own metrics in Prometheus, and runs of several generators."""
+
+import secrets
+import time
+
+import pytest
+
+from lab import slo
+from lab.clients.prometheus import Prometheus
+from lab.runs import reader, start
+from tests.support.fake_clinic import FakeClinic
+from tests.support.k6 import (
+    LIST_PETS,
+    STEPS,
+    THRESHOLDS_FAILED,
+    Script,
+    fail_one_in_twenty,
+    output_of,
+    start_k6,
+)
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def run_id() -> str:
+    return f"20261123-{secrets.token_hex(8)}-smoke"
+
+
+def environment(prometheus: Prometheus, run_id: str, url: str, **options: str) -> dict[str, str]:
+    """Return k6's environment as `just` sets it, for a short run."""
+    write = f"{prometheus.url}/api/v1/write"
+    short = {"DURATION": "4s", "PROFILE": "smoke"} | options
+    return short | start.k6_settings(run_id, short["PROFILE"], url, write, options)
+
+
+def samples(prometheus: Prometheus, metric: str, run_id: str) -> list[tuple[dict[str, str], float]]:
+    return prometheus.series(f'last_over_time({metric}{{testid="{run_id}"}}[10m])', time.time() + 5)
+
+
+def test_passed_run_writes_its_times_tags_and_verdict(prometheus: Prometheus, run_id: str) -> None:
+    with FakeClinic() as clinic:
+        options = {"K6_TAGS": "env=qa,owner=me", "JOURNEY": "cancel", "CLEANUP": "1"}
+        began = time.time()
+        process = start_k6(settings=environment(prometheus, run_id, clinic.url, **options))
+        output = output_of(process)
+
+    assert process.returncode == 0, output
+    period = reader.period_of(prometheus, run_id)
+    assert began < period.started < period.ended < time.time()
+    assert 3.5 < period.seconds < 30
+    ((passed, verdict),) = samples(prometheus, "k6_run_passed", run_id)
+    assert verdict == 1
+    assert (passed["profile"], passed["journey"]) == ("smoke", "cancel")
+    thresholds = samples(prometheus, "k6_run_threshold_passed", run_id)
+    limited = 1 + len(set(STEPS["cancel"]))  # all requests and each operation
+    assert len(thresholds) == 2 * limited + 1  # duration and failures of each, and the errors
+    assert {value for _, value in thresholds} == {1}
+    for tag in ('env!="qa"', 'owner!="me"'):
+        untagged = f'count(last_over_time({{testid="{run_id}",{tag}}}[10m]))'
+        assert prometheus.number(untagged, time.time() + 5) is None
+
+
+def test_failed_run_names_the_failed_threshold(prometheus: Prometheus, run_id: str) -> None:
+    with FakeClinic(override=fail_one_in_twenty(LIST_PETS)) as clinic:
+        options = environment(prometheus, run_id, clinic.url, RATE="10")
+        process = start_k6(settings=options)
+        output = output_of(process)
+
+    assert process.returncode == THRESHOLDS_FAILED, output
+    assert [value for _, value in samples(prometheus, "k6_run_passed", run_id)] == [0]
+    thresholds = samples(prometheus, "k6_run_threshold_passed", run_id)
+    limit = slo.limits(LIST_PETS, "smoke").failed_share
+    assert [(tags["metric"], tags["threshold"]) for tags, value in thresholds if not value] == [
+        (f"http_req_failed{{name:{LIST_PETS}}}", f"rate<{limit}")
+    ]
+
+
+def test_interrupted_run_shows_its_planned_and_actual_length(
+    prometheus: Prometheus, run_id: str
+) -> None:
+    with FakeClinic() as clinic:
+        process = start_k6(settings=environment(prometheus, run_id, clinic.url, DURATION="60s"))
+        time.sleep(4)
+        process.send_signal(2)
+        output_of(process)
+
+    assert [value for _, value in samples(prometheus, "k6_run_planned_seconds", run_id)] == [60]
+    assert reader.period_of(prometheus, run_id).seconds < 50
+
+
+def test_unreachable_prometheus_does_not_change_the_exit_code(script: Script) -> None:
+    with FakeClinic() as clinic:
+        nowhere = "http://127.0.0.1:1/api/v1/write"
+        outcome = script.iterations(
+            1, clinic, K6_OUT="experimental-prometheus-rw", K6_PROMETHEUS_RW_SERVER_URL=nowhere
+        )
+
+    assert outcome.status == 0
+    assert "verdict was not written to Prometheus" in outcome.output
+
+
+def test_counts_and_percentiles_of_two_generators_add_up(
+    prometheus: Prometheus, run_id: str
+) -> None:
+    with (
+        FakeClinic() as fast,
+        FakeClinic(override=lambda _: time.sleep(0.1)) as slow,
+    ):
+        generators = ((fast, "a", "6"), (slow, "b", "2"))
+        processes = [
+            start_k6(
+                settings=environment(prometheus, run_id, clinic.url, GENERATOR=name, RATE=rate)
+            )
+            for clinic, name, rate in generators
+        ]
+        for process in processes:
+            output = output_of(process)
+            assert process.returncode in {0, THRESHOLDS_FAILED}, output
+        sent = len(fast.load) + len(slow.load)
+
+    total = reader.read_record(prometheus, run_id, reader.period_of(prometheus, run_id)).total
+    assert total.requests == sent
+    # A quarter of the requests takes 100 ms: p95 is one of these, the median is not.
+    assert total.client_p95 is not None
+    assert total.client_p50 is not None
+    assert total.client_p50 < 0.05
+    assert 0.095 < total.client_p95 < 0.2
+
+
+def test_credentials_are_sent_with_metrics_and_verdict(prometheus: Prometheus, run_id: str) -> None:
+    with FakeClinic() as clinic, FakeClinic(override=lambda _: (200, {})) as cloud:
+        options = {
+            "K6_OUT": "experimental-prometheus-rw",
+            "K6_PROMETHEUS_RW_SERVER_URL": f"{cloud.url}/api/prom/push",
+            "K6_PROMETHEUS_RW_USERNAME": "123",
+            "K6_PROMETHEUS_RW_PASSWORD": "glc_secret",
+        }
+        process = start_k6(settings=environment(prometheus, run_id, clinic.url, **options))
+        output = output_of(process)
+
+    assert process.returncode == 0, output
+    pushes = [request for request in cloud.requests if request.path == "/api/prom/push"]
+    assert len(pushes) >= 2
+    assert {push.headers["authorization"] for push in pushes} == {"Basic MTIzOmdsY19zZWNyZXQ="}
