@@ -1,1 +1,1 @@
-"""The veterinary clinic: owners, their pets, and the appointments of those pets."""
+"""REST API of a veterinary clinic: owners, their pets and the pets' appointments."""

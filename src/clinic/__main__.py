@@ -1,24 +1,39 @@
-"""`python -m clinic` serves the API, `python -m clinic migrate` brings its database up to date."""
+"""Command line of the API: `clinic` or `python -m clinic`."""
 
 import logging
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 import uvicorn
 from advanced_alchemy.alembic.commands import AlembicCommands
 from sqlalchemy.exc import SQLAlchemyError
 
 from clinic.database import database_config
-from clinic.logs import log_as_json
+from clinic.logs import causes, log_as_json
 from clinic.settings import Settings, SettingsError
+
+EPILOG = """\
+Settings are environment variables, among them CLINIC_DATABASE_URL, CLINIC_HOST, CLINIC_PORT,
+CLINIC_API_TOKEN and OpenTelemetry's OTEL_*.
+
+exit status: 0 on success, 1 if the database cannot be migrated, 2 for an invalid setting
+"""
 
 log = logging.getLogger("clinic")
 
 
 def main() -> int:
     """Run the command and return its exit status."""
-    parser = ArgumentParser(prog="python -m clinic", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
+    parser = ArgumentParser(
+        prog="clinic",
+        usage="%(prog)s [-h] [serve | migrate]",
+        description="Veterinary clinic API: owners, their pets and the pets' appointments.",
+        epilog=EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="", prog="clinic")
+    commands.add_parser("serve", help="serve the API until SIGTERM or SIGINT (default)")
+    commands.add_parser("migrate", help="upgrade the database to the newest schema, then exit")
     command = parser.parse_args().command
     try:
         settings = Settings.from_env()
@@ -29,7 +44,7 @@ def main() -> int:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    """Serve until SIGTERM or SIGINT; finish the requests in progress."""
     uvicorn.run(
         "clinic.app:create_app",
         factory=True,
@@ -45,11 +60,12 @@ def serve(settings: Settings) -> int:
 
 
 def migrate(settings: Settings) -> int:
-    """Bring the database to the newest schema."""
+    """Upgrade the database to the newest schema."""
     try:
         AlembicCommands(database_config(settings)).upgrade()
     except (SQLAlchemyError, OSError) as error:
-        log.exception("The database cannot be migrated: %s", type(error).__name__)
+        *_, root_cause = causes(error)
+        log.exception("Cannot migrate the database (%s)", type(root_cause).__name__)
         return 1
     return 0
 

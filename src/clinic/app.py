@@ -1,4 +1,4 @@
-"""The application: what it is made of."""
+"""The application and its parts."""
 
 import gc
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from clinic.appointments.controller import AppointmentController
-from clinic.auth import COMPONENTS, SCHEME, guard_of
+from clinic.auth import COMPONENTS, SCHEME, make_guard
 from clinic.body import JSONRequest
 from clinic.database import Database, database_config
 from clinic.health import HealthController
@@ -32,7 +32,7 @@ def create_app(
     exporter: SpanExporter | None = None,
     reader: MetricReader | None = None,
 ) -> Litestar:
-    """Make the clinic's ASGI app; settings come from the environment unless given."""
+    """Create the ASGI app; read the settings from the environment unless given."""
     settings = settings or Settings.from_env()
     config = database_config(settings)
     engine = config.get_engine()
@@ -41,14 +41,14 @@ def create_app(
     clinic = Router(
         "/",
         route_handlers=[OwnerController, PetController, AppointmentController],
-        guards=[guard_of(settings.api_token, settings.open_networks)],
+        guards=[make_guard(settings.api_token, settings.open_networks)],
         security=[{SCHEME: []}] if settings.api_token else None,
     )
     return Litestar(
         [clinic, HealthController],
         dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
         exception_handlers={Exception: answer_problem},
-        lifespan=[telemetry.lifespan, settled],
+        lifespan=[telemetry.lifespan, freeze_gc],
         logging_config=None,
         openapi_config=OpenAPIConfig(
             title="Veterinary clinic",
@@ -67,10 +67,10 @@ def create_app(
 
 
 @asynccontextmanager
-async def settled(_: Litestar) -> AsyncGenerator[None]:
-    """Take what the start has made out of the garbage collector's rounds.
+async def freeze_gc(_: Litestar) -> AsyncGenerator[None]:
+    """Exempt the objects made at start from garbage collection.
 
-    Measured: the 99th percentile of a request's duration is four times better for it.
+    Measured: full collections made the 99th percentile of request durations four times as long.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Who may call: bearers of the token or, where none is set, callers on the same machine."""
+"""Authentication: a bearer token or, if none is set, the caller's address."""
 
 from http import HTTPStatus
 from secrets import compare_digest
@@ -10,57 +10,56 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import Guard
 
-from clinic.networks import Networks, address_of
+from clinic.networks import Networks, parse_address
 from clinic.problems import RefusedError
 
 SCHEME = "bearer"
 COMPONENTS = Components(security_schemes={SCHEME: SecurityScheme(type="http", scheme="bearer")})
 
 
-def guard_of(token: str | None, open_networks: Networks) -> Guard:
-    """Make the guard of everything but health and schema.
+def make_guard(token: str | None, open_networks: Networks) -> Guard:
+    """Make the guard of every resource.
 
-    Guards are coroutines because Litestar runs any other in a thread, at a third of a request.
+    Guards are coroutines: Litestar runs sync ones in a thread pool, which costs about a third of
+    the request's time.
     """
-    return bearers_of(token) if token else neighbours_of(open_networks)
+    return require_token(token) if token else allow_local_networks(open_networks)
 
 
-def bearers_of(token: str) -> Guard:
-    """Let those pass who send the token."""
+def require_token(token: str) -> Guard:
     expected = f"Bearer {token}".encode()
 
-    async def bearer_only(
+    async def check_token(
         connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
     ) -> None:
         sent = connection.headers.get("authorization", "").encode("latin-1", "replace")
         if not compare_digest(sent, expected):
             raise NotAuthorizedException(
-                "Expected the header `Authorization: Bearer TOKEN` with this clinic's token",
+                "Expected the header `Authorization: Bearer TOKEN` with the API's token",
                 headers={"WWW-Authenticate": "Bearer"},
             )
 
-    return bearer_only
+    return check_token
 
 
-def neighbours_of(open_networks: Networks) -> Guard:
-    """Let callers on this machine and on the open networks pass: there is no token to send."""
+def allow_local_networks(open_networks: Networks) -> Guard:
+    """Admit callers on this machine and on the open networks."""
 
-    async def neighbours_only(
+    async def check_address(
         connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
     ) -> None:
         host = connection.client.host if connection.client else ""
         if not is_loopback(host) and host not in open_networks:
             raise RefusedError(
                 HTTPStatus.FORBIDDEN,
-                "Without a token the clinic answers callers on its own machine only, and this call "
-                f"came from {host or 'an unknown address'}. Set CLINIC_API_TOKEN to open it to "
-                "others.",
+                "Without a token, the API answers only callers on its own machine or on an open "
+                f"network; this request came from {host or 'an unknown address'}. Set "
+                "CLINIC_API_TOKEN to admit others.",
             )
 
-    return neighbours_only
+    return check_address
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's own."""
-    address = address_of(host)
+    address = parse_address(host)
     return address is not None and address.is_loopback

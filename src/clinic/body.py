@@ -1,4 +1,4 @@
-"""A request's body: JSON, decoded once and straight into what the call takes."""
+"""Request bodies: JSON, decoded directly into the handler's type."""
 
 from functools import cache
 from http import HTTPStatus
@@ -12,19 +12,19 @@ from clinic.problems import RefusedError
 
 
 class JSONRequest(Request[Any, Any, Any]):
-    """A request whose body is decoded by its handler's own type.
+    """A request whose body is decoded strictly, into the type of the handler's `data`.
 
-    Litestar would decode to dictionaries first and convert those leniently: a number would pass for
-    a time.
+    Litestar would decode to dictionaries first and convert those leniently: it would accept a
+    number as a time.
     """
 
     async def json(self) -> Any:
-        """Decode the body; what is not JSON, or not what the call takes, raises a refusal."""
-        kind = self.headers.get("content-type", "application/json")
-        if kind.partition(";")[0].strip().lower() != "application/json":
+        """Decode the body; raise an error if it is not JSON or not of the handler's type."""
+        content_type = self.headers.get("content-type", "application/json")
+        if content_type.partition(";")[0].strip().lower() != "application/json":
             raise RefusedError(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "Expected a JSON body, with the header `Content-Type: application/json`.",
+                "Expected a JSON body with the header `Content-Type: application/json`.",
             )
         body = await self.body()
         try:
@@ -35,5 +35,4 @@ class JSONRequest(Request[Any, Any, Any]):
 
 @cache
 def decoder(handler: BaseRouteHandler) -> msgspec.json.Decoder[Any]:
-    """Make the decoder of what a handler takes as its body."""
     return msgspec.json.Decoder(handler.parsed_fn_signature.parameters["data"].annotation)

@@ -1,4 +1,4 @@
-"""The way to PostgreSQL: one engine, one statement at a time, each durable once it has answered."""
+"""PostgreSQL: engine and pool, and statements that each run in a transaction of their own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from advanced_alchemy.extensions.litestar import (
 )
 from msgspec import Struct
 from sqlalchemy import Column, Executable, Row, Table, event
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
@@ -23,10 +23,10 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
-    """Describe the engine and its migrations to advanced-alchemy.
+    """Configure the engine and its migrations for advanced-alchemy.
 
-    AUTOCOMMIT, because each request is one statement: a row is durable when the statement
-    answers, and a request is one round trip where BEGIN and COMMIT would make it three.
+    AUTOCOMMIT, because each request is one statement: its row is durable when the statement
+    returns, and BEGIN and COMMIT would turn one round trip into three.
     """
     return SQLAlchemyAsyncConfig(
         connection_string=settings.database_url,
@@ -59,15 +59,23 @@ class Database:
         self.engine = engine
         event.listen(engine.sync_engine, "checkout", refuse_dead_connection)
 
-    async def one(self, statement: Executable, /, **values: Any) -> Record | None:
-        """Run the statement and return its first row, or None where it gave none."""
+    async def one(self, statement: Executable, /, **values: Any) -> Record:
+        """Run the statement and return its first row; raise NoResultFound if there is none."""
+        row = await self.first(statement, **values)
+        if row is None:
+            raise NoResultFound("The statement returned no row.")
+        return row
+
+    async def first(self, statement: Executable, /, **values: Any) -> Record | None:
+        """Run the statement and return its first row, or None."""
         rows = await self.all(statement, **values)
         return rows[0] if rows else None
 
     async def all(self, statement: Executable, /, **values: Any) -> Sequence[Record]:
         """Run the statement and return its rows.
 
-        In one greenlet: an AsyncConnection would make three, and a task, at a third of the time.
+        In one greenlet: AsyncConnection would spawn three greenlets and a task, which cost about a
+        third of the request's time.
         """
         return await greenlet_spawn(self._run, statement, values)
 
@@ -77,15 +85,15 @@ class Database:
 
 
 def refuse_dead_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Replace pooled connections that PostgreSQL has closed, without asking it first.
+    """Replace pooled connections that PostgreSQL has closed, without a round trip to test them.
 
-    The event loop has already seen the socket close, so this costs no round trip, and the first
-    request after a restart of PostgreSQL gets a new connection instead of an error.
+    The event loop has already seen the socket close. The first request after a restart of
+    PostgreSQL gets a new connection instead of an error.
     """
     if dbapi_connection.driver_connection.is_closed():
         raise InvalidatePoolError
 
 
 def columns(table: Table, answer: type[Struct]) -> list[Column[Any]]:
-    """Return the table's columns in the order of the answer's fields: a row is `answer(*row)`."""
+    """Return the table's columns in the order of the struct's fields, for `answer(*row)`."""
     return [table.c[name] for name in answer.__struct_fields__]

@@ -1,55 +1,78 @@
-"""Types of the wire that more than one resource uses, and the words for what they expect."""
+"""Field and parameter types that several resources share, and what each of them expects."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from litestar.params import PathParameter
 from msgspec import UNSET, Meta, Struct
 
 MAX_ID = 2**63 - 1
 
-# Python's `$` also matches before a last line feed, and ECMA's regular expressions know no `\Z`.
+OwnerId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="The owner's ID.")]
+PetId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="The pet's ID.")]
+AppointmentId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="The appointment's ID.")]
+
+# Python's `$` also matches before a trailing line feed, and ECMA regular expressions have no `\Z`.
 END = r"(?![\s\S])"
-# No control character, no lone surrogate: PostgreSQL and UTF-8 have no place for them.
-LINE = (
+# Control characters and lone surrogates are refused: PostgreSQL cannot store NUL, nor UTF-8 encode
+# a surrogate.
+SINGLE_LINE_PATTERN = (
     r"^[^\x00-\x1f\x7f\ud800-\udfff]*[^\s\x00-\x1f\x7f\ud800-\udfff]"
     r"[^\x00-\x1f\x7f\ud800-\udfff]*" + END
 )
-TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]*" + END
-# What browsers take for an e-mail address (WHATWG HTML, 4.10.5.1.5), with a dot in its domain.
-EMAIL = (
+MULTI_LINE_PATTERN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]*" + END
+# The e-mail addresses that browsers accept (WHATWG HTML, 4.10.5.1.5), with a dot in the domain.
+EMAIL_PATTERN = (
     r"^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
     r"(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+" + END
 )
 
-EXPECTED = {
-    LINE: "text in one line, not blank, without control characters",
-    TEXT: "text without control characters",
-    "Invalid enum value": "`booked` or `cancelled`",
-    EMAIL: "an e-mail address, such as ana@example.org",
+PATTERN_NAMES = {
+    SINGLE_LINE_PATTERN: "a single line of text, not blank, without control characters",
+    MULTI_LINE_PATTERN: "text without control characters",
+    EMAIL_PATTERN: "an e-mail address, such as ana@example.org",
 }
-"""What to say of a pattern or an enumeration that did not match."""
+"""What a pattern matches, for the caller whose value does not match it."""
 
-Line = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
-Reason = Annotated[str, Meta(min_length=1, max_length=500, pattern=LINE)]
-Text = Annotated[str, Meta(max_length=4000, pattern=TEXT)]
-Email = Annotated[str, Meta(max_length=254, pattern=EMAIL, examples=["ana@example.org"])]
-Moment = Annotated[
+SingleLine = Annotated[str, Meta(min_length=1, max_length=200, pattern=SINGLE_LINE_PATTERN)]
+MultiLine = Annotated[str, Meta(max_length=4000, pattern=MULTI_LINE_PATTERN)]
+Email = Annotated[str, Meta(max_length=254, pattern=EMAIL_PATTERN, examples=["ana@example.org"])]
+Timestamp = Annotated[
     datetime,
-    Meta(tz=True, description="RFC 3339, with an offset", examples=["2030-05-17T09:30:00-04:00"]),
+    Meta(
+        tz=True,
+        description="RFC 3339, with a UTC offset",
+        examples=["2030-05-17T09:30:00-04:00"],
+    ),
 ]
-Stamp = Annotated[datetime, Meta(examples=["2026-11-23T05:32:49Z"])]
+"""A time that a caller sends."""
+ServerTimestamp = Annotated[datetime, Meta(examples=["2026-11-23T05:32:49Z"])]
+"""A time that the clinic sets."""
 
 
-def in_utc(moment: datetime, name: str) -> datetime:
-    """Return the named moment in UTC; one outside of UTC's years 1 to 9999 raises ValueError."""
+class InvalidFieldError(Exception):
+    """A field of a body has an unusable value.
+
+    Not a ValueError: msgspec would turn that into a ValidationError, whose message is all that
+    remains of it.
+    """
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.field = field
+        self.detail = detail
+
+
+def to_utc(time: datetime, field: str) -> datetime:
+    """Convert a field's time to UTC; raise InvalidFieldError if that leaves the years 1 to 9999."""
     try:
-        return moment.astimezone(UTC)
+        return time.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"Expected a time in UTC's years 1 to 9999 - at `$.{name}`") from None
+        raise InvalidFieldError(field, "Expected a time in the years 1 to 9999 of UTC.") from None
 
 
-def changes(patch: Struct) -> dict[str, Any]:
-    """Return the fields that a patch names."""
+def patched_fields(patch: Struct) -> dict[str, Any]:
+    """Return the fields that a PATCH body sets; absent ones are left out."""
     return {
         name: value
         for name in patch.__struct_fields__

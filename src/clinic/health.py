@@ -1,4 +1,4 @@
-"""Whether the clinic lives, and whether it can serve."""
+"""Liveness and readiness."""
 
 from litestar import Controller, get
 from litestar.di import NamedDependency
@@ -7,14 +7,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from clinic.database import Database
-from clinic.problems import answers, database_away
+from clinic.openapi import error_responses
+from clinic.problems import database_unavailable
 
 PING = text("SELECT 1")
 
 
 class Health(Struct):
-    """A good answer."""
-
     status: str = "ok"
 
 
@@ -22,16 +21,21 @@ class HealthController(Controller):
     tags = ("Health",)
     security = ()
 
-    @get("/livez", operation_id="live", summary="Is the process alive?")
+    @get("/livez", operation_id="live", summary="Check liveness")
     async def live(self) -> Health:
-        """Answer, and touch nothing."""
+        """Answer 200 while the process runs, whatever the state of the database."""
         return Health()
 
-    @get("/readyz", operation_id="ready", summary="Can it serve?", responses=answers(503))
+    @get(
+        "/readyz",
+        operation_id="ready",
+        summary="Check readiness",
+        responses=error_responses(503),
+    )
     async def ready(self, database: NamedDependency[Database]) -> Health:
-        """Answer 200 when the database answers, else 503 naming what is down."""
+        """Answer 200 if the database is available, else 503; `down` names what is unavailable."""
         try:
             await database.one(PING)
         except (SQLAlchemyError, OSError) as error:
-            raise database_away() from error
+            raise database_unavailable() from error
         return Health()

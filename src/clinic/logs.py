@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line, without the text of exceptions."""
+"""Logs: one JSON object per line, without the messages of exceptions."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 
 
 class JSONFormatter(MsgspecFormatter):
-    """Writes time, level, logger, message and whatever a record carries beside them."""
+    """Writes time, level, logger, message and the record's extra fields."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -35,9 +35,9 @@ class JSONFormatter(MsgspecFormatter):
 
 
 def frames(error: BaseException) -> str:
-    """Tell where an exception and its causes were raised, but not their messages.
+    """Format the traceback of an exception and of its causes, without their messages.
 
-    A message may quote what a caller sent; the frames are the program's own lines.
+    A message may quote what a caller sent; frames show only the program's own lines.
     """
     return "".join(
         f"{''.join(format_tb(cause.__traceback__))}{type(cause).__module__}.{type(cause).__qualname__}\n"
@@ -46,14 +46,14 @@ def frames(error: BaseException) -> str:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception, then what caused it, and so on."""
+    """Yield the exception, its cause, the cause's cause and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def log_as_json(level: str = "INFO") -> None:
-    """Send every log record to standard output as JSON."""
+    """Log to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,4 +1,9 @@
-"""The clinic's three tables and the rules that the database keeps."""
+"""The three tables and the constraints that PostgreSQL enforces.
+
+advanced-alchemy supplies the base class, the engine's configuration and the Alembic commands.
+Requests do not use the mapped classes: each runs one SQLAlchemy Core statement on the tables below,
+which needs no session.
+"""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -19,7 +24,7 @@ CANCELLED = "cancelled"
 
 
 class Base(IdentityBase):
-    """A table with an identity key that knows when each row was written."""
+    """A table with an identity key and the time of each row's insertion."""
 
     __abstract__ = True
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: TIMESTAMP(timezone=True)}
@@ -72,4 +77,4 @@ class Appointment(Base):
 OWNER = Base.metadata.tables["owner"]
 PET = Base.metadata.tables["pet"]
 APPOINTMENT = Base.metadata.tables["appointment"]
-"""The tables, for statements of SQLAlchemy Core."""
+"""The tables, for Core statements."""

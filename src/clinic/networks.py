@@ -1,22 +1,22 @@
-"""The networks whose callers the clinic trusts as it trusts its own machine."""
+"""Private networks whose callers are trusted like those on this machine."""
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
 class Networks:
-    """Private networks, written as addresses with prefixes and commas between: `10.1.2.0/24`."""
+    """Private networks, parsed from a comma-separated list such as `10.1.2.0/24, fd00::/8`."""
 
     def __init__(self, text: str = "") -> None:
         self.members = tuple(ip_network(word.strip()) for word in text.split(",") if word.strip())
         for network in self.members:
             if not network.is_private:
                 raise ValueError(
-                    f"{network} reaches beyond private networks; others are let in by a token"
+                    f"{network} is not a private network; use a token to admit other callers"
                 )
 
     def __contains__(self, host: str) -> bool:
-        address = address_of(host)
+        address = parse_address(host)
         return address is not None and any(address in network for network in self.members)
 
     def __eq__(self, other: object) -> bool:
@@ -27,8 +27,8 @@ class Networks:
 
 
 @lru_cache(1024)
-def address_of(host: str) -> IPv4Address | IPv6Address | None:
-    """Read an address, an IPv4 one also where it comes in the clothes of IPv6."""
+def parse_address(host: str) -> IPv4Address | IPv6Address | None:
+    """Parse an IP address; unwrap IPv4-mapped IPv6."""
     try:
         address = ip_address(host)
     except ValueError:

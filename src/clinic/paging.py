@@ -1,4 +1,4 @@
-"""Pages by key: each page begins where the last one ended, however many rows there are."""
+"""Keyset pagination: each page starts after the last row of the previous one, at constant cost."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
@@ -18,11 +18,10 @@ from clinic.problems import bad_parameter
 MAX_LIMIT = 500
 MAX_CURSOR = 200
 
-Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Most rows to answer with.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Maximum number of rows.")]
 Cursor = Annotated[
     str | None,
-    QueryParameter(max_length=MAX_CURSOR, description="Where the page begins, from `Link`."),
+    QueryParameter(max_length=MAX_CURSOR, description="Start of the page, taken from `Link`."),
 ]
 
 
@@ -30,29 +29,29 @@ Answer = TypeVar("Answer", bound=Struct)
 
 LINK = ResponseHeader(
     name="Link",
-    description='`<path>; rel="next"` while there is more (RFC 8288).',
+    description='`<path>; rel="next"` (RFC 8288); absent on the last page.',
     documentation_only=True,
 )
 
 
-class After(Struct, array_like=True, forbid_unknown_fields=True):
-    """A key of a list by id."""
+class AfterId(Struct, array_like=True, forbid_unknown_fields=True):
+    """Cursor of a list that is sorted by ID."""
 
-    id: Id
+    id: Annotated[int, Meta(ge=1, le=MAX_ID)]
 
 
 class AfterTime(Struct, array_like=True, forbid_unknown_fields=True, order=True):
-    """A key of a list by time."""
+    """Cursor of a list that is sorted by time, then ID."""
 
     at: Annotated[datetime, Meta(tz=True)]
     id: Annotated[int, Meta(ge=0, le=MAX_ID)]
 
 
-Key = TypeVar("Key", After, AfterTime)
+Key = TypeVar("Key", AfterId, AfterTime)
 
 
-def key_of(cursor: str, kind: type[Key]) -> Key:
-    """Read a cursor; one that no page of this kind gave is answered with 400."""
+def decode_cursor(cursor: str, kind: type[Key]) -> Key:
+    """Decode a cursor; raise 400 if it is not from a list of this kind."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         return msgspec.json.decode(urlsafe_b64decode(padded), type=kind)
@@ -62,8 +61,7 @@ def key_of(cursor: str, kind: type[Key]) -> Key:
         ) from None
 
 
-def cursor_of(key: After | AfterTime) -> str:
-    """Write a key as an opaque cursor."""
+def encode_cursor(key: AfterId | AfterTime) -> str:
     return urlsafe_b64encode(msgspec.json.encode(key)).rstrip(b"=").decode()
 
 
@@ -71,14 +69,14 @@ def page(
     request: Request[Any, Any, Any],
     rows: Sequence[Answer],
     limit: int,
-    key: Callable[[Answer], After | AfterTime],
+    cursor_key: Callable[[Answer], AfterId | AfterTime],
 ) -> Response[list[Answer]]:
-    """Answer with at most `limit` of the rows; one row more than that makes a next page."""
-    shown = list(rows[:limit])
+    """Answer with at most `limit` rows; one row more than that means there is a next page."""
+    answer = list(rows[:limit])
     headers = {}
     if len(rows) > limit:
         query = [(name, value) for name, value in request.query_params.multi_items()]
         query = [pair for pair in query if pair[0] != "cursor"]
-        query.append(("cursor", cursor_of(key(shown[-1]))))
+        query.append(("cursor", encode_cursor(cursor_key(answer[-1]))))
         headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    return Response(shown, headers=headers)
+    return Response(answer, headers=headers)

@@ -1,4 +1,4 @@
-"""Every failure as RFC 9457 problem details: one map from what was raised to what is answered."""
+"""Errors as RFC 9457 problem details: one map from each exception to its answer."""
 
 import logging
 import re
@@ -8,45 +8,49 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import ResponseHeader
 from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.inspect import EnumType, Metadata, StructType, Type, UnionType, type_info
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from clinic.fields import EXPECTED
+from clinic.fields import PATTERN_NAMES, InvalidFieldError
+from clinic.logs import causes
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 2
-"""Seconds after which a client may try again while the database is away."""
+"""Seconds after which a client may retry while the database is unavailable."""
 
 INVALID = "The request is not valid."
-AWAY = {"08", "53", "57"}
-"""Classes of SQLSTATE that say PostgreSQL cannot serve now: connection, resources, shutdown."""
-FIELD = re.compile(r"Object (?:(?P<lack>missing required)|contains unknown) field `(?P<field>.*)`")
-WORDS = {
+INVALID_TIME = "Expected an RFC 3339 time with a UTC offset, such as 2030-05-17T09:30:00-04:00."
+UNAVAILABLE_SQLSTATES = {"08", "53", "57"}
+"""Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
+FIELD = re.compile(
+    r"Object (?:(?P<missing>missing required)|contains unknown) field `(?P<name>.*)`"
+)
+TYPE_NAMES = {
     "`str | null`": "text or null",
     "`int`": "a whole number",
     "`str`": "text",
     "`object`": "an object",
     "`array`": "a list",
 }
+"""msgspec's names of types, and those that a caller knows."""
 
-Found = TypeVar("Found", bound=Sequence[Any])
+Rows = TypeVar("Rows", bound=Sequence[Any])
 
 log = logging.getLogger(__name__)
 
 
 class Fault(Struct, omit_defaults=True):
-    """One thing that is wrong with a request, and where."""
+    """One invalid value of a request, and where it is."""
 
     detail: Annotated[str, Meta(examples=["Expected an e-mail address, such as ana@example.org."])]
     pointer: Annotated[str, Meta(examples=["#/email"])] | UnsetType = UNSET
-    """Where in the body (RFC 6901)."""
+    """JSON Pointer (RFC 6901) into the body."""
     parameter: Annotated[str, Meta(examples=["limit"])] | UnsetType = UNSET
-    """Which query parameter or header."""
+    """Name of the query parameter or header."""
 
 
 class Problem(Struct, omit_defaults=True):
@@ -57,11 +61,11 @@ class Problem(Struct, omit_defaults=True):
     detail: Annotated[str, Meta(examples=["The request is not valid."])]
     errors: list[Fault] = []
     down: Annotated[list[str], Meta(examples=[["database"]])] = []
-    """What does not answer, where that is the reason."""
+    """The dependencies that are unavailable, if that is the reason."""
 
 
 class RefusedError(Exception):
-    """The clinic's own no: a status and a sentence for the caller."""
+    """A request that the clinic refuses: a status and a sentence for the caller."""
 
     def __init__(
         self, status: HTTPStatus, detail: str, *faults: Fault, down: list[str] | None = None
@@ -73,23 +77,21 @@ class RefusedError(Exception):
         self.down = down or []
 
 
-def found(rows: Found | None, kind: str, key: int | None = None) -> Found:
-    """Return what a statement found; nothing is answered with 404."""
+def or_404(rows: Rows | None, kind: str, key: int) -> Rows:
+    """Return the rows, or the row, of a statement; answer 404 if there is none."""
     if not rows:
         raise RefusedError(HTTPStatus.NOT_FOUND, f"There is no {kind} {key}.")
     return rows
 
 
 def bad_parameter(name: str, detail: str) -> RefusedError:
-    """Say what is wrong with a query parameter."""
     return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, Fault(detail, parameter=name))
 
 
-def database_away() -> RefusedError:
-    """Say that the database does not answer."""
+def database_unavailable() -> RefusedError:
     return RefusedError(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"The database does not answer. Try again in {RETRY_AFTER} s.",
+        f"The database is unavailable. Try again in {RETRY_AFTER} s.",
         down=["database"],
     )
 
@@ -108,16 +110,14 @@ CONSTRAINTS = {
         Fault("Expected a time at which the pet has no appointment.", pointer="#/scheduled_at"),
     ),
 }
-"""What a broken constraint means to the caller."""
+"""The answer to the violation of a database constraint, by the constraint's name."""
 
 
-def answer_problem(_: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Answer whatever a request raised."""
-    refusal, headers = understand(error), {}
-    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        log.warning("%s It raised %s.", refusal.detail, type(error).__qualname__)
-    elif refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("%s", refusal.detail, exc_info=error)
+def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Answer a request that raised an exception, and log it if the caller is not to blame."""
+    refusal, headers = to_problem(request, error), {}
+    if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log_failure(request, error, refusal.status)
     if isinstance(error, HTTPException) and error.headers:
         headers = dict(error.headers)
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -136,110 +136,142 @@ def answer_problem(_: Request[Any, Any, Any], error: Exception) -> Response[Prob
     )
 
 
-def understand(error: Exception) -> RefusedError:  # noqa: PLR0911 a map, a line for each kind
-    """Find the refusal that an exception stands for; 500 for one that nobody foresaw."""
+def log_failure(request: Request[Any, Any, Any], error: Exception, status: HTTPStatus) -> None:
+    # The route, not the path: an unknown path may hold anything that a caller typed.
+    operation = f"{request.method} {request.scope.get('path_template', '')}"
+    *_, root_cause = causes(error)
+    kind = type(root_cause).__name__
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("Database unavailable in %s (%s)", operation, kind)
+    else:
+        log.error("Unhandled error in %s (%s)", operation, kind, exc_info=error)
+
+
+def to_problem(  # noqa: PLR0911 a map, one line for each kind of exception
+    request: Request[Any, Any, Any], error: Exception
+) -> RefusedError:
+    """Map an exception to a refusal; 500 for an unexpected one."""
     match error:
         case RefusedError():
             return error
         case ValidationException():
-            return invalid_parameters(error)
+            return invalid_parameters(request, error)
         case HTTPException():
-            return RefusedError(HTTPStatus(error.status_code), sentence(error))
+            return RefusedError(HTTPStatus(error.status_code), http_message(error))
+        case InvalidFieldError():
+            fault = Fault(error.detail, pointer=f"#/{error.field}")
+            return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, fault)
         case msgspec.MsgspecError():
-            return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, body_fault(str(error)))
+            fault = body_fault(str(error), annotation(request, "data"))
+            return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, fault)
         case DBAPIError(orig=BaseException(__cause__=cause)) if (
             name := getattr(cause, "constraint_name", None)
         ) in CONSTRAINTS:
             return CONSTRAINTS[name]
         case OSError() | PoolTimeoutError():
-            return database_away()
+            return database_unavailable()
         case DBAPIError(connection_invalidated=True):
-            return database_away()
-        case DBAPIError(orig=orig) if str(getattr(orig, "sqlstate", ""))[:2] in AWAY:
-            return database_away()
+            return database_unavailable()
+        case DBAPIError(orig=orig) if (
+            str(getattr(orig, "sqlstate", ""))[:2] in UNAVAILABLE_SQLSTATES
+        ):
+            return database_unavailable()
         case _:
             return RefusedError(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
-                "Something went wrong here, not with the request. The error is in the log.",
+                "The request could not be processed because of an internal error.",
             )
 
 
-def sentence(error: HTTPException) -> str:
-    """Say in a sentence what an exception of the framework means."""
+def http_message(error: HTTPException) -> str:
+    """Describe an exception of Litestar's in one sentence."""
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return "There is nothing at this path."
         case HTTPStatus.METHOD_NOT_ALLOWED:
-            return f"This path answers {(error.headers or {}).get('allow', 'other methods')} only."
+            allowed = (error.headers or {}).get("allow", "other methods")
+            return f"This path allows {allowed} only."
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return "The body is larger than the clinic accepts."
+            return "The body is larger than the API accepts."
         case _:
             return f"{error.detail.rstrip('.')}."
 
 
-def invalid_parameters(error: ValidationException) -> RefusedError:
-    """Name the parameters that are wrong; a path that no record can have is not found."""
+def invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> RefusedError:
+    """Name each invalid parameter; an impossible ID in the path is answered with 404."""
     entries = [entry for entry in error.extra or [] if isinstance(entry, dict)]
     if any(entry.get("source") == ParamType.PATH for entry in entries):
-        return RefusedError(HTTPStatus.NOT_FOUND, "There is no such record.")
+        return RefusedError(HTTPStatus.NOT_FOUND, "There is no such resource.")
     if any(entry.get("key") == "data" for entry in entries):
         return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, Fault("Expected a JSON body.", "#"))
-    faults = [Fault(expected(entry["message"]), parameter=entry["key"]) for entry in entries]
+    faults = [
+        Fault(
+            expectation(entry["message"], type_info(annotation(request, entry["key"]))),
+            parameter=entry["key"],
+        )
+        for entry in entries
+    ]
     return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, *faults)
 
 
-def body_fault(message: str) -> Fault:
-    """Turn msgspec's words on a body into a fault that points at the field."""
+def annotation(request: Request[Any, Any, Any], name: str) -> Any:
+    """Return the type of one of the handler's arguments, by its name or its alias."""
+    for argument, definition in request.route_handler.parsed_fn_signature.parameters.items():
+        kwarg = definition.kwarg_definition
+        if name in {argument, getattr(kwarg, "name", None)}:
+            return definition.annotation
+    return Any
+
+
+def body_fault(message: str, body_type: Any) -> Fault:
+    """Turn msgspec's message on a body of this type into a fault that points at the field."""
     what, _, path = message.partition(" - at `$")
     keys = path.rstrip("`").replace("[", ".").replace("]", "").split(".")[1:]
+    field_type = type_at(type_info(body_type), keys)
     if match := FIELD.fullmatch(what):
-        keys.append(match["field"])
-        what = "This field is required" if match["lack"] else "There is no such field"
+        keys.append(match["name"])
+        what = "This field is required" if match["missing"] else "There is no such field"
     tokens = (key.replace("~", "~0").replace("/", "~1") for key in keys)
-    return Fault(expected(what), pointer="#" + "".join(f"/{token}" for token in tokens))
+    pointer = "#" + "".join(f"/{token}" for token in tokens)
+    return Fault(expectation(what, field_type), pointer=pointer)
 
 
-def expected(message: str) -> str:
-    """Say what was expected in the words of whoever calls, not in Python's."""
-    for pattern, words in EXPECTED.items():
-        if repr(pattern) in message or pattern in message:
-            return f"Expected {words}."
-    if "datetime" in message:
-        return "Expected a time with its offset (RFC 3339), such as 2030-05-17T09:30:00-04:00."
-    for name, words in WORDS.items():
-        message = message.replace(name, words)
-    return f"{message}."
-
-
-LOCATION = ResponseHeader(
-    name="Location", description="The path of what was made.", documentation_only=True
-)
-
-ANSWERS = {
-    400: "The body or a parameter is not valid; `errors` says where and what was expected.",
-    401: "The bearer token is missing or wrong.",
-    403: "Without a token set, the API answers callers on its own machine only.",
-    404: "There is no such record.",
-    409: "It would break a rule that another record keeps.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    422: "The time is in the past.",
-    500: "An error of the clinic's own.",
-    503: "The database does not answer; `Retry-After` says when to try again.",
-}
-
-
-EVERY = (400, 401, 403, 500, 503)
-"""What each operation on the clinic's records may answer."""
-BODY = (413, 415)
-"""What an operation that takes a body may answer besides."""
-
-
-def answers(*statuses: int) -> dict[int, ResponseSpec]:
-    """Document the problems that an operation may answer with."""
-    return {
-        status: ResponseSpec(
-            Problem, media_type=MEDIA_TYPE, description=ANSWERS[status], generate_examples=False
+def type_at(info: Type, keys: Sequence[str]) -> Type | None:
+    """Find the type of the value under these keys of a body."""
+    for key in keys:
+        fields = (
+            field
+            for option in options(info)
+            if isinstance(option, StructType)
+            for field in option.fields
         )
-        for status in sorted(statuses)
-    }
+        found = next((field.type for field in fields if field.encode_name == key), None)
+        if found is None:
+            return None
+        info = found
+    return info
+
+
+def options(info: Type | None) -> tuple[Type, ...]:
+    """Return the members of a union, or the type itself."""
+    if isinstance(info, Metadata):
+        return options(info.type)
+    if isinstance(info, UnionType):
+        return tuple(member for option in info.types for member in options(option))
+    return (info,) if info else ()
+
+
+def expectation(message: str, value_type: Type | None) -> str:
+    """Rephrase msgspec's message on a value: JSON's types and examples instead of Python's."""
+    if message.startswith("Invalid enum value"):
+        enums = [option.cls for option in options(value_type) if isinstance(option, EnumType)]
+        members = [f"`{member.value}`" for enum in enums for member in enum]
+        return f"Expected {' or '.join(members)}." if members else f"{message}."
+    for pattern, name in PATTERN_NAMES.items():
+        if repr(pattern) in message or pattern in message:
+            return f"Expected {name}."
+    if "datetime" in message:
+        return INVALID_TIME
+    for python_name, name in TYPE_NAMES.items():
+        message = message.replace(python_name, name)
+    return f"{message}."

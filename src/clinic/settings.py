@@ -1,4 +1,4 @@
-"""What can be set from outside, read once at the start."""
+"""Settings from environment variables, read once at start."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -18,51 +18,54 @@ NO_NETWORKS = Networks()
 
 
 class SettingsError(Exception):
-    """A variable of the environment has a value that cannot be used."""
+    """An environment variable has an invalid value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Each field is set by the environment variable of its name, `CLINIC_` before it."""
+    """Each field is read from the environment variable `CLINIC_` and its name in capitals."""
 
     database_url: str = field(
         default="postgresql+asyncpg://clinic@127.0.0.1:5432/clinic", repr=False
     )
-    """SQLAlchemy's address of the PostgreSQL database, with the asyncpg driver."""
+    """SQLAlchemy URL of the PostgreSQL database, with the asyncpg driver."""
 
     database_password_file: Path | None = None
-    """The file that holds the password for `database_url`, as a secret of a container does."""
+    """File with the password for `database_url`, for example a container secret."""
 
     host: str = "127.0.0.1"
-    """The address to listen on."""
+    """Address to listen on."""
 
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
-    """The port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 selects a free one."""
 
     api_token: Annotated[str, Meta(min_length=16)] | None = field(default=None, repr=False)
-    """Bearer token that every call but health and schema needs; unset, only loopback may call."""
+    """Bearer token that all requests except health and schema need.
+
+    Without a token, only loopback and `open_networks` have access.
+    """
 
     open_networks: Networks = NO_NETWORKS
-    """Private networks that may call as loopback may: a container's own, for one."""
+    """Private networks that have access like loopback, for example that of the containers."""
 
     pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
-    """Connections to PostgreSQL for each worker."""
+    """Connections to PostgreSQL per process."""
 
     pool_timeout: Annotated[int, Meta(ge=1)] = 5
-    """Seconds to wait for a connection before the answer is 503."""
+    """Seconds to wait for a free connection; then the answer is 503."""
 
     statement_timeout: Annotated[int, Meta(ge=1)] = 10
-    """Seconds a statement may take before the answer is 503."""
+    """Seconds that a statement may take; then the answer is 503."""
 
     max_body_size: Annotated[int, Meta(ge=1024)] = 65536
-    """Largest request body in bytes; a larger one is answered with 413."""
+    """Maximum size of a request body in bytes; beyond it the answer is 413."""
 
     load_runs: bool = True
-    """Whether a request may name its k6 run by baggage, which marks and always samples it."""
+    """Whether W3C baggage may assign a request to a k6 run, whose requests are always sampled."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = environ) -> "Settings":
-        """Read the settings; an unusable value raises SettingsError naming its variable."""
+        """Read the settings; for an invalid value, raise SettingsError with its variable."""
         values = {
             setting.name: value
             for setting in fields(cls)
@@ -76,7 +79,7 @@ class Settings:
         return settings.with_password()
 
     def with_password(self) -> "Settings":
-        """Put the password of the file, where there is one, into the database's address."""
+        """Return settings whose `database_url` has the password from `database_password_file`."""
         if self.database_password_file is None:
             return self
         try:
@@ -88,10 +91,10 @@ class Settings:
                 f"({error.strerror})."
             ) from None
         except ArgumentError:
-            raise SettingsError(f"{PREFIX}DATABASE_URL: expected a URL of SQLAlchemy.") from None
+            raise SettingsError(f"{PREFIX}DATABASE_URL: expected an SQLAlchemy URL.") from None
         return replace(self, database_url=url.render_as_string(hide_password=False))
 
 
 def decode(kind: type[Any], value: str) -> Any:
-    """Read those kinds of settings that msgspec does not know."""
+    """Convert to a type that msgspec does not support."""
     return kind(value)

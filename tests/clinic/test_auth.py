@@ -107,4 +107,4 @@ async def test_a_token_closes_open_networks(settings: Settings) -> None:
 
 async def test_a_refused_caller_is_told_where_it_came_from(settings: Settings) -> None:
     async with another_app(settings) as app, caller(app, host="192.0.2.7") as client:
-        assert "this call came from 192.0.2.7" in (await client.get("/owners")).json()["detail"]
+        assert "this request came from 192.0.2.7" in (await client.get("/owners")).json()["detail"]

@@ -66,4 +66,4 @@ def test_a_database_that_is_away_fails_the_migration_in_one_line() -> None:
 
     assert run.returncode == 1
     assert run.stderr == ""
-    assert "cannot be migrated" in run.stdout
+    assert "Cannot migrate" in run.stdout

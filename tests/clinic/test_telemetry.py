@@ -16,7 +16,7 @@ from clinic.app import create_app
 from clinic.logs import JSONFormatter
 from clinic.settings import Settings
 from clinic.telemetry import Telemetry
-from clinic.telemetry.calls import add_trace, run_of
+from clinic.telemetry.context import add_trace_fields, parse_run
 from tests.conftest import an_email, caller
 
 pytestmark = pytest.mark.anyio
@@ -185,7 +185,7 @@ async def test_a_load_run_is_traced_even_where_its_caller_is_not(
 def test_only_a_run_and_its_scenario_are_taken_from_baggage(
     baggage: bytes, run: dict[str, str]
 ) -> None:
-    assert run_of(baggage) == run
+    assert parse_run(baggage) == run
 
 
 @pytest.mark.parametrize("header", ["traceparent", "tracestate", "baggage"])
@@ -268,9 +268,9 @@ async def test_a_failure_is_told_without_what_the_caller_sent(
     )
     app = create_app(elsewhere, exporter=spans, reader=InMemoryMetricReader())
     async with app.lifespan(), caller(app) as client:
-        caplog.handler.addFilter(add_trace)
+        caplog.handler.addFilter(add_trace_fields)
         answer = await client.post("/owners", json={"name": "Zoe", "email": "z@x.cl"}, headers=RUN)
-        caplog.handler.removeFilter(add_trace)
+        caplog.handler.removeFilter(add_trace_fields)
         app.state.telemetry.flush()
         server = next(span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER)
         await app.state.database.engine.dispose()

@@ -1,4 +1,4 @@
-"""The SQL of appointments."""
+"""SQL statements on appointments."""
 
 from functools import cache
 from typing import Any
@@ -9,39 +9,39 @@ from clinic.appointments.schemas import AppointmentOut
 from clinic.database import columns
 from clinic.models import APPOINTMENT, BOOKED, CANCELLED, PET
 
-ANSWER = columns(APPOINTMENT, AppointmentOut)
-THIS = APPOINTMENT.c.id == bindparam("appointment_id")
-IN_TIME = (APPOINTMENT.c.scheduled_at, APPOINTMENT.c.id)
-LATER = tuple_(*IN_TIME) > tuple_(bindparam("after_time"), bindparam("after_id"))
+COLUMNS = columns(APPOINTMENT, AppointmentOut)
+BY_ID = APPOINTMENT.c.id == bindparam("appointment_id")
+BY_TIME = (APPOINTMENT.c.scheduled_at, APPOINTMENT.c.id)
+AFTER_CURSOR = tuple_(*BY_TIME) > tuple_(bindparam("after_time"), bindparam("after_id"))
 
-BOOK = insert(APPOINTMENT).returning(*ANSWER)
-READ = select(*ANSWER).where(THIS)
-CHANGE = update(APPOINTMENT).where(THIS, APPOINTMENT.c.status == BOOKED).returning(*ANSWER)
+BOOK = insert(APPOINTMENT).returning(*COLUMNS)
+READ = select(*COLUMNS).where(BY_ID)
+CHANGE = update(APPOINTMENT).where(BY_ID, APPOINTMENT.c.status == BOOKED).returning(*COLUMNS)
 CANCEL = (
     update(APPOINTMENT)
-    .where(THIS)
+    .where(BY_ID)
     .values(status=CANCELLED, cancelled_at=func.coalesce(APPOINTMENT.c.cancelled_at, func.now()))
-    .returning(*ANSWER)
+    .returning(*COLUMNS)
 )
 
-# The pet's row is there even when it has no appointment: no row at all means no such pet.
-OF_PET = (
-    select(*ANSWER)
+# A pet without appointments gives one row whose columns are null; no row means no such pet.
+LIST_BY_PET = (
+    select(*COLUMNS)
     .select_from(PET)
-    .outerjoin(APPOINTMENT, and_(APPOINTMENT.c.pet_id == PET.c.id, LATER))
+    .outerjoin(APPOINTMENT, and_(APPOINTMENT.c.pet_id == PET.c.id, AFTER_CURSOR))
     .where(PET.c.id == bindparam("pet"))
-    .order_by(*IN_TIME)
+    .order_by(*BY_TIME)
     .limit(bindparam("count"))
 )
 
 
 @cache
 def agenda(*, by_veterinarian: bool, by_status: bool) -> Select[Any]:
-    """Select a page of the agenda by just the filters that are asked for, so that indexes serve."""
+    """Select a page of the agenda, with only the filters in use so that an index serves them."""
     statement = (
-        select(*ANSWER)
-        .where(LATER, APPOINTMENT.c.scheduled_at < bindparam("until"))
-        .order_by(*IN_TIME)
+        select(*COLUMNS)
+        .where(AFTER_CURSOR, APPOINTMENT.c.scheduled_at < bindparam("until"))
+        .order_by(*BY_TIME)
         .limit(bindparam("count"))
     )
     if by_veterinarian:

@@ -1,4 +1,4 @@
-"""How Alembic runs a migration: on advanced-alchemy's engine, all or nothing."""
+"""Alembic environment: runs migrations on advanced-alchemy's engine, in one transaction."""
 
 import asyncio
 from typing import Any
@@ -9,12 +9,12 @@ from sqlalchemy import Connection, text
 import clinic.models  # noqa: F401 registers the tables
 from clinic.models import Base
 
-# Any number: those who migrate at the same time wait for each other at it.
+# Key of the advisory lock that serializes concurrent migrations; any number will do.
 LOCK = 6_019_871
 
 
 def run(connection: Connection) -> None:
-    """Migrate in one transaction, alone."""
+    """Migrate in one transaction, under the lock."""
     config: Any = context.config
     context.configure(
         connection=connection,
@@ -28,7 +28,7 @@ def run(connection: Connection) -> None:
 
 
 async def run_on_engine() -> None:
-    """Run on a connection of its own, with transactions where the clinic itself has none."""
+    """Migrate on a connection with transactions: the engine's own are in AUTOCOMMIT."""
     config: Any = context.config
     engine = config.engine.execution_options(isolation_level="READ COMMITTED")
     async with engine.connect() as connection:

@@ -1,13 +1,13 @@
-"""What an owner looks like on the wire."""
+"""Request and response bodies of owners."""
 
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from clinic.fields import Email, Line, Stamp
+from clinic.fields import Email, ServerTimestamp, SingleLine
 
-Name = Annotated[Line, Meta(examples=["Ana Rojas"])]
-Phone = Annotated[Line, Meta(examples=["+56 9 1234 5678"])]
+Name = Annotated[SingleLine, Meta(examples=["Ana Rojas"])]
+Phone = Annotated[SingleLine, Meta(examples=["+56 9 1234 5678"])]
 
 
 class OwnerIn(Struct, forbid_unknown_fields=True):
@@ -19,7 +19,7 @@ class OwnerIn(Struct, forbid_unknown_fields=True):
 
 
 class OwnerPatch(Struct, forbid_unknown_fields=True):
-    """What to change of an owner: an absent field stays, `null` clears an optional one."""
+    """Changes to an owner: absent fields stay, `null` clears an optional one."""
 
     name: Name | UnsetType = UNSET
     email: Email | UnsetType = UNSET
@@ -33,4 +33,4 @@ class OwnerOut(Struct):
     name: Name
     email: Email
     phone: Phone | None
-    created_at: Stamp
+    created_at: ServerTimestamp

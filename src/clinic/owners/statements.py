@@ -1,4 +1,4 @@
-"""The SQL of owners."""
+"""SQL statements on owners."""
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
@@ -6,15 +6,15 @@ from clinic.database import columns
 from clinic.models import OWNER
 from clinic.owners.schemas import OwnerOut
 
-ANSWER = columns(OWNER, OwnerOut)
-THIS = OWNER.c.id == bindparam("owner_id")
+COLUMNS = columns(OWNER, OwnerOut)
+BY_ID = OWNER.c.id == bindparam("owner_id")
 
-REGISTER = insert(OWNER).returning(*ANSWER)
-READ = select(*ANSWER).where(THIS)
-CHANGE = update(OWNER).where(THIS).returning(*ANSWER)
-DELETE = delete(OWNER).where(THIS).returning(OWNER.c.id)
-NEWEST = (
-    select(*ANSWER)
+REGISTER = insert(OWNER).returning(*COLUMNS)
+READ = select(*COLUMNS).where(BY_ID)
+CHANGE = update(OWNER).where(BY_ID).returning(*COLUMNS)
+DELETE = delete(OWNER).where(BY_ID).returning(OWNER.c.id)
+LIST = (
+    select(*COLUMNS)
     .where(OWNER.c.id < bindparam("before"))
     .order_by(OWNER.c.id.desc())
     .limit(bindparam("count"))

@@ -1,21 +1,20 @@
-"""The calls on pets."""
+"""Operations on pets."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody
 
 from clinic.database import Database
-from clinic.fields import MAX_ID, changes
-from clinic.owners.controller import OwnerId
-from clinic.paging import LINK, After, Cursor, Limit, key_of, page
+from clinic.fields import MAX_ID, OwnerId, PetId, patched_fields
+from clinic.openapi import COMMON, LOCATION, WITH_BODY, error_responses
+from clinic.paging import LINK, AfterId, Cursor, Limit, decode_cursor, page
 from clinic.pets import statements
 from clinic.pets.schemas import PetIn, PetOut, PetPatch
-from clinic.problems import BODY, EVERY, LOCATION, answers, found
-
-PetId = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="The pet's id.")]
+from clinic.problems import or_404
+from clinic.telemetry.context import add_created_id
 
 
 class PetController(Controller):
@@ -25,26 +24,27 @@ class PetController(Controller):
         "/owners/{owner_id:int}/pets",
         operation_id="registerPet",
         summary="Register a pet",
-        responses=answers(*EVERY, 404, *BODY),
+        responses=error_responses(*COMMON, 404, *WITH_BODY),
         response_headers=[LOCATION],
     )
     async def register(
         self, database: NamedDependency[Database], owner_id: OwnerId, data: JSONBody[PetIn]
     ) -> Response[PetOut]:
-        """Register a pet of an owner."""
+        """Register a pet of this owner."""
         values = msgspec.structs.asdict(data)
         row = await database.one(statements.REGISTER, owner_id=owner_id, **values)
-        pet = PetOut(*found(row, "pet"))
+        pet = PetOut(*row)
+        add_created_id("pet", pet.id)
         return Response(pet, headers={"Location": f"/pets/{pet.id}"})
 
     @get(
         "/owners/{owner_id:int}/pets",
         operation_id="listPets",
         summary="List an owner's pets",
-        responses=answers(*EVERY, 404),
+        responses=error_responses(*COMMON, 404),
         response_headers=[LINK],
     )
-    async def of_owner(
+    async def list_pets(
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[Database],
@@ -52,46 +52,47 @@ class PetController(Controller):
         limit: Limit = 100,
         cursor: Cursor = None,
     ) -> Response[list[PetOut]]:
-        """List an owner's pets, newest first; `Link` leads to the next page while there is more."""
-        before = key_of(cursor, After).id if cursor else MAX_ID
+        """List an owner's pets, newest first; `Link` leads to the next page."""
+        before = decode_cursor(cursor, AfterId).id if cursor else MAX_ID
         rows = await database.all(
-            statements.OF_OWNER, owner=owner_id, before=before, count=limit + 1
+            statements.LIST_BY_OWNER, owner=owner_id, before=before, count=limit + 1
         )
-        found(rows, "owner", owner_id)
+        or_404(rows, "owner", owner_id)
         pets = [PetOut(*row) for row in rows if row.id is not None]
-        return page(request, pets, limit, lambda last: After(last.id))
+        return page(request, pets, limit, lambda last: AfterId(last.id))
 
     @get(
         "/pets/{pet_id:int}",
         operation_id="readPet",
         summary="Read a pet",
-        responses=answers(*EVERY, 404),
+        responses=error_responses(*COMMON, 404),
     )
     async def read(self, database: NamedDependency[Database], pet_id: PetId) -> PetOut:
         """Read one pet."""
-        return PetOut(*found(await database.one(statements.READ, pet_id=pet_id), "pet", pet_id))
+        row = await database.first(statements.READ, pet_id=pet_id)
+        return PetOut(*or_404(row, "pet", pet_id))
 
     @patch(
         "/pets/{pet_id:int}",
         operation_id="changePet",
         summary="Change a pet",
-        responses=answers(*EVERY, 404, *BODY),
+        responses=error_responses(*COMMON, 404, *WITH_BODY),
     )
     async def change(
         self, database: NamedDependency[Database], pet_id: PetId, data: JSONBody[PetPatch]
     ) -> PetOut:
-        """Change the given fields of a pet: absent ones stay, `null` clears an optional one."""
-        values = changes(data)
+        """Change the given fields of a pet; `null` clears an optional one."""
+        values = patched_fields(data)
         statement = statements.CHANGE if values else statements.READ
-        row = await database.one(statement, pet_id=pet_id, **values)
-        return PetOut(*found(row, "pet", pet_id))
+        row = await database.first(statement, pet_id=pet_id, **values)
+        return PetOut(*or_404(row, "pet", pet_id))
 
     @delete(
         "/pets/{pet_id:int}",
         operation_id="deletePet",
         summary="Delete a pet",
-        responses=answers(*EVERY, 404),
+        responses=error_responses(*COMMON, 404),
     )
-    async def remove(self, database: NamedDependency[Database], pet_id: PetId) -> None:
-        """Delete a pet with all its appointments."""
-        found(await database.one(statements.DELETE, pet_id=pet_id), "pet", pet_id)
+    async def delete_pet(self, database: NamedDependency[Database], pet_id: PetId) -> None:
+        """Delete a pet and its appointments."""
+        or_404(await database.first(statements.DELETE, pet_id=pet_id), "pet", pet_id)

@@ -1,14 +1,14 @@
-"""What a pet looks like on the wire."""
+"""Request and response bodies of pets."""
 
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from clinic.fields import Line, Stamp
+from clinic.fields import ServerTimestamp, SingleLine
 
-Name = Annotated[Line, Meta(examples=["Luna"])]
-Species = Annotated[Line, Meta(examples=["dog"])]
-Breed = Annotated[Line, Meta(examples=["beagle"])]
+Name = Annotated[SingleLine, Meta(examples=["Luna"])]
+Species = Annotated[SingleLine, Meta(examples=["dog"])]
+Breed = Annotated[SingleLine, Meta(examples=["beagle"])]
 
 
 class PetIn(Struct, forbid_unknown_fields=True):
@@ -20,7 +20,7 @@ class PetIn(Struct, forbid_unknown_fields=True):
 
 
 class PetPatch(Struct, forbid_unknown_fields=True):
-    """What to change of a pet: an absent field stays, `null` clears an optional one."""
+    """Changes to a pet: absent fields stay, `null` clears an optional one."""
 
     name: Name | UnsetType = UNSET
     species: Species | UnsetType = UNSET
@@ -35,4 +35,4 @@ class PetOut(Struct):
     name: Name
     species: Species
     breed: Breed | None
-    created_at: Stamp
+    created_at: ServerTimestamp

@@ -1,4 +1,4 @@
-"""The SQL of pets."""
+"""SQL statements on pets."""
 
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
@@ -6,17 +6,17 @@ from clinic.database import columns
 from clinic.models import OWNER, PET
 from clinic.pets.schemas import PetOut
 
-ANSWER = columns(PET, PetOut)
-THIS = PET.c.id == bindparam("pet_id")
+COLUMNS = columns(PET, PetOut)
+BY_ID = PET.c.id == bindparam("pet_id")
 
-REGISTER = insert(PET).returning(*ANSWER)
-READ = select(*ANSWER).where(THIS)
-CHANGE = update(PET).where(THIS).returning(*ANSWER)
-DELETE = delete(PET).where(THIS).returning(PET.c.id)
+REGISTER = insert(PET).returning(*COLUMNS)
+READ = select(*COLUMNS).where(BY_ID)
+CHANGE = update(PET).where(BY_ID).returning(*COLUMNS)
+DELETE = delete(PET).where(BY_ID).returning(PET.c.id)
 
-# The owner's row is there even when it has no pet: no row at all means no such owner.
-OF_OWNER = (
-    select(*ANSWER)
+# An owner without pets gives one row whose columns are null; no row means no such owner.
+LIST_BY_OWNER = (
+    select(*COLUMNS)
     .select_from(OWNER)
     .outerjoin(PET, and_(PET.c.owner_id == OWNER.c.id, PET.c.id < bindparam("before")))
     .where(OWNER.c.id == bindparam("owner"))

@@ -1,8 +1,8 @@
-"""Traces and metrics of each request, by OpenTelemetry; the clinic works without this package.
+"""Traces and metrics by OpenTelemetry; no other package configures it.
 
-A request has one server span and one database span. Both carry the operation (`POST /owners`) and,
-where k6 sent it, the run that the request belongs to. No span, metric or log line says who called,
-what a body held, or what a query string asked for.
+A request has a server span and a client span for its SQL statement. Both carry the operation
+(`POST /owners`) and, for requests of k6, the load run. Spans, metrics and log lines never contain
+client addresses, bodies or query strings.
 """
 
 import asyncio
@@ -33,15 +33,20 @@ from opentelemetry.trace import SpanKind, TraceState
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clinic.telemetry.aligned_reader import AlignedMetricReader
-from clinic.telemetry.calls import RUN_ID, add_trace, note_exception
+from clinic.telemetry.context import RUN_ID, add_trace_fields, store_exception
+from clinic.telemetry.database import DatabaseSpans
 from clinic.telemetry.requests import TracedApp
-from clinic.telemetry.runtime import PROCESS, observe_pool, watched_database, watched_event_loop
-from clinic.telemetry.statements import DatabaseSpans
+from clinic.telemetry.runtime import (
+    PROCESS_METRICS,
+    measure_event_loop,
+    monitor_database,
+    observe_pool,
+)
 
 SHUTDOWN_SECONDS = 6.0
-"""How long the last spans and metrics may take when the clinic stops."""
+"""Time limit for exporting the last spans and metrics at shutdown."""
 
-DEFAULTS = {
+OTEL_DEFAULTS = {
     "OTEL_SERVICE_NAME": "clinic",
     "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
     "OTEL_BSP_MAX_QUEUE_SIZE": "8192",
@@ -50,11 +55,11 @@ DEFAULTS = {
     "OTEL_METRIC_EXPORT_INTERVAL": "5000",
     "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
 }
-"""Standard variables where the clinic's defaults differ from the SDK's."""
+"""Standard OpenTelemetry variables whose defaults differ from the SDK's."""
 
 
 class Telemetry:
-    """Starts with the app, watches its requests and statements, and stops without losing a span."""
+    """Traces and measures the app during its lifespan; exports the rest at shutdown."""
 
     def __init__(
         self,
@@ -64,7 +69,7 @@ class Telemetry:
         exporter: SpanExporter | None = None,
         reader: MetricReader | None = None,
     ) -> None:
-        """Watch this engine; exporter and reader replace OTLP where a test wants to look."""
+        """Prepare to trace this engine's statements; exporter and reader replace OTLP in tests."""
         self.engine = engine
         self.load_runs = load_runs
         self.exporter = exporter
@@ -72,96 +77,105 @@ class Telemetry:
 
     @asynccontextmanager
     async def lifespan(self, app: Litestar) -> AsyncGenerator[None]:
-        """Watch the app while it runs; `OTEL_SDK_DISABLED=true` leaves it untouched."""
+        """Trace the app while it runs; `OTEL_SDK_DISABLED=true` leaves it unchanged."""
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             yield
             return
         self.start()
-        app.after_exception.append(note_exception)
-        plain = app.asgi_handler
-        app.asgi_handler = TracedApp(app, self.tracers, self.meter, load_runs=self.load_runs)
+        app.after_exception.append(store_exception)
+        # Not `middleware=[…]`: Litestar runs middleware after routing, so that a request without a
+        # route (404, 405) would have no span, and builds it with the app, before the providers of
+        # this lifespan exist.
+        untraced = app.asgi_handler
+        app.asgi_handler = TracedApp(
+            app, self.tracer_provider, self.meter, load_runs=self.load_runs
+        )
         try:
-            with self.watched_logs(), DatabaseSpans(self.engine, self.tracer):
+            with log_traces(), DatabaseSpans(self.engine, self.tracer):
                 async with (
-                    watched_event_loop(self.meter),
-                    watched_database(self.meter, self.engine),
+                    measure_event_loop(self.meter),
+                    monitor_database(self.meter, self.engine),
                 ):
                     yield
         finally:
-            app.asgi_handler = plain
-            app.after_exception.remove(note_exception)
-            await within(SHUTDOWN_SECONDS, self.tracers.shutdown, self.meters.shutdown)
-            self.process.uninstrument()
+            app.asgi_handler = untraced
+            app.after_exception.remove(store_exception)
+            await run_within(
+                SHUTDOWN_SECONDS, self.tracer_provider.shutdown, self.meter_provider.shutdown
+            )
+            self.system_metrics.uninstrument()
 
     def start(self) -> None:
-        """Start the providers, with what the standard variables say."""
-        for name, value in DEFAULTS.items():
+        """Start the providers, configured by the standard `OTEL_*` variables."""
+        for name, value in OTEL_DEFAULTS.items():
             os.environ.setdefault(name, value)
         resource = Resource.create(
             {"service.version": version("vet-clinic"), "service.instance.id": str(uuid4())}
         )
-        self.meters = MeterProvider(
-            [self.reader or AlignedMetricReader(OTLPMetricExporter(), export_seconds())],
+        self.meter_provider = MeterProvider(
+            [self.reader or AlignedMetricReader(OTLPMetricExporter(), export_interval())],
             resource=resource,
             shutdown_on_exit=False,
             views=[
                 View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
             ],
         )
-        # The SDK would count each span as it starts, which a request would feel; the processor
-        # counts them all in batches.
-        self.tracers = TracerProvider(
+        # No meter: the SDK would count each span as it starts, within the request. The processor
+        # below counts the same spans in batches.
+        self.tracer_provider = TracerProvider(
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
-        self.tracers.sampler = RunSampler(self.tracers.sampler)
-        self.tracers.add_span_processor(
+        self.tracer_provider.sampler = RunSampler(self.tracer_provider.sampler)
+        self.tracer_provider.add_span_processor(
             BatchSpanProcessor(
-                self.exporter or OTLPSpanExporter(meter_provider=self.meters),
-                meter_provider=self.meters,
+                self.exporter or OTLPSpanExporter(meter_provider=self.meter_provider),
+                meter_provider=self.meter_provider,
             )
         )
-        self.meter = self.meters.get_meter("clinic", version("vet-clinic"))
-        self.tracer = self.tracers.get_tracer("clinic", version("vet-clinic"))
-        self.process = SystemMetricsInstrumentor(config=PROCESS)
-        self.process.instrument(meter_provider=self.meters)
+        self.meter = self.meter_provider.get_meter("clinic", version("vet-clinic"))
+        self.tracer = self.tracer_provider.get_tracer("clinic", version("vet-clinic"))
+        self.system_metrics = SystemMetricsInstrumentor(config=PROCESS_METRICS)
+        self.system_metrics.instrument(meter_provider=self.meter_provider)
         observe_pool(self.meter, self.engine)
 
-    @staticmethod
-    @contextmanager
-    def watched_logs() -> Iterator[None]:
-        """Add trace and run to every log record meanwhile."""
-        handlers = logging.getLogger().handlers.copy()
-        for handler in handlers:
-            handler.addFilter(add_trace)
-        yield
-        for handler in handlers:
-            handler.removeFilter(add_trace)
-
     def flush(self) -> None:
-        """Hand every finished span to the exporter now."""
-        self.tracers.force_flush()
+        """Export all finished spans now."""
+        self.tracer_provider.force_flush()
 
 
-def export_seconds() -> float:
-    """Say how often metrics are sent; what is no time gives way to the default, as in the SDK."""
+@contextmanager
+def log_traces() -> Iterator[None]:
+    """Add trace and load run to every log record."""
+    handlers = logging.getLogger().handlers.copy()
+    for handler in handlers:
+        handler.addFilter(add_trace_fields)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(add_trace_fields)
+
+
+def export_interval() -> float:
+    """Return the seconds between exports of metrics; like the SDK, ignore an invalid value."""
     name = "OTEL_METRIC_EXPORT_INTERVAL"
     with suppress(ValueError):
         if 0 < (milliseconds := float(os.environ[name])) < math.inf:
             return milliseconds / 1000
     logging.getLogger(__name__).warning(
-        "%s is %r; expected milliseconds. It is taken as %s.",
+        "%s is %r, expected milliseconds; using %s.",
         name,
         os.environ[name],
-        DEFAULTS[name],
+        OTEL_DEFAULTS[name],
     )
-    return float(DEFAULTS[name]) / 1000
+    return float(OTEL_DEFAULTS[name]) / 1000
 
 
 class RunSampler(Sampler):
-    """Samples every request of a load run, so that a run is whole, and the others as is set."""
+    """Samples all requests of load runs, and others as `OTEL_TRACES_SAMPLER` configures."""
 
-    def __init__(self, others: Sampler) -> None:
-        self.others = others
+    def __init__(self, fallback: Sampler) -> None:
+        self.fallback = fallback
 
     def should_sample(  # noqa: PLR0913, PLR0917 the SDK's signature
         self,
@@ -173,19 +187,19 @@ class RunSampler(Sampler):
         links: Any = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        sampler = ALWAYS_ON if attributes and RUN_ID in attributes else self.others
+        sampler = ALWAYS_ON if attributes and RUN_ID in attributes else self.fallback
         return sampler.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )
 
     def get_description(self) -> str:
-        return f"RunSampler({self.others.get_description()})"
+        return f"RunSampler({self.fallback.get_description()})"
 
 
-async def within(seconds: float, *calls: Callable[[], Any]) -> None:
-    """Make blocking calls, one after the other; what takes longer than this is left behind.
+async def run_within(seconds: float, *calls: Callable[[], Any]) -> None:
+    """Run blocking calls one after the other; abandon them when the time is up.
 
-    A daemon thread, since asyncio would wait for one of its own pool before it ends.
+    In a daemon thread: asyncio would wait for a thread of its own pool before it exits.
     """
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -193,7 +207,7 @@ async def within(seconds: float, *calls: Callable[[], Any]) -> None:
     def run() -> None:
         for call in calls:
             call()
-        with suppress(RuntimeError):  # the loop may have closed meanwhile
+        with suppress(RuntimeError):  # the loop may be closed by now
             loop.call_soon_threadsafe(done.set)
 
     Thread(target=run, name="telemetry-shutdown", daemon=True).start()
@@ -202,5 +216,5 @@ async def within(seconds: float, *calls: Callable[[], Any]) -> None:
             await done.wait()
     except TimeoutError:
         logging.getLogger(__name__).warning(
-            "Telemetry was not sent within %g s; its last spans are lost.", seconds
+            "Telemetry was not exported within %g s; the last spans and metrics are lost.", seconds
         )

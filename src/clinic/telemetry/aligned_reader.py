@@ -1,4 +1,4 @@
-"""Metrics that are sent at even times of the clock."""
+"""Metric export aligned to the clock."""
 
 import logging
 import math
@@ -13,28 +13,28 @@ logger = logging.getLogger(__name__)
 
 
 class AlignedMetricReader(PeriodicExportingMetricReader):
-    """Sends the metrics once in each interval of so many seconds of the clock, at its middle.
+    """Exports once per interval of the clock, in its middle: with 5 s, at 2.5 s, 7.5 s and so on.
 
-    The SDK's own reader waits an interval after each export, so that under load its exports come
-    later and later. Between two points of a graph, which lie at the ends of such intervals, there
-    would once be none, and a quarter of the requests would seem to be missing there.
+    The SDK's reader starts its next interval only after an export, so that its exports drift.
+    Dashboards sample at the ends of the clock's intervals: now and then an interval would have no
+    export, and about a quarter of the requests would seem to be missing there.
     """
 
     def __init__(self, exporter: MetricExporter, seconds: float) -> None:
-        super().__init__(exporter, math.inf)  # so that it sends nothing by itself
+        super().__init__(exporter, math.inf)  # disables its own schedule
         self._seconds = seconds
-        self._ending = Event()
+        self._stopping = Event()
         self._sender = Thread(target=self._send, name="metrics", daemon=True)
         self._sender.start()
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Send what there is, and stop."""
-        self._ending.set()
+        """Export once more and stop."""
+        self._stopping.set()
         self._sender.join(timeout_millis / 1000)
         super().shutdown(timeout_millis, **kwargs)
 
     def _send(self) -> None:
-        while not self._ending.wait(seconds_to_middle(time.time(), self._seconds)):
+        while not self._stopping.wait(seconds_to_middle(time.time(), self._seconds)):
             self._send_once()
         self._send_once()
 
@@ -42,9 +42,11 @@ class AlignedMetricReader(PeriodicExportingMetricReader):
         try:
             self.collect()
         except MetricsTimeoutError:
-            logger.warning("The metrics were not read in time; the next are due.", exc_info=True)
+            logger.warning(
+                "Collecting metrics timed out; the next export will include them.", exc_info=True
+            )
 
 
 def seconds_to_middle(now: float, interval: float) -> float:
-    """Say how long it is to the next middle of an interval; one that is now is over."""
+    """Return the seconds to the next middle of an interval, a whole interval if that is now."""
     return interval - (now - interval / 2) % interval

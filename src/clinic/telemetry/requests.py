@@ -1,6 +1,5 @@
-"""A server span and a duration for each request."""
+"""Server spans and durations of requests."""
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
@@ -20,19 +19,23 @@ from opentelemetry.trace import Span
 
 from clinic.fields import MAX_ID
 from clinic.logs import frames
-from clinic.telemetry.calls import CALL, Call, Labels, run_of
+from clinic.telemetry.context import CURRENT, Attributes, RequestContext, parse_run
 
 UNTRACED = frozenset({"/livez", "/readyz"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 PROPAGATED = frozenset({b"traceparent", b"tracestate"})
-LOCATION = re.compile(rb"/(owner|pet|appointment)s/(\d+)")
 
 
 class TracedApp:
-    """The clinic's ASGI app with a server span around each request but the health checks."""
+    """ASGI app that adds a server span and a duration to each request, except health checks.
+
+    OpenTelemetry's middleware gets a scope of our own with the few keys that it needs. From the
+    real one it would set most attributes twice, and record query strings, client addresses and
+    user agents, which may be personal. `serve` sets the remaining attributes once.
+    """
 
     def __init__(
-        self, app: Litestar, tracers: TracerProvider, meter: Meter, *, load_runs: bool
+        self, app: Litestar, tracer_provider: TracerProvider, meter: Meter, *, load_runs: bool
     ) -> None:
         self.routing = app.asgi_router.handle_routing
         self.app = app.asgi_handler
@@ -40,11 +43,12 @@ class TracedApp:
         self.duration = meter.create_histogram(
             "http.server.request.duration", "s", "Duration of HTTP server requests."
         )
-        # Its own three metrics cost more than the span; the histogram above is what we keep.
-        self.spans = OpenTelemetryMiddleware(
+        # No meter: the middleware's three metrics cost more than the span. The histogram above
+        # replaces them.
+        self.traced = OpenTelemetryMiddleware(
             self.serve,
-            default_span_details=lambda shown: shown["span"],
-            tracer_provider=tracers,
+            default_span_details=lambda scope: scope["span"],
+            tracer_provider=tracer_provider,
             meter_provider=NoOpMeterProvider(),
             exclude_spans=["receive", "send"],
         )
@@ -55,73 +59,68 @@ class TracedApp:
             return
         headers = scope["headers"]
         baggage = [value for name, value in headers if name == b"baggage"]
-        run = run_of(b",".join(baggage)) if baggage and self.load_runs else {}
+        run = parse_run(b",".join(baggage)) if baggage and self.load_runs else {}
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        route, ids = self.route_of(scope)
-        call = Call(scope, method, route, run)
-        # The middleware sets what it finds in the scope twice, and would record a query string, a
-        # caller and a user agent: it is shown the least it needs, and the rest is set once below.
-        shown: dict[str, Any] = {
+        route, ids = self.match_route(scope)
+        context = RequestContext(scope, method, route, run)
+        span_scope: dict[str, Any] = {
             "type": "http",
             "method": scope["method"],
             "server": scope["server"],
             "headers": [header for header in headers if header[0] in PROPAGATED],
-            "span": (call.operation.replace("_OTHER", "HTTP"), run),
-            "call": call,
+            "span": (context.operation.replace("_OTHER", "HTTP"), run),
+            "context": context,
             "ids": ids,
         }
-        await self.spans(shown, receive, send)  # type: ignore[arg-type]  # Litestar types messages more narrowly than ASGI does
-        if call.error is not None:
-            raise call.error
+        await self.traced(span_scope, receive, send)  # type: ignore[arg-type]  # Litestar types messages more narrowly than ASGI does
+        if context.error is not None:
+            raise context.error
 
-    async def serve(self, shown: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer a request inside its span."""
-        call: Call = shown["call"]
+    async def serve(self, span_scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request inside its span."""
+        context: RequestContext = span_scope["context"]
         span = trace.get_current_span()
-        span.set_attributes(describe(call) | shown["ids"])
-        context = span.get_span_context()
-        response = (
-            f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & 1:02x}"
-        )
+        span.set_attributes(request_attributes(context) | span_scope["ids"])
+        ids = span.get_span_context()
+        response = f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags & 1:02x}"
         status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
-        async def answer(message: Message) -> None:
+        async def send_traced(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message["headers"])
-                for name, value in headers:
-                    if name == b"location":
-                        span.set_attributes(id_of(value))
-                message["headers"] = [*headers, (b"traceresponse", response.encode())]
-                if status >= HTTPStatus.INTERNAL_SERVER_ERROR and call.error is not None:
-                    record_exception(span, call.error)
-                call.error = None
+                message["headers"] = [
+                    *message["headers"],
+                    (b"traceresponse", response.encode()),
+                ]
+                if status >= HTTPStatus.INTERNAL_SERVER_ERROR and context.error is not None:
+                    record_exception(span, context.error)
+                context.error = None
             await send(message)
 
-        token = CALL.set(call)
+        token = CURRENT.set(context)
         started = perf_counter()
         try:
-            await self.app(call.scope, receive, answer)
-        except Exception as error:  # noqa: BLE001 raised again outside the span, which would record its text
-            call.error = error
+            await self.app(context.scope, receive, send_traced)
+        except Exception as error:  # noqa: BLE001 __call__ raises it again: inside the span, the SDK would record its message
+            context.error = error
             record_exception(span, error)
         finally:
-            CALL.reset(token)
-            labels = metric_labels(
-                call.method, call.route, call.scope["scheme"], status, bool(call.run)
+            CURRENT.reset(token)
+            attributes = metric_attributes(
+                context.method, context.route, context.scope["scheme"], status, bool(context.run)
             )
-            self.duration.record(perf_counter() - started, labels)
+            self.duration.record(perf_counter() - started, attributes)
 
-    def route_of(self, scope: HTTPScope) -> tuple[str | None, Labels]:
-        """Ask the router which route a request takes and which ids its path names."""
+    def match_route(self, scope: HTTPScope) -> tuple[str | None, Attributes]:
+        """Return the route of a request and the IDs in its path."""
         try:
             *_, ids, route = self.routing(
                 path=normalize_path(scope["path"]), method=scope["method"]
             )
         except HTTPException:
             return None, {}
-        # OTLP has no number that is larger.
+        # OTLP cannot carry larger numbers.
         return route, {
             f"clinic.{name.removesuffix('_id')}.id": key
             for name, key in ids.items()
@@ -129,56 +128,50 @@ class TracedApp:
         }
 
 
-def describe(call: Call) -> dict[str, str | int]:
-    """Describe a request; its path only where a route took it, as an unknown one may say much."""
-    scope = call.scope
+def request_attributes(context: RequestContext) -> dict[str, str | int]:
+    """Describe a request; its path only if it matches a route: any other may hold personal data."""
+    scope = context.scope
     attributes: dict[str, str | int] = {
-        "clinic.operation": call.operation,
+        "clinic.operation": context.operation,
         "network.protocol.version": scope["http_version"],
         "url.scheme": scope["scheme"],
     }
     if scope["server"]:
-        # The middleware has written the port into it too.
+        # The middleware has set it with the port appended.
         attributes["server.address"] = scope["server"][0]
-    if call.route:
-        attributes["http.route"] = call.route
+    if context.route:
+        attributes["http.route"] = context.route
         attributes["url.path"] = scope["path"]
-    if call.run:
+    if context.run:
         attributes["user_agent.synthetic.type"] = "test"
         attributes["peer.service"] = "k6"
     return attributes
 
 
-def id_of(location: bytes) -> Labels:
-    """Name the record that an answer's Location leads to."""
-    record = LOCATION.fullmatch(location)
-    return {f"clinic.{record[1].decode()}.id": int(record[2])} if record else {}
-
-
 @lru_cache(1024)
-def metric_labels(
+def metric_attributes(
     method: str,
     route: str | None,
     scheme: str,
     status: int,
-    synthetic: bool,  # noqa: FBT001 a cache key
+    synthetic: bool,  # noqa: FBT001 part of the cache key
 ) -> dict[str, str | int]:
-    """Label a duration; a load run's requests are marked, so that organic traffic is told apart."""
-    labels: dict[str, str | int] = {
+    """Return the attributes of a duration, which mark the requests of load runs as synthetic."""
+    attributes: dict[str, str | int] = {
         "http.request.method": method,
         "http.response.status_code": status,
         "url.scheme": scheme,
     }
     if route:
-        labels["http.route"] = route
+        attributes["http.route"] = route
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        labels["error.type"] = str(status)
+        attributes["error.type"] = str(status)
     if synthetic:
-        labels["user_agent.synthetic.type"] = "test"
-    return labels
+        attributes["user_agent.synthetic.type"] = "test"
+    return attributes
 
 
 def record_exception(span: Span, error: BaseException) -> None:
-    """Record what failed and where, without the message: it may quote what a caller sent."""
+    """Record type and traceback, without the message: it may quote what a caller sent."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     span.add_event("exception", {"exception.type": kind, "exception.stacktrace": frames(error)})

@@ -1,4 +1,4 @@
-"""Gauges of what requests share: the connection pool, the event loop and the process."""
+"""Metrics of shared resources: connection pool, database, event loop and process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable
@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 TICK_SECONDS = 0.25
-"""How often the event loop's lag is measured."""
+"""Interval at which the lag of the event loop is measured."""
 
 PING = text("SELECT 1")
 PING_SECONDS = 5
-"""How often the database is asked whether it answers."""
+"""Interval at which the availability of the database is checked."""
 
-PROCESS: dict[str, list[str] | None] = {
+PROCESS_METRICS: dict[str, list[str] | None] = {
     "process.cpu.time": ["user", "system"],
     "process.memory.usage": None,
     "process.thread.count": None,
@@ -28,7 +28,7 @@ PROCESS: dict[str, list[str] | None] = {
 
 
 def observe_pool(meter: Meter, engine: AsyncEngine) -> None:
-    """Report how many connections to PostgreSQL are used, idle and allowed."""
+    """Report used, idle and maximum connections to PostgreSQL."""
     pool = engine.sync_engine.pool
     if not isinstance(pool, QueuePool):
         return
@@ -50,56 +50,56 @@ def observe_pool(meter: Meter, engine: AsyncEngine) -> None:
 
 
 @asynccontextmanager
-async def watched_event_loop(meter: Meter) -> AsyncGenerator[None]:
-    """Measure meanwhile how late the event loop wakes a sleeper: what a request waits its turn."""
+async def measure_event_loop(meter: Meter) -> AsyncGenerator[None]:
+    """Measure the delay of the event loop, which every request waits before its code runs."""
     lag = meter.create_histogram(
-        "clinic.event_loop.lag", "s", "How late the event loop wakes a sleeper."
+        "clinic.event_loop.lag", "s", "Delay between the due time of a timer and its execution."
     )
     loop = asyncio.get_running_loop()
 
-    async def watch() -> None:
+    async def measure() -> None:
         while True:
             due = loop.time() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
             lag.record(max(0.0, loop.time() - due))
 
-    async with meanwhile(watch()):
+    async with background_task(measure()):
         yield
 
 
 @asynccontextmanager
-async def watched_database(meter: Meter, engine: AsyncEngine) -> AsyncGenerator[None]:
-    """Report meanwhile whether the database answers, so that it is known without a request."""
-    answers = True
+async def monitor_database(meter: Meter, engine: AsyncEngine) -> AsyncGenerator[None]:
+    """Report whether the database is available, even without requests."""
+    available = True
     meter.create_observable_gauge(
         "clinic.database.up",
-        [lambda _: [Observation(int(answers))]],
-        description="1 while the database answers the clinic, 0 while it does not.",
+        [lambda _: [Observation(int(available))]],
+        description="1 while the database is available to the API, else 0.",
     )
 
-    async def watch() -> None:
-        nonlocal answers
+    async def check() -> None:
+        nonlocal available
         while True:
             try:
                 async with engine.connect() as connection:
                     await connection.execute(PING)
-                answers = True
+                available = True
             except PoolTimeoutError:
-                pass  # no connection was free to ask by
+                pass  # The pool is exhausted: that says nothing about the database.
             except (SQLAlchemyError, OSError):
-                answers = False
+                available = False
             await asyncio.sleep(PING_SECONDS)
 
-    async with meanwhile(watch()):
+    async with background_task(check()):
         yield
 
 
 @asynccontextmanager
-async def meanwhile(watch: Coroutine[None, None, None]) -> AsyncGenerator[None]:
-    watching = asyncio.create_task(watch)
+async def background_task(coroutine: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    task = asyncio.create_task(coroutine)
     try:
         yield
     finally:
-        watching.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await watching
+            await task

@@ -20,7 +20,7 @@ def upgrade() -> None:
     op.create_table(
         "pet",
         *key_and_time("pet"),
-        parent("pet", "owner"),
+        foreign_key("pet", "owner"),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("species", sa.String(), nullable=False),
         sa.Column("breed", sa.String()),
@@ -30,7 +30,7 @@ def upgrade() -> None:
     op.create_table(
         "appointment",
         *key_and_time("appointment"),
-        parent("appointment", "pet"),
+        foreign_key("appointment", "pet"),
         sa.Column("scheduled_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("veterinarian", sa.String()),
@@ -60,7 +60,7 @@ def downgrade() -> None:
 
 
 def key_and_time(table: str) -> tuple[sa.Column[int], sa.PrimaryKeyConstraint, sa.Column[object]]:
-    """Make the columns that every table has."""
+    """Make the columns that all tables have."""
     return (
         sa.Column("id", sa.BigInteger(), sa.Identity(start=1, increment=1), nullable=False),
         sa.PrimaryKeyConstraint("id", name=f"pk_{table}"),
@@ -70,11 +70,11 @@ def key_and_time(table: str) -> tuple[sa.Column[int], sa.PrimaryKeyConstraint, s
     )
 
 
-def parent(table: str, of: str) -> sa.Column[int]:
-    """Make the column that names the row this one belongs to, and goes with."""
+def foreign_key(table: str, parent: str) -> sa.Column[int]:
+    """Make a foreign key to the parent table; deleting the parent deletes its rows."""
     return sa.Column(
-        f"{of}_id",
+        f"{parent}_id",
         sa.BigInteger(),
-        sa.ForeignKey(f"{of}.id", name=f"fk_{table}_{of}_id_{of}", ondelete="CASCADE"),
+        sa.ForeignKey(f"{parent}.id", name=f"fk_{table}_{parent}_id_{parent}", ondelete="CASCADE"),
         nullable=False,
     )

@@ -1,4 +1,4 @@
-"""A client span for each statement that a traced request runs."""
+"""Client spans of SQL statements."""
 
 import re
 from collections.abc import Callable
@@ -10,23 +10,23 @@ from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clinic.telemetry.calls import CALL, Labels
+from clinic.telemetry.context import CURRENT, Attributes
 
 TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(\w+)", re.IGNORECASE)
 
 
 class DatabaseSpans:
-    """A client span around each statement that a traced request runs."""
+    """Adds a client span to each statement of a traced request."""
 
     def __init__(self, engine: AsyncEngine, tracer: Tracer) -> None:
         self.engine = engine.sync_engine
         self.tracer = tracer
-        self.where: Labels = {
+        self.server_attributes: Attributes = {
             "db.system.name": "postgresql",
             "db.namespace": engine.url.database or "",
             "server.address": engine.url.host or "",
             "server.port": engine.url.port or 5432,
-            "peer.service": "postgresql",  # the service graph's name for it, else its address
+            "peer.service": "postgresql",  # the service graph would show the address instead
         }
         self.hooks: dict[str, Callable[..., None]] = {
             "before_cursor_execute": self.start,
@@ -43,18 +43,18 @@ class DatabaseSpans:
             event.remove(self.engine, name, hook)
 
     def start(self, _c: Any, _cur: Any, sql: str, _params: Any, context: Any, _many: bool) -> None:  # noqa: FBT001 SQLAlchemy's signature
-        call = CALL.get()
-        if call is None:
+        request = CURRENT.get()
+        if request is None:
             return
-        labels = statement_labels(sql)
+        attributes = statement_attributes(sql)
         context.clinic_span = self.tracer.start_span(
-            str(labels["db.query.summary"]),
+            str(attributes["db.query.summary"]),
             kind=SpanKind.CLIENT,
             attributes={
-                **self.where,
-                **labels,
-                **call.run,
-                "clinic.operation": call.operation,
+                **self.server_attributes,
+                **attributes,
+                **request.run,
+                "clinic.operation": request.operation,
             },
         )
 
@@ -77,13 +77,13 @@ class DatabaseSpans:
 
 
 @lru_cache(256)
-def statement_labels(sql: str) -> Labels:
-    """Describe a statement; its text has placeholders where values go."""
+def statement_attributes(sql: str) -> Attributes:
+    """Describe a statement; its text has placeholders instead of values."""
     operation = sql.split(None, 1)[0].upper()
     table = TABLE.search(sql)
-    labels = {
+    attributes = {
         "db.operation.name": operation,
         "db.query.summary": f"{operation} {table[1]}" if table else operation,
         "db.query.text": sql,
     }
-    return {**labels, "db.collection.name": table[1]} if table else labels
+    return {**attributes, "db.collection.name": table[1]} if table else attributes
