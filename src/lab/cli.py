@@ -264,11 +264,11 @@ def unsilence() -> None:
 def generate() -> None:
     """Write every generated file: Grafana's dashboards and Prometheus's rules."""
     # grafana-foundation-sdk is a development dependency.
-    from lab.dashboards import write as dashboards  # noqa: PLC0415
+    from lab.dashboards.generate import write_all  # noqa: PLC0415
     from lab.rules import slo_rules  # noqa: PLC0415
 
     slo_rules.FILE.write_text(slo_rules.text())
-    dashboards.main()
+    write_all()
 
 
 def main() -> None:

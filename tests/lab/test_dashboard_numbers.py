@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
 from lab.promql.selectors import ENDED, PASSED, PLANNED, SPAN_CALLS, STARTED, THRESHOLD_PASSED, Side
 from tests.support.panels import ANNOTATIONS, VARIABLES, Address, queries
 from tests.support.promtool import (
@@ -51,6 +52,7 @@ def question(address: Address, expected: Samples, at: str = AT, **variables: str
     return queries()[address].filled(**(CHOSEN | variables)), expected, at
 
 
+VUS_OF_OTHER = f'k6_vus{{testid="{OTHER}"}}'
 GET, POST = "GET /owners", "POST /owners"
 # A run of twenty seconds, with two scenarios and two operations, and another that overlaps it.
 # All that one operation and side took lies in one bucket, each in another.
@@ -105,7 +107,7 @@ WORLD: dict[str, str] = {
     mark(ENDED, OTHER, "stress"): "_x4 125 stale",
     mark(PLANNED, OTHER, "stress"): "_ 20 stale",
     mark(PASSED, OTHER, "stress"): "_x5 1",
-    f'k6_vus{{testid="{OTHER}"}}': "_ 90 90 90 90 stale",
+    VUS_OF_OTHER: "_ 90 90 90 90 stale",
     requests(GET, OTHER): "_ 15 25 30 stale",
     client_seconds(GET, OTHER): f"_ {histogram(30, 24, CLIENT + 1)} stale",
     span_metric(JAEGER, GET, OTHER): f"_ {histogram(30, 12, SERVER)}x5",
@@ -142,14 +144,14 @@ def marked(run: float, other: float | None = None, **labels: str) -> Samples:
 
 # The columns of every list of runs.
 RUN_LIST: dict[str, Samples] = {
-    "Began": marked(100_000, 105_000),
-    "Lasted": runs(20, 20),
-    "Short by": runs(10, None),
+    "Started": marked(100_000, 105_000),
+    "Duration": runs(20, 20),
+    "Ended early by": runs(10, None),
     "Requests": runs(81, 30),
     # Of 81 requests the 76.95th: 16.95 of the 21 POSTs are faster.
     "Client p95": runs(quantile(16.95 / 21, CLIENT + POSTS), quantile(0.95, CLIENT + 1)),
     "Failed": runs(5 / 81, 0),
-    "Thresholds": runs(0, 1),
+    "Verdict": runs(0, 1),
     "from": runs(90_000, 95_000),
     "to": runs(150_000, 155_000),
 }
@@ -157,7 +159,7 @@ RUN_LIST: dict[str, Samples] = {
 THIS_RUN = {
     column: {labels: value for labels, value in samples.items() if RUN in labels}
     for column, samples in RUN_LIST.items()
-    if column in {"Began", "Lasted", "Short by", "from", "to"}
+    if column in {"Started", "Duration", "Ended early by", "from", "to"}
 }
 
 
@@ -165,46 +167,45 @@ def table(dashboard: str, panel: str, columns: Mapping[str, Samples]) -> dict[Ad
     return {(dashboard, panel, column): samples for column, samples in columns.items()}
 
 
-def change(get: float) -> Samples:
+def only_get(get: float) -> Samples:
     return by("operation", {GET: get})
 
 
-TWICE = 2.0
+def both_quantiles(q: float, side: int) -> Samples:
+    return operations(quantile(q, side), quantile(q, side + POSTS))
+
+
 TOTALS: dict[Address, Samples] = {
     **table("Home", "Runs", RUN_LIST),
     **table("Load test", "Run", THIS_RUN),
-    ("Load test", "Thresholds", ""): total(0),
+    ("Load test", "Verdict", ""): total(0),
     ("Load test", "Requests", ""): total(81),
     ("Load test", "Rate", ""): total(81 / 20),
     ("Load test", "Failed", ""): total(5 / 81),
     ("Load test", "Client p95", ""): total(quantile(16.95 / 21, CLIENT + POSTS)),
-    # 80 were answered, 79 have a trace; 16 rows were promised, 14 written.
+    # 80 were answered, 79 have a trace; 16 rows were promised by a 201, 14 written.
     ("Load test", "Completeness", "sent"): total(81),
     ("Load test", "Completeness", "traced"): total(79),
-    ("Load test", "Completeness", "promised"): total(16),
+    ("Load test", "Completeness", "created"): total(16),
     ("Load test", "Completeness", "written"): total(14),
     ("Load test", "Lost", "traces"): total(1),
     ("Load test", "Lost", "rows"): total(2),
-    ("Load test", "Operations", "Requests"): operations(60, 21),
-    ("Load test", "Operations", "Rate /s"): operations(60 / 20, 21 / 20),
-    ("Load test", "Operations", "Client p50"): operations(
-        quantile(0.5, CLIENT), quantile(0.5, CLIENT + POSTS)
+    **table(
+        "Load test",
+        "Operations",
+        {
+            "Requests": operations(60, 21),
+            "Requests/s": operations(60 / 20, 21 / 20),
+            "Client p50": both_quantiles(0.5, CLIENT),
+            "Client p95": both_quantiles(0.95, CLIENT),
+            "Client p99": both_quantiles(0.99, CLIENT),
+            "Server p95": both_quantiles(0.95, SERVER),
+            "Database p95": both_quantiles(0.95, DATABASE),
+            "In server": operations((24 - 12) / 48, (42 - 21) / 84),
+            "In database": operations(12 / 48, 21 / 84),
+            "Failed": operations(0, 5 / 21),
+        },
     ),
-    ("Load test", "Operations", "Client p95"): operations(
-        quantile(0.95, CLIENT), quantile(0.95, CLIENT + POSTS)
-    ),
-    ("Load test", "Operations", "Client p99"): operations(
-        quantile(0.99, CLIENT), quantile(0.99, CLIENT + POSTS)
-    ),
-    ("Load test", "Operations", "Server p95"): operations(
-        quantile(0.95, SERVER), quantile(0.95, SERVER + POSTS)
-    ),
-    ("Load test", "Operations", "Database p95"): operations(
-        quantile(0.95, DATABASE), quantile(0.95, DATABASE + POSTS)
-    ),
-    ("Load test", "Operations", "In server"): operations(24 / 48, 42 / 84),
-    ("Load test", "Operations", "In database"): operations(12 / 48, 21 / 84),
-    ("Load test", "Operations", "Failed"): operations(0, 5 / 21),
     ("Load test", "Thresholds", "Verdict"): {
         '{metric="http_req_failed{name:POST /owners}",threshold="rate<0.01"}': 0,
         '{metric="http_req_failed{name:GET /owners}",threshold="rate<0.01"}': 1,
@@ -217,29 +218,32 @@ TOTALS: dict[Address, Samples] = {
     ("Load test", VARIABLES, "slow"): total(1000 * quantile(80 * (1 - 20 / 79) / 60, SERVER)),
     **table("Runs", "Runs", RUN_LIST),
     **table("Runs", "The two runs", RUN_LIST),
-    ("Runs", "What k6 saw", "Rate /s run"): operations(60 / 20, 21 / 20),
-    ("Runs", "What k6 saw", "Rate /s against"): change(30 / 20),
-    ("Runs", "What k6 saw", "p95 run"): operations(
-        quantile(0.95, CLIENT), quantile(0.95, CLIENT + POSTS)
+    ("Runs", "Can they be compared?", ""): total(MISMATCH_CODES["aborted"]),
+    **table(
+        "Runs",
+        "Client",
+        {
+            "Requests/s, this run": operations(60 / 20, 21 / 20),
+            "Requests/s, other run": only_get(30 / 20),
+            "p95, this run": both_quantiles(0.95, CLIENT),
+            "p95, other run": only_get(quantile(0.95, CLIENT + 1)),
+            "p95, ratio": only_get(1 / 2),
+            "Failed, this run": operations(0, 5 / 21),
+            "Failed, other run": only_get(0),
+        },
     ),
-    ("Runs", "What k6 saw", "p95 against"): change(quantile(0.95, CLIENT + 1)),
-    ("Runs", "What k6 saw", "p95 change"): change(1 / TWICE - 1),
-    ("Runs", "What k6 saw", "p95 is"): change(1 / TWICE - 1),
-    ("Runs", "What k6 saw", "Failed run"): operations(0, 5 / 21),
-    ("Runs", "What k6 saw", "Failed against"): change(0),
-    ("Runs", "What k6 saw", "Failed change"): change(0),
-    ("Runs", "Where it changed", "Server p95 run"): operations(
-        quantile(0.95, SERVER), quantile(0.95, SERVER + POSTS)
+    **table(
+        "Runs",
+        "Server and database",
+        {
+            "Server p95, this run": both_quantiles(0.95, SERVER),
+            "Server p95, other run": only_get(quantile(0.95, SERVER)),
+            "Server p95, ratio": only_get(1),
+            "Database p95, this run": both_quantiles(0.95, DATABASE),
+            "Database p95, other run": only_get(quantile(0.95, DATABASE)),
+            "Database p95, ratio": only_get(1),
+        },
     ),
-    ("Runs", "Where it changed", "Server p95 against"): change(quantile(0.95, SERVER)),
-    ("Runs", "Where it changed", "Server p95 change"): change(0),
-    ("Runs", "Where it changed", "Server p95 is"): change(0),
-    ("Runs", "Where it changed", "Database p95 run"): operations(
-        quantile(0.95, DATABASE), quantile(0.95, DATABASE + POSTS)
-    ),
-    ("Runs", "Where it changed", "Database p95 against"): change(quantile(0.95, DATABASE)),
-    ("Runs", "Where it changed", "Database p95 change"): change(0),
-    ("Runs", "Where it changed", "Database p95 is"): change(0),
     ("Load test", VARIABLES, "testid"): {
         '{testid="20261123-053250-stress",profile="stress",journey="book",'
         'run="2026-11-23 05:32:50 · stress · book"}': 105,
@@ -253,8 +257,8 @@ TOTALS: dict[Address, Samples] = {
 }
 for dashboard in DASHBOARDS:
     TOTALS[dashboard, VARIABLES, "testid"] = TOTALS["Load test", VARIABLES, "testid"]
-    TOTALS[dashboard, ANNOTATIONS, "Runs begin"] = marked(100_000, 105_000)
-    TOTALS[dashboard, ANNOTATIONS, "Runs end"] = marked(120_000, 125_000)
+    TOTALS[dashboard, ANNOTATIONS, "Run starts"] = marked(100_000, 105_000)
+    TOTALS[dashboard, ANNOTATIONS, "Run ends"] = marked(120_000, 125_000)
 
 # By the time since the run began: before 0 s there is nothing; at 15 s five seconds of requests
 # were added, and nothing to the histograms.
@@ -266,7 +270,7 @@ OVER_TIME: dict[Address, dict[str, Samples]] = {
     },
     ("Load test", "Load", "failed"): {"0s": total(0), "5s": total(2 / 5), "15s": total(3 / 5)},
     ("Load test", "Load", "virtual users"): {"0s": total(2), "10s": total(4), "60s": {}},
-    ("Load test", "Load", "iterations not started"): {
+    ("Load test", "Load", "dropped iterations"): {
         "0s": {},
         "5s": total(2 / 5),
         "15s": total(0),
@@ -284,34 +288,28 @@ OVER_TIME: dict[Address, dict[str, Samples]] = {
         "0s": total(quantile(16 / 20, DATABASE + POSTS)),
         "15s": {},
     },
-    ("Load test", "Where the time goes", "database"): {"0s": total(33 / 81), "15s": {}},
-    ("Load test", "Where the time goes", "server"): {"0s": total(33 / 81), "15s": {}},
-    ("Load test", "Where the time goes", "outside the server"): {"0s": total(66 / 81), "15s": {}},
+    ("Load test", "Where the time goes", "in database"): {"0s": total(33 / 81), "15s": {}},
+    ("Load test", "Where the time goes", "in server"): {"0s": total(33 / 81), "15s": {}},
+    ("Load test", "Where the time goes", "outside server"): {"0s": total(66 / 81), "15s": {}},
     ("Load test", "Errors by kind", "{{kind}}"): {
         "0s": {},
         "5s": by("kind", {"status": 2 / 5}),
         "15s": by("kind", {"status": 2 / 5, "timeout": 1 / 5}),
     },
     ("Load test", "Client p95 by operation", "{{operation}}"): {
-        "0s": by("operation", {GET: quantile(0.95, CLIENT), POST: quantile(0.95, CLIENT + POSTS)}),
+        "0s": both_quantiles(0.95, CLIENT),
         "15s": {},
     },
     ("Load test", "Server p95 by operation", "{{operation}}"): {
-        "0s": by(
-            "operation",
-            {GET: quantile(0.95, SERVER), POST: quantile(0.95, SERVER + POSTS)},
-        ),
+        "0s": both_quantiles(0.95, SERVER),
+        "15s": {},
+    },
+    ("Load test", "Database p95 by operation", "{{operation}}"): {
+        "0s": both_quantiles(0.95, DATABASE),
         "15s": {},
     },
     ("Load test", "Connections and event loop", "in use"): {"5s": total(7), "10s": total(3)},
     ("Load test", "Connections and event loop", "allowed"): {"0s": total(10)},
-    ("Load test", "Database p95 by operation", "{{operation}}"): {
-        "0s": by(
-            "operation",
-            {GET: quantile(0.95, DATABASE), POST: quantile(0.95, DATABASE + POSTS)},
-        ),
-        "15s": {},
-    },
 }
 
 
@@ -337,7 +335,7 @@ def test_a_run_over_time() -> None:
 
 
 # `rate` needs two samples in its window.
-LAG = ("Load test", "Connections and event loop", "event loop p95")
+LAG = ("Load test", "Connections and event loop", "event-loop delay p95")
 
 
 def test_event_loop_delay() -> None:
@@ -345,7 +343,7 @@ def test_event_loop_delay() -> None:
     hold(WORLD, [question(LAG, late, "5s", __rate_interval="20s")])
 
 
-def test_a_page_can_show_one_scenario_alone() -> None:
+def test_one_scenario_alone() -> None:
     alone = {"scenario": "browse"}
     hold(
         WORLD,
@@ -353,17 +351,17 @@ def test_a_page_can_show_one_scenario_alone() -> None:
             question(("Load test", "Requests", ""), total(20), **alone),
             question(("Load test", "Completeness", "traced"), total(20), **alone),
             question(("Load test", "Lost", "traces"), total(0), **alone),
-            question(("Load test", "Operations", "Requests"), change(20), **alone),
+            question(("Load test", "Operations", "Requests"), only_get(20), **alone),
             question(
-                ("Load test", "Operations", "Server p95"), change(quantile(0.95, SERVER)), **alone
+                ("Load test", "Operations", "Server p95"), only_get(quantile(0.95, SERVER)), **alone
             ),
             question(("Load test", "Load", "requests"), total(1), "15s", **alone),
         ],
     )
 
 
-def test_a_percentile_is_of_several_scenarios_at_once() -> None:
-    """Ninety below a second in one, ten above in the other: the 95th lies among the ten."""
+def test_a_percentile_over_several_scenarios() -> None:
+    """Ninety are faster than a second, ten slower: the 95th is one of the ten."""
     series = {
         client_seconds(GET, scenario="browse"): histogram(90, 67.5, 0),
         client_seconds(GET, scenario="book"): histogram(10, 15, 1),
@@ -375,13 +373,13 @@ def test_a_percentile_is_of_several_scenarios_at_once() -> None:
             question(("Load test", "Client p95", ""), both),
             question(("Load test", "Client p95", ""), both, scenario="browse|book"),
             question(("Load test", "Client p95", ""), browse, scenario="browse"),
-            question(("Load test", "Operations", "Client p95"), change(quantile(0.5, 1))),
+            question(("Load test", "Operations", "Client p95"), only_get(quantile(0.5, 1))),
         ],
     )
 
 
-def test_the_failed_share_is_that_of_requests_not_of_series() -> None:
-    """15 of 1,020 failed, all in one of 203 series: 1.47 %, where a mean of series says 0.49 %."""
+def test_the_failed_share_counts_requests_not_series() -> None:
+    """15 of 1,020 failed, all in one of 203 series: 1.47 %; the mean of the series is 0.49 %."""
     series = {
         **{requests(f"GET /{i}"): f"{5 if i < 197 else 4} stale" for i in range(202)},
         requests(GET, failed=True, status=503): "15 stale",
@@ -390,30 +388,96 @@ def test_the_failed_share_is_that_of_requests_not_of_series() -> None:
 
     hold(series, [question(("Load test", "Failed", ""), total(share))])
     hold(series, [question(("Runs", "Runs", "Failed"), by("testid", {RUN: share}))])
-    assert round(share * 100, 2) == 1.47
-
-
-# The first push brings 101 requests of 417; increase() would give 316.
-PUSHES_OF_417 = "101 151 201 251 301 351 401 417 stale"
 
 
 def test_the_first_push_is_counted() -> None:
-    series = {requests(GET): PUSHES_OF_417}
+    """It brings 101 requests of 417; `increase` would give 316."""
+    series = {requests(GET): "101 151 201 251 301 351 401 417 stale"}
 
     hold(
         series,
         [
             question(("Load test", "Requests", ""), total(417)),
             question(("Load test", "Completeness", "sent"), total(417)),
-            question(("Load test", "Operations", "Requests"), change(417)),
+            question(("Load test", "Operations", "Requests"), only_get(417)),
             question(("Runs", "Runs", "Requests"), by("testid", {RUN: 417})),
             question(("Load test", "Load", "requests"), total(101 / 5), "0s"),
         ],
     )
 
 
-def test_a_run_that_is_still_on_shows_what_it_has() -> None:
-    """After 20 s of a planned minute: no verdict and no end, and its rate is of the 20 s."""
+@pytest.mark.parametrize(
+    ("series", "at", "verdict"),
+    [
+        ({mark(ENDED): "160", mark(PASSED): "1"}, AT, "passed"),
+        ({mark(ENDED): "160", mark(PASSED): "0"}, AT, "failed"),
+        ({mark(ENDED): "159.5", mark(PASSED): "1"}, AT, "passed"),
+        ({mark(ENDED): "121.6", mark(PASSED): "1"}, AT, "aborted"),
+        ({mark(ENDED): "121.6", mark(PASSED): "0"}, AT, "failed"),
+        ({mark(ENDED): "121.6"}, AT, "aborted"),
+        ({}, "30s", "running"),
+        ({}, "36s", "aborted"),
+        ({mark(ENDED): "160"}, "20s", "none"),
+    ],
+)
+def test_verdicts(series: Series, at: str, verdict: str) -> None:
+    """Of a run planned for 60 s whose last push is at 15 s; verdicts are those of its record."""
+    planned = {
+        mark(STARTED): "100",
+        mark(PLANNED): "60",
+        f'k6_vus{{testid="{RUN}"}}': "1x3 _x300",
+    }
+    code = VERDICT_CODES[verdict]
+    hold(
+        {**planned, **series},
+        [
+            question(("Load test", "Verdict", ""), total(code), at),
+            question(("Runs", "Runs", "Verdict"), by("testid", {RUN: code}), at),
+        ],
+    )
+
+
+def test_a_run_without_marks_has_no_verdict() -> None:
+    """As of a script that does not state when it starts, and what it plans."""
+    hold(
+        {requests(GET): "40 stale"},
+        [question(("Load test", "Verdict", ""), total(VERDICT_CODES["none"]))],
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "at", "mismatch"),
+    [
+        ({}, AT, "none"),
+        ({mark(STARTED, OTHER, "stress"): "_"}, AT, "fewer than two runs"),
+        ({mark(ENDED, OTHER, "stress"): "_", VUS_OF_OTHER: "1x6"}, "30s", "running"),
+        ({mark(ENDED, OTHER, "stress"): "125"}, AT, "aborted"),
+        ({mark(PLANNED, OTHER, "stress"): "50"}, AT, "planned length"),
+    ],
+)
+def test_why_two_runs_cannot_be_compared(change: Series, at: str, mismatch: str) -> None:
+    two_runs = {
+        mark(metric, run, "stress"): value
+        for run in (RUN, OTHER)
+        for metric, value in ((STARTED, "100"), (PLANNED, "60"), (ENDED, "160"), (PASSED, "1"))
+    }
+    expected = total(MISMATCH_CODES[mismatch])
+    hold({**two_runs, **change}, [question(("Runs", "Can they be compared?", ""), expected, at)])
+
+
+@pytest.mark.parametrize("label", ["profile", "journey"])
+def test_runs_of_different_kinds_cannot_be_compared(label: str) -> None:
+    two_runs = {
+        mark(metric, run, "load", **labels): value
+        for run, labels in ((RUN, {}), (OTHER, {label: "another"}))
+        for metric, value in ((STARTED, "100"), (PLANNED, "60"), (ENDED, "160"), (PASSED, "1"))
+    }
+    expected = total(MISMATCH_CODES[label])
+    hold(two_runs, [question(("Runs", "Can they be compared?", ""), expected)])
+
+
+def test_a_running_run_shows_what_it_has() -> None:
+    """After 20 s of a planned minute it has no end, and its rate is over the 20 s."""
     series = {
         mark(STARTED): "100 _x300",
         mark(PLANNED): "60 _x300",
@@ -423,55 +487,48 @@ def test_a_run_that_is_still_on_shows_what_it_has() -> None:
     hold(
         series,
         [
-            question(("Load test", "Thresholds", ""), total(2), "15s"),
-            question(("Load test", "Thresholds", ""), total(3), "20m"),
             question(("Load test", "Requests", ""), total(40), "20s"),
             question(("Load test", "Rate", ""), total(40 / 20), "20s"),
             question(("Load test", "Lost", "traces"), {}, "20s"),
             question(("Load test", "Lost", "traces"), total(40), "1m"),
-            question(("Load test", "Run", "Lasted"), {}, "20s"),
+            question(("Load test", "Run", "Duration"), {}, "20s"),
             question(("Load test", "Run", "to"), by("testid", {RUN: 190_000}), "20s"),
         ],
     )
 
 
-def test_a_run_that_nothing_failed_in_lost_nothing() -> None:
-    series = {
-        requests(GET): "40 stale",
-        span_metric(SPAN_CALLS, GET): "40x5",
-        mark(PASSED): "1",
-    }
+def test_a_run_without_failures_or_losses() -> None:
+    series = {requests(GET): "40 stale", span_metric(SPAN_CALLS, GET): "40x5"}
     hold(
         series,
         [
-            question(("Load test", "Thresholds", ""), total(1)),
             question(("Load test", "Failed", ""), total(0)),
             question(("Load test", "Lost", "traces"), total(0)),
             question(("Load test", "Lost", "rows"), total(0)),
-            question(("Load test", "Operations", "Failed"), change(0)),
+            question(("Load test", "Operations", "Failed"), only_get(0)),
         ],
     )
 
 
-def test_a_run_that_is_no_longer_kept_says_so() -> None:
+def test_an_unknown_run() -> None:
     others = {name: values for name, values in WORLD.items() if RUN not in name}
     hold(
         others,
         [
-            question(("Load test", "Thresholds", ""), total(4)),
-            question(("Load test", "Run", "Began"), {}),
+            question(("Load test", "Verdict", ""), total(VERDICT_CODES["unknown run"])),
+            question(("Load test", "Run", "Started"), {}),
             question(("Load test", "Requests", ""), {}),
             question(("Load test", VARIABLES, "slow"), total(0)),
         ],
     )
 
 
-def test_all_of_a_run_without_traces_is_missed() -> None:
+def test_without_traces_all_are_lost() -> None:
     hold({requests(GET): "40 stale"}, [question(("Load test", "Lost", "traces"), total(40))])
 
 
 def test_few_requests_are_all_among_the_slowest() -> None:
-    """Of ten, none is left out: the threshold is where the lowest bucket begins."""
+    """Of ten, none is left out: the limit is the start of the lowest bucket."""
     series = {
         span_metric(TEMPO, GET): f"{histogram(10, 4, SERVER)}x5",
         span_metric(SPAN_CALLS, GET): "10x5",

@@ -146,7 +146,7 @@ def by_route(get: float, post: float, unknown: float) -> Samples:
 def alert(name: str, state: str, severity: str, instance: str = "") -> str:
     own = f'instance="{instance}",' if instance else ""
     labels = f'alertname="{name}",alertstate="{state}",severity="{severity}"'
-    return f'{{{own}{labels},of="  {instance} "}}'
+    return f'{{{own}{labels},subject="  {instance} "}}'
 
 
 def statements(select: float, insert: float) -> Samples:
@@ -157,22 +157,22 @@ SERVICE_ANSWERS: dict[Address, Samples] = {
     ("Clinic API", "Requests", ""): total(57 / 60),
     ("Clinic API", "Failed", ""): total(6 / 57),
     ("Clinic API", "p95", ""): total(ALL_P95),
-    ("Clinic API", "Processor", ""): total(0.5),
-    ("Clinic API", "Pool in use", ""): total(0.7),
+    ("Clinic API", "CPU", ""): total(0.5),
+    ("Clinic API", "Connections in use", ""): total(0.7),
     ("Clinic API", "Database", ""): total(0),
-    ("Clinic API", "Last heard of", ""): total(10),
+    ("Clinic API", "Last metric received", ""): total(10),
     ("Clinic API", "Alerts firing", ""): total(1),
-    ("Clinic API", "Requests of each route", "{{http_request_method}} {{http_route}}"): by_route(
+    ("Clinic API", "Requests by route", "{{http_request_method}} {{http_route}}"): by_route(
         44 / EACH, 12 / EACH, 1 / EACH
     ),
     ("Clinic API", "Organic requests and load runs", "organic"): total(13 / EACH),
     ("Clinic API", "Organic requests and load runs", "load runs"): total(44 / EACH),
     (
         "Clinic API",
-        "Failed share of each route",
+        "Failed share by route",
         "{{http_request_method}} {{http_route}}",
     ): by_route(4 / 44, 2 / 12, 0),
-    ("Clinic API", "Answers by status", "{{http_response_status_code}}"): by(
+    ("Clinic API", "Responses by status", "{{http_response_status_code}}"): by(
         "http_response_status_code",
         {
             "200": 40 / EACH,
@@ -182,25 +182,25 @@ SERVICE_ANSWERS: dict[Address, Samples] = {
             "503": 4 / EACH,
         },
     ),
-    ("Clinic API", "Duration of all requests", "p50"): total(quantile(0.5 * 57 / 47, 0)),
-    ("Clinic API", "Duration of all requests", "p95"): total(ALL_P95),
-    ("Clinic API", "Duration of all requests", "p99"): total(quantile((0.99 * 57 - 47) / 10, 1)),
-    ("Clinic API", "p95 of each route", "{{http_request_method}} {{http_route}}"): by_route(
+    ("Clinic API", "Request duration", "p50"): total(quantile(0.5 * 57 / 47, 0)),
+    ("Clinic API", "Request duration", "p95"): total(ALL_P95),
+    ("Clinic API", "Request duration", "p99"): total(quantile((0.99 * 57 - 47) / 10, 1)),
+    ("Clinic API", "p95 by route", "{{http_request_method}} {{http_route}}"): by_route(
         quantile((0.95 * 44 - 36) / 8, 1), quantile((0.95 * 12 - 10) / 2, 1), quantile(0.95, 0)
     ),
     ("Clinic API", "Statements", "{{span_name}}"): statements(40 / EACH, 8 / EACH),
-    ("Clinic API", "p95 of each statement", "{{span_name}}"): statements(
+    ("Clinic API", "p95 by statement", "{{span_name}}"): statements(
         quantile(0.95, STATEMENT), quantile(0.95, STATEMENT + 1)
     ),
-    ("Clinic API", "Failed statements and refused requests", "{{span_name}} failed"): by(
+    ("Clinic API", "Failed statements and 503 responses", "{{span_name}} failed"): by(
         "span_name", {"INSERT owner": 2 / EACH}
     ),
-    ("Clinic API", "Failed statements and refused requests", "503 answered"): total(4 / EACH),
+    ("Clinic API", "Failed statements and 503 responses", "503 responses"): total(4 / EACH),
     ("Clinic API", "Connections", "in use"): total(7),
     ("Clinic API", "Connections", "allowed"): total(10),
-    ("Clinic API", "Event-loop lag", "p50"): total(quantile(0.5, LAG)),
-    ("Clinic API", "Event-loop lag", "p99"): total(quantile(0.99, LAG)),
-    ("Clinic API", "Processor", "{{type}}"): by("type", {"user": 0.4, "system": 0.1}),
+    ("Clinic API", "Event-loop delay", "p50"): total(quantile(0.5, LAG)),
+    ("Clinic API", "Event-loop delay", "p99"): total(quantile(0.99, LAG)),
+    ("Clinic API", "CPU", "{{type}}"): by("type", {"user": 0.4, "system": 0.1}),
     ("Clinic API", "Memory", "resident"): total(150),
     ("Clinic API", "Garbage collections", "generation {{generation}}"): by(
         "generation", {"0": 0.2}
@@ -299,41 +299,41 @@ def pushed(handler: str, code: int) -> str:
 
 
 TELEMETRY_ANSWERS: dict[Address, Samples] = {
-    ("Telemetry", "Made", ""): total(65),
+    ("Telemetry", "Created", ""): total(65),
     ("Telemetry", "Sent", ""): total(56),
     ("Telemetry", "Dropped", ""): total(5),
-    ("Telemetry", "Given up", ""): total(4),
+    ("Telemetry", "Send failed", ""): total(4),
     ("Telemetry", "Stored", ""): total(53),
     # The first losses were fifteen seconds ago at the most.
     ("Telemetry", "Missing", ""): total(60 - 53),
-    ("Telemetry", "Spans", "made"): total(65 / EACH),
+    ("Telemetry", "Spans", "created"): total(65 / EACH),
     ("Telemetry", "Spans", "sent"): total(56 / EACH),
     ("Telemetry", "Spans", "stored"): total(53 / EACH),
     ("Telemetry", "Spans", "dropped"): total(5 / EACH),
-    ("Telemetry", "Spans", "given up"): total(4 / EACH),
-    ("Telemetry", "Queue of spans", "waiting"): total(30),
-    ("Telemetry", "Queue of spans", "limit"): total(100),
+    ("Telemetry", "Spans", "send failed"): total(4 / EACH),
+    ("Telemetry", "Span queue", "waiting"): total(30),
+    ("Telemetry", "Span queue", "limit"): total(100),
     ("Telemetry", "Time to send a batch", "p50"): total(quantile(0.5, BATCH)),
     ("Telemetry", "Time to send a batch", "p95"): total(quantile(0.95, BATCH)),
-    ("Telemetry", "Thrown away by Tempo", "not in the service graph"): total(EACH / 5),
-    ("Telemetry", "Silence", "clinic"): total(10),
-    ("Telemetry", "Silence", "span metrics"): total(15),
-    ("Telemetry", "Silence", "k6"): total(5),
+    ("Telemetry", "Discarded by Tempo", "missing in the service graph"): total(EACH / 5),
+    ("Telemetry", "Time since the last metric", "clinic"): total(10),
+    ("Telemetry", "Time since the last metric", "span metrics"): total(15),
+    ("Telemetry", "Time since the last metric", "k6"): total(5),
     ("Telemetry", "Pushes", "{{handler}} {{code}}"): {
         pushed("write", 204): 4 / EACH,
         pushed("write", 400): 1 / EACH,
     },
     **losses_shown("Samples lost", LOST_SAMPLES),
     ("Telemetry", "Targets", "{{instance}}"): by("instance", {"prometheus": 1, "tempo": 0}),
-    ("Telemetry", "Time to scrape", "{{instance}}"): by("instance", {"tempo": 0.25}),
-    **losses_shown("Rules that failed", RULE_FAILURES),
+    ("Telemetry", "Scrape duration", "{{instance}}"): by("instance", {"tempo": 0.25}),
+    **losses_shown("Failed rule evaluations", RULE_FAILURES),
     **losses_shown("Notifications", NOTIFICATIONS),
-    ("Telemetry", "How near the limits", "Queue of spans"): total(0.3),
-    ("Telemetry", "How near the limits", "Disk of Prometheus"): total(0.2),
-    ("Telemetry", "How near the limits", "Days of Prometheus"): total(0.25),
-    ("Telemetry", "How near the limits", "Exemplars"): total(0.25),
-    ("Telemetry", "How near the limits", "Series Tempo may make"): total(0.5),
-    ("Telemetry", "How near the limits", "Files of {{instance}}"): by("instance", {"tempo": 0.1}),
+    ("Telemetry", "Limits", "Span queue"): total(0.3),
+    ("Telemetry", "Limits", "Prometheus disk"): total(0.2),
+    ("Telemetry", "Limits", "Prometheus retention"): total(0.25),
+    ("Telemetry", "Limits", "Exemplars"): total(0.25),
+    ("Telemetry", "Limits", "Tempo series"): total(0.5),
+    ("Telemetry", "Limits", "Open files of {{instance}}"): by("instance", {"tempo": 0.1}),
     ("Telemetry", "Disk", "Prometheus"): total(200),
     ("Telemetry", "Disk", "Tempo"): total(75),
     ("Telemetry", "Disk", "free"): total(5000),
@@ -343,7 +343,7 @@ TELEMETRY_ANSWERS: dict[Address, Samples] = {
     ("Telemetry", "Series and live traces", "live traces"): total(12),
 }
 DISCARDED: dict[Address, Samples] = {
-    ("Telemetry", "Thrown away by Tempo", "{{reason}}"): by("reason", {"trace_too_large": 2})
+    ("Telemetry", "Discarded by Tempo", "{{reason}}"): by("reason", {"trace_too_large": 2})
 }
 
 
@@ -401,7 +401,10 @@ def test_a_silent_clinic_is_missed_for_hours() -> None:
     """After five minutes Prometheus knows no newest sample; the minute is found then."""
     series = {clinic("process_memory_usage_bytes"): "1x12"}  # the last at 60 s
 
-    for address in (("Clinic API", "Last heard of", ""), ("Telemetry", "Silence", "clinic")):
+    for address in (
+        ("Clinic API", "Last metric received", ""),
+        ("Telemetry", "Time since the last metric", "clinic"),
+    ):
         hold(
             series,
             [
@@ -416,7 +419,7 @@ def test_a_silent_clinic_is_missed_for_hours() -> None:
 def test_a_run_that_has_ended_is_not_missed() -> None:
     hold(
         {f'k6_vus{{testid="{RUN}"}}': "5 5 stale"},
-        [question(("Telemetry", "Silence", "k6"), {}, "20s")],
+        [question(("Telemetry", "Time since the last metric", "k6"), {}, "20s")],
     )
 
 

@@ -1,6 +1,7 @@
 """The committed dashboards: generated, complete, and without a panel that explains nothing."""
 
 import json
+import re
 from itertools import combinations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -8,9 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from lab.dashboards import links
-from lab.dashboards.write import PAGES, rendered
+from lab.clients.grafana import find_run_dashboard, run_dashboard_url
+from lab.dashboards import style
+from lab.dashboards.generate import DASHBOARDS, panel_url, render
 from lab.paths import PROJECT
+from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
 from tests.support.fake_clinic import FakeClinic
 from tests.support.panels import FOLDER, dashboards, queries
 
@@ -22,9 +25,9 @@ PANELS = [
     for panel in READ[uid]["panels"]
     if panel["type"] != "row"
 ]
-# Prose, links, alerts, and a drawing with units of its own: their values are no numbers.
-WITHOUT_UNIT = {"text", "dashlist", "alertlist", "nodeGraph"}
-WITHOUT_SOURCE = {"text", "dashlist", "alertlist"}
+# Text, alerts, and a drawing with units of its own: their values are no numbers.
+WITHOUT_UNIT = {"text", "alertlist", "nodeGraph"}
+WITHOUT_SOURCE = {"text", "alertlist"}
 
 
 def provisioned() -> dict[str, str]:
@@ -37,7 +40,7 @@ def provisioned() -> dict[str, str]:
 def test_the_committed_files_are_what_generate_writes() -> None:
     committed = {file.stem: file.read_text() for file in FOLDER.glob("*.json")}
 
-    assert committed == {uid: rendered(uid) for uid in PAGES}, "run `just generate`"
+    assert committed == {uid: render(uid) for uid in DASHBOARDS}, "run `just generate`"
 
 
 @pytest.mark.parametrize("uid", UIDS)
@@ -136,15 +139,66 @@ def test_every_list_of_traces_opens_in_explore_with_its_own_query() -> None:
         assert explored(explore["url"])["queries"][0]["query"] == panel["targets"][0]["query"]
 
 
+def words(dashboard: str, panel_title: str, column: str = "") -> dict[str, tuple[str, str]]:
+    """Read the words, and their colours, that a panel or a column shows in place of values."""
+    [panel] = [p for p in READ[dashboard]["panels"] if p["title"] == panel_title]
+    settings = panel["fieldConfig"]
+    if column:
+        [override] = [o for o in settings["overrides"] if o["matcher"]["options"] == column]
+        [mappings] = [p["value"] for p in override["properties"] if p["id"] == "mappings"]
+    else:
+        mappings = settings["defaults"]["mappings"]
+    return {
+        code: (word["text"], word["color"])
+        for mapping in mappings
+        for code, word in mapping["options"].items()
+    }
+
+
+@pytest.mark.parametrize(
+    "address", [("load-test", "Verdict"), ("home", "Runs", "Verdict"), ("runs", "Runs", "Verdict")]
+)
+def test_verdicts_have_the_same_words_and_colours_everywhere(address: tuple[str, ...]) -> None:
+    assert words(*address) == {
+        str(VERDICT_CODES["passed"]): ("✓ passed", style.GOOD),
+        str(VERDICT_CODES["failed"]): ("✗ failed", style.BAD),
+        str(VERDICT_CODES["aborted"]): ("aborted", style.WARNING),
+        str(VERDICT_CODES["running"]): ("running", style.CLIENT),
+        str(VERDICT_CODES["none"]): ("no verdict", style.NEUTRAL),
+        str(VERDICT_CODES["unknown run"]): ("no data", style.NEUTRAL),
+    }
+
+
+def test_every_reason_why_runs_cannot_be_compared_has_words() -> None:
+    assert set(words("runs", "Can they be compared?")) == {
+        str(code) for code in MISMATCH_CODES.values()
+    }
+
+
+def test_alerts_link_to_panels_that_exist() -> None:
+    rules = "".join(
+        file.read_text() for file in (PROJECT / "observability/prometheus/rules").glob("*.yml")
+    )
+    links = set(re.findall(r"(/d/[a-z-]+)\?viewPanel=panel-(\d+)", rules))
+    panels = {(f"/d/{uid}", str(p["id"])) for uid in UIDS for p in READ[uid]["panels"]}
+
+    assert links
+    assert links <= panels
+
+
+def test_a_panel_is_addressed_by_its_title() -> None:
+    assert panel_url("load-test", "Load") == "/d/load-test?viewPanel=panel-301"
+
+
 def test_the_address_of_a_run_is_that_of_its_dashboard_at_its_own_times() -> None:
     grafana, run = "http://127.0.0.1:3000", "20261123-053249-load"
 
-    assert links.address(grafana, run, 1000.5, 1420.25) == (
+    assert run_dashboard_url(grafana, run, 1000.5, 1420.25) == (
         f"{grafana}/d/load-test?var-testid={run}&from=990500&to=1450250"
     )
 
 
 def test_no_address_is_given_where_no_grafana_has_the_dashboard() -> None:
     with FakeClinic(override=lambda _: (404, {})) as another:
-        assert links.page_of(another.url, "a-run", 0, 1) is None
-    assert links.page_of("http://127.0.0.1:1", "a-run", 0, 1) is None
+        assert find_run_dashboard(another.url, "a-run", 0, 1) is None
+    assert find_run_dashboard("http://127.0.0.1:1", "a-run", 0, 1) is None

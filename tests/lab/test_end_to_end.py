@@ -24,8 +24,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from lab.clients.prometheus import Prometheus
 from lab.clients.trace_store import RunTraces, store_at
-from lab.dashboards import links
 from lab.paths import PROJECT
+from lab.promql.run_list import SECONDS_AFTER
 from lab.runs import reader, record
 from lab.runs.record import Record
 from lab.stack.config import PORTS, StackConfig
@@ -80,7 +80,7 @@ class Run:
         asked = query.filled(testid=self.id, scenario=".+")
         with Prometheus(self.config.prometheus_url) as prometheus:
             period = reader.period_of(prometheus, self.id)
-            return prometheus.by_label(asked, "operation", period.ended + links.AFTER)
+            return prometheus.by_label(asked, "operation", period.ended + SECONDS_AFTER)
 
 
 def without_tempo(path: str) -> str:
@@ -210,11 +210,11 @@ def test_the_dashboard_of_the_run_agrees_with_k6s_own_summary(run: Run) -> None:
     sent = counted_by_k6(run)
     requests = run.shown("Operations", "Requests")
 
-    assert run.shown("Thresholds") == {"": 1}
+    assert run.shown("Verdict") == {"": 1}
     assert run.shown("Requests") == {"": sent}
     for count in ("sent", "traced"):
         assert run.shown("Completeness", count) == {"": sent}, count
-    for count in ("promised", "written"):
+    for count in ("created", "written"):
         rows = sum(requests[operation] for operation in WRITES)
         assert run.shown("Completeness", count) == {"": rows}, count
     for lost in ("traces", "rows"):

@@ -175,7 +175,7 @@ def test_a_run_is_what_all_its_generators_did() -> None:
             (load_run.ended(SELECTED), {"{}": 163.5}, AT),
             (load_run.duration(ALL_RUNS, by), {LOAD: 63.5, STRESS: 20}, AT),
             (load_run.passed(ALL_RUNS, by), {LOAD: 0, STRESS: 1}, AT),
-            (run_list.missing_seconds(ALL_RUNS), {STRESS: 40}, AT),
+            (load_run.missing_seconds(ALL_RUNS, "testid"), {STRESS: 40}, AT),
             (
                 load_run.started(ALL_RUNS, run_list.RUN_LABELS),
                 {
@@ -195,7 +195,7 @@ def test_a_running_run_has_no_end_and_no_verdict() -> None:
         load_run.ended(SELECTED),
         load_run.duration(ALL_RUNS, "testid"),
         load_run.passed(ALL_RUNS, "testid"),
-        run_list.missing_seconds(ALL_RUNS),
+        load_run.missing_seconds(ALL_RUNS, "testid"),
     )
 
     hold(series, [(expression, {}, AT) for expression in unknown])

@@ -18,29 +18,29 @@ VARIABLES, ANNOTATIONS = "(variables)", "(annotations)"
 
 # What stays empty for a run in which all went well.
 MAY_BE_EMPTY: dict[Address, str] = {
-    ("Home", "Runs", "Short by"): "no run was cut short",
-    ("Load test", "Run", "Short by"): "the run was not cut short",
-    ("Load test", "Load", "iterations not started"): "every iteration was started",
+    ("Home", "Runs", "Ended early by"): "no run ended early",
+    ("Load test", "Run", "Ended early by"): "the run did not end early",
+    ("Load test", "Load", "dropped iterations"): "every iteration was started",
     ("Load test", "Errors by kind", "{{kind}}"): "nothing was wrong",
     ("Load test", "Failed traces", ""): "nothing failed",
     ("Load test", "Errors", "Errors"): "nothing was wrong",
-    ("Runs", "Runs", "Short by"): "no run was cut short",
-    ("Runs", "The two runs", "Short by"): "neither run was cut short",
+    ("Runs", "Runs", "Ended early by"): "no run ended early",
+    ("Runs", "The two runs", "Ended early by"): "neither run ended early",
     ("Clinic API", "Organic requests and load runs", "organic"): "nobody else called",
     (
         "Clinic API",
-        "Failed statements and refused requests",
+        "Failed statements and 503 responses",
         "{{span_name}} failed",
     ): "no statement failed",
     ("Clinic API", "Alerts", "Since"): "nothing fired",
-    ("Telemetry", "Thrown away by Tempo", "{{reason}}"): "nothing was thrown away",
+    ("Telemetry", "Discarded by Tempo", "{{reason}}"): "nothing was discarded",
     ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
 }
 JAEGER_ONLY: set[Address] = {("Telemetry", "Samples lost", "not pushed by Jaeger")}
 TEMPO_ONLY: set[Address] = {
-    ("Telemetry", "Thrown away by Tempo", "not in the service graph"),
+    ("Telemetry", "Discarded by Tempo", "missing in the service graph"),
     ("Telemetry", "Samples lost", "not pushed by Tempo"),
-    ("Telemetry", "How near the limits", "Series Tempo may make"),
+    ("Telemetry", "Limits", "Tempo series"),
     ("Telemetry", "Series and live traces", "Tempo"),
     ("Telemetry", "Series and live traces", "live traces"),
 }

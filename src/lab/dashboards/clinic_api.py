@@ -1,224 +1,231 @@
-"""The clinic itself, whoever calls it: requests, database, process, alerts."""
+"""Clinic API: the service now, whoever calls it."""
 
 from collections.abc import Callable
 from functools import partial
 
-from grafana_foundation_sdk.builders import dashboard, nodegraph, tempo
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import nodegraph, tempo
 
 from lab import slo
-from lab.dashboards import pages, panels, style
-from lab.dashboards.panels import Column, Graph, Panel, Stat, graph, joined, lines, stat
+from lab.dashboards import base, style
+from lab.dashboards.panels import TEMPO_SOURCE, Column, Graph, Panel, Stat, graph, join_table, stat
 from lab.promql import service, telemetry, traceql
 
-EACH = "$__rate_interval"
-NOW = "1m"
+WINDOW = "$__rate_interval"
+LAST_MINUTE = "1m"
 CALLS = 'user_agent_synthetic_type=~"$calls"'
 SLO = slo.all_requests_limits()
-NOBODY = "No requests"
-TRACES = "Traces in Explore"
+NO_REQUESTS = "No requests"
 
 
-def page() -> dashboard.Dashboard:
-    """Make the page of the service."""
-    return pages.page(
+def dashboard() -> builders.Dashboard:
+    calls = builders.CustomVariable("calls").label("Requests").description("Whose requests count.")
+    return base.make_dashboard(
         "clinic-api",
-        "Rate, errors and duration of each route, what the database took, and the process itself.",
         {
-            "": [panel.span(6).height(3) for panel in now()],
-            "Requests": requests(),
-            "Database": database(),
-            "Process": process(),
-            "Alerts, and who calls whom": alerts_and_callers(),
+            "": [panel.span(6).height(3) for panel in _now()],
+            "Requests": _requests(),
+            "Database": _database(),
+            "Process": _process(),
+            "Alerts and service graph": _alerts_and_service_graph(),
         },
-        variables=[
-            dashboard.CustomVariable("calls")
-            .label("Calls")
-            .description("Whose requests count: everyone's, those of load runs, or the others.")
-            .values("all : .*,organic : ^$,load runs : test")
-        ],
+        variables=[calls.values("all : .*,organic : ^$,load runs : test")],
     )
 
 
-def now() -> list[Stat]:
-    failed = service.failed_share(NOW, CALLS)
+def _now() -> list[Stat]:
+    rate = service.request_rate(LAST_MINUTE, CALLS)
+    failed = service.failed_share(LAST_MINUTE, CALLS)
+    p95 = service.duration_quantile(0.95, LAST_MINUTE, CALLS)
+    pool = service.pool_usage(LAST_MINUTE)
     return [
-        stat("Requests", style.PER_SECOND, service.request_rate(NOW, CALLS)).description(
-            "Requests a second in the last minute. None means that nobody calls or gets through."
+        stat("Requests", style.REQUESTS_PER_SECOND, rate).description(
+            "Requests per second in the last minute. 0 means that nobody calls, or that no request "
+            "reaches the API."
         ),
         stat("Failed", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
-        .no_value(NOBODY)
+        .no_value(NO_REQUESTS)
         .description(
-            "The share of the last minute's requests that the clinic itself failed: a status of "
-            f"500 or more. The objective allows {SLO.failed_share:.0%}."
+            "Share of the last minute's requests that the API failed, with status 500 or more. The "
+            f"SLO is less than {SLO.failed_share:.0%}."
         ),
-        stat("p95", style.SECONDS, service.duration_quantile(0.95, NOW, CALLS), bad=SLO.p95)
-        .no_value(NOBODY)
+        stat("p95", style.SECONDS, p95, bad=SLO.p95)
+        .no_value(NO_REQUESTS)
         .description(
-            "95 of 100 of the last minute's requests took the clinic less. The objective of all "
-            f"together is {SLO.p95 * 1000:.0f} ms."
+            "95 % of the last minute's requests took the API no longer than this. The SLO for all "
+            f"requests together is {SLO.p95 * 1000:.0f} ms."
         ),
-        stat("Alerts firing", style.COUNT, service.firing_alerts(), bad=1)
-        .id(108)
-        .description(
-            "How many alerts fire that call somebody; all are listed at the foot of this page."
-        ),
-        stat("Processor", style.CORES, service.cpu_cores(NOW), warning=0.9)
+        stat("CPU", style.CORES, service.cpu_cores(LAST_MINUTE), warning=0.9)
         .decimals(2)
         .description(
-            "Cores in use in the last minute. One process has one core to gain: near 1 it is full."
+            "CPU cores in use in the last minute. A process can use one core: near 1 it is busy."
         ),
-        stat("Pool in use", style.SHARE, service.pool_usage(NOW), warning=0.8, bad=1).description(
-            "Connections to PostgreSQL in use, at the most, in the last minute. At 100 % requests "
-            "wait for one, and are refused after five seconds."
+        stat("Connections in use", style.SHARE, pool, warning=0.8, bad=1).description(
+            "Highest share of the pool's database connections in use in the last minute. At 100 % "
+            "requests wait for a connection; after 5 s they are answered with 503."
         ),
-        stat("Database", style.TEXT, service.database_up(NOW))
-        .mappings(style.mappings((1, "answers", style.GOOD), (0, "away", style.BAD)))
+        stat("Database", style.TEXT, service.database_up(LAST_MINUTE))
+        .mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
         .description(
-            "Whether PostgreSQL answers the clinic. While it is away requests are refused by 503."
+            "Whether PostgreSQL answers the API. While it is down, requests are answered with 503."
         ),
-        stat("Last heard of", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
+        stat("Last metric received", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
         .decimals(0)
         .description(
-            "How long ago the clinic's newest number came: it sends every five seconds. Above half "
-            "a minute the API is down, or cannot reach Prometheus."
+            "Time since the API's newest metric; it sends them every 5 s. After 30 s the API is "
+            "down or cannot reach Prometheus."
+        ),
+        stat("Alerts firing", style.COUNT, service.firing_alerts(), bad=1).description(
+            "Number of firing alerts that notify. All alerts are listed at the bottom."
         ),
     ]
 
 
-def requests() -> list[Panel]:
-    by_status = service.request_rate(EACH, CALLS, service.STATUS)
+def _requests() -> list[Panel]:
+    by_status = service.request_rate(WINDOW, CALLS, service.STATUS)
+    callers = {
+        "organic": service.request_rate(WINDOW, service.ORGANIC),
+        "load runs": service.request_rate(WINDOW, service.LOAD_RUNS),
+    }
+    quantiles = {
+        f"p{q * 100:.0f}": service.duration_quantile(q, WINDOW, CALLS) for q in (0.5, 0.95, 0.99)
+    }
     return [
-        by_route("Requests of each route", style.PER_SECOND, service.request_rate)
+        _by_route("Requests by route", style.REQUESTS_PER_SECOND, service.request_rate)
         .stacked()
-        .description("Requests a second. A route that stops alone has lost its callers."),
-        lines("Organic requests and load runs", style.PER_SECOND)
-        .line("organic", service.request_rate(EACH, service.ORGANIC))
-        .line("load runs", service.request_rate(EACH, service.LOAD_RUNS))
+        .description("Requests per second. If only one route stops, its callers are gone."),
+        graph("Organic requests and load runs", style.REQUESTS_PER_SECOND, callers)
         .stacked()
         .description(
-            "Requests a second of load runs, which name themselves, and of everyone else. "
-            "Alerts of the service watch the organic ones alone."
+            "Requests per second of load runs, which identify themselves, and of everyone else. "
+            "The service's alerts only watch organic requests."
         ),
-        by_route("Failed share of each route", style.SHARE, service.failed_share)
+        _by_route("Failed share by route", style.SHARE, service.failed_share)
         .limit(SLO.failed_share, style.BAD)
         .axis_soft_max(2 * SLO.failed_share)
-        .description(
-            "The share of requests answered with 500 or more. Above the dashed line it breaks the "
-            "objective."
-        ),
-        lines("Answers by status", style.PER_SECOND, {"{{http_response_status_code}}": by_status})
+        .description("Share of requests answered with status 500 or more. Dashed: the SLO."),
+        graph(
+            "Responses by status",
+            style.REQUESTS_PER_SECOND,
+            {"{{http_response_status_code}}": by_status},
+        )
         .override_by_regexp("/^2/", [style.fixed(style.GOOD)])
         .override_by_regexp("/^4/", [style.fixed(style.WARNING)])
         .override_by_regexp("/^5/", [style.fixed(style.BAD)])
         .stacked()
         .description(
-            "Answers a second. 4xx is what callers did wrong; 500 is a bug; 503 is the database "
-            "away or the pool taken."
+            "Responses per second. 4xx: the caller's mistake. 500: a bug. 503: the database is "
+            "down, or no connection was free."
         ),
-        graph("Duration of all requests", style.SECONDS)
-        .line("p50", service.duration_quantile(0.5, EACH, CALLS))
-        .line("p95", service.duration_quantile(0.95, EACH, CALLS), exemplars=True)
-        .line("p99", service.duration_quantile(0.99, EACH, CALLS))
-        .description(
-            "Half, 95 and 99 of 100 requests took the clinic less. Each dot is a request, and "
-            "leads to its trace."
+        graph("Request duration", style.SECONDS, quantiles, exemplars="p95").description(
+            "50, 95 and 99 % of requests took the API no longer than this. Each dot is a request "
+            "with a link to its trace."
         ),
-        by_route(
-            "p95 of each route", style.SECONDS, partial(service.duration_quantile, 0.95)
+        _by_route(
+            "p95 by route", style.SECONDS, partial(service.duration_quantile, 0.95)
         ).description(
-            "95 of 100 requests of a route took the clinic less. What is not in the statements' "
-            "p95 below was the process's own work, or waiting."
+            "95 % of a route's requests took the API no longer than this. What exceeds the p95 of "
+            "its statements is the process's own work, or waiting."
         ),
     ]
 
 
-def by_route(title: str, unit: str, asked: Callable[[str, str, str], str]) -> Graph:
-    """Draw a line for each route, in its own colour, that leads to its traces."""
-    expression = service.label_unknown_route(asked(EACH, CALLS, service.ROUTE))
-    clicked = "${__field.labels.http_request_method} ${__field.labels.http_route}"
+def _by_route(title: str, unit: str, expression: Callable[[str, str, str], str]) -> Graph:
+    """Draw a line for each route with a link to its traces."""
+    by_route = service.label_unknown_route(expression(WINDOW, CALLS, service.ROUTE))
+    operation = "${__field.labels.http_request_method} ${__field.labels.http_route}"
     return (
-        graph(title, unit, {"{{http_request_method}} {{http_route}}": expression})
-        .coloured(style.OPERATIONS | {"GET (no such path)": style.NEUTRAL})
-        .leading_to(TRACES, traceql.requests(operation=clicked))
+        graph(title, unit, {"{{http_request_method}} {{http_route}}": by_route})
+        .colours(style.OPERATIONS | {"GET (no such path)": style.NEUTRAL})
+        .link_to_traces(traceql.requests(operation=operation))
     )
 
 
-def database() -> list[Panel]:
-    its_traces = traceql.statements("${__field.labels.span_name}")
+def _database() -> list[Panel]:
+    traces = traceql.statements("${__field.labels.span_name}")
+    failures = {
+        "{{span_name}} failed": service.failed_statement_rate(WINDOW),
+        "503 responses": service.failed_rate(WINDOW, CALLS, service.UNAVAILABLE),
+    }
+    connections = {
+        "in use": service.connections_used(WINDOW),
+        "allowed": service.connections_allowed(WINDOW),
+    }
+    p95 = service.statement_quantile(0.95, WINDOW)
     return [
-        lines("Statements", style.A_SECOND, {"{{span_name}}": service.statement_rate(EACH)})
+        graph("Statements", style.PER_SECOND, {"{{span_name}}": service.statement_rate(WINDOW)})
         .stacked()
-        .leading_to(TRACES, its_traces)
+        .link_to_traces(traces)
         .description(
-            "Statements a second, by their spans: all of load runs, of organic requests as many "
-            "as are sampled."
+            "Statements per second, counted by their spans: all those of load runs, and those of "
+            "organic requests that are sampled."
         ),
-        lines("p95 of each statement", style.SECONDS)
-        .line("{{span_name}}", service.statement_quantile(0.95, EACH))
-        .leading_to(TRACES, its_traces)
+        graph("p95 by statement", style.SECONDS, {"{{span_name}}": p95})
+        .link_to_traces(traces)
         .description(
-            "95 of 100 statements took less. One that grows with its table lacks an index; all "
-            "that grow together wait for disk or processor."
+            "95 % of statements took no longer than this. If one grows with its table, an index is "
+            "missing; if all grow together, disk or CPU is short."
         ),
-        lines("Failed statements and refused requests", style.A_SECOND)
-        .line("{{span_name}} failed", service.failed_statement_rate(EACH))
-        .line("503 answered", service.failed_rate(EACH, CALLS, service.UNAVAILABLE))
+        graph("Failed statements and 503 responses", style.PER_SECOND, failures)
         .axis_soft_max(1)
         .description(
-            "Statements a second that the database refused, duplicates among them, and requests "
-            "answered with 503: it was away, or no connection came free."
+            "Statements per second that the database rejected, duplicates included, and responses "
+            "with 503: the database was down, or no connection was free."
         ),
-        lines("Connections", style.COUNT)
-        .line("in use", service.connections_used(EACH))
-        .line("allowed", service.connections_allowed(EACH))
-        .description(
-            "The pool's connections in use, at the most, and allowed. Where the lines meet "
-            "requests wait; more connections help only while PostgreSQL has cores to spare."
+        graph("Connections", style.COUNT, connections).description(
+            "The pool's connections: the most in use at a time, and allowed. Where the lines meet, "
+            "requests wait. More connections only help while PostgreSQL has CPU cores to spare."
         ),
     ]
 
 
-def process() -> list[Panel]:
+def _process() -> list[Panel]:
+    delay = {f"p{q * 100:.0f}": service.event_loop_lag(q, WINDOW) for q in (0.5, 0.99)}
+    collections = service.garbage_collection_rate(WINDOW)
     return [
-        lines("Event-loop lag", style.SECONDS)
-        .line("p50", service.event_loop_lag(0.5, EACH))
-        .line("p99", service.event_loop_lag(0.99, EACH))
-        .description(
-            "How late the event loop wakes a sleeper: what each request waits in the process. "
-            "Above some ten milliseconds it is short of processor, or something blocks it."
+        graph("Event-loop delay", style.SECONDS, delay).description(
+            "Time that each request waits before its code runs. Above some 10 ms the process is "
+            "short of CPU, or something blocks the event loop."
         ),
-        lines("Processor", style.CORES, {"{{type}}": service.cpu_cores(EACH, "type")})
+        graph("CPU", style.CORES, {"{{type}}": service.cpu_cores(WINDOW, "type")})
         .stacked()
-        .description("Cores in use by the clinic: its own code's, and the system's on its behalf."),
-        lines("Memory", style.BYTES, {"resident": service.memory_bytes(EACH)}).description(
-            "What the clinic's processes hold. It settles after the first load; a climb is a leak."
+        .description("CPU cores in use by the API: its own code, and the system on its behalf."),
+        graph("Memory", style.BYTES, {"resident": service.memory_bytes(WINDOW)}).description(
+            "Resident memory of the API's processes. It settles after the first load; a steady "
+            "rise is a leak."
         ),
-        lines("Garbage collections", style.A_SECOND)
-        .line("generation {{generation}}", service.garbage_collection_rate(EACH))
-        .description(
-            "Collections a second. Generation 2 holds everything up for longest, and is rare: what "
-            "there was at the start is never looked at again."
+        graph(
+            "Garbage collections", style.PER_SECOND, {"generation {{generation}}": collections}
+        ).description(
+            "Garbage collections per second. Generation 2 pauses the process longest and is rare, "
+            "as objects from start-up are exempt from collection."
         ),
     ]
 
 
-def alerts_and_callers() -> list[Panel]:
-    labels = {"alertname": "Alert", "severity": "Severity", "alertstate": "State", "of": "Of"}
+def _alerts_and_service_graph() -> list[Panel]:
+    labels = {
+        "alertname": "Alert",
+        "severity": "Severity",
+        "alertstate": "State",
+        "subject": "Subject",
+    }
     since = Column("Since", f"1000 * ({service.active_alerts()})", style.TIME, [style.width(185)])
-    drawn = nodegraph.Panel().title("Service graph").datasource(panels.TEMPO).span(24).height(12)
-    drawn.no_value("Tempo draws this, from requests in this time range")
-    query = tempo.Dataquery().ref_id("A").datasource(panels.TEMPO).query_type("serviceMap")
+    alerts = join_table("Alerts", {label: (title, []) for label, title in labels.items()}, since)
+    service_graph = nodegraph.Panel().title("Service graph").datasource(TEMPO_SOURCE)
+    query = tempo.Dataquery().ref_id("A").datasource(TEMPO_SOURCE).query_type("serviceMap")
     return [
-        joined("Alerts", {label: (title, []) for label, title in labels.items()}, since)
-        .id(502)
-        .no_value("Nothing fires")
+        alerts.no_value("No alerts")
         .height(8)
         .description(
-            "What fires now, or will if it lasts. What to do is in observability/README.md, under "
-            "the alert's name."
+            "Firing and pending alerts. observability/README.md says what to do about each."
         ),
-        drawn.targets([query]).description(
-            "Who calls whom, how often and for how long, drawn by Tempo from spans. Where Jaeger "
-            "stores the traces it stays empty."
+        service_graph.targets([query])
+        .no_value("No requests in this time range, or no Tempo")
+        .span(24)
+        .height(12)
+        .description(
+            "Who calls whom, how often and for how long, as Tempo derives it from spans. With "
+            "Jaeger it stays empty."
         ),
     ]

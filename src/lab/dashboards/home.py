@@ -1,37 +1,36 @@
-"""Where one begins: what to type, the pages, the newest runs, what fires now."""
+"""Home: commands, dashboards, recent runs and current alerts."""
 
-from grafana_foundation_sdk.builders import dashboard, dashboardlist
+from grafana_foundation_sdk.builders import dashboard as builders
 
-from lab.dashboards import pages
+from lab.dashboards import base
 from lab.dashboards.panels import text
 from lab.dashboards.runs import run_table
 
 WELCOME = """\
 # Vet clinic
 
-`just smoke`, `just load` or `just stress` puts a load on the clinic, and each run has its own id.
-The pages below read it back: for each operation what k6 saw, what the server saw and what the
-database took, side by side, down to its slowest and its failed traces.
+`just smoke`, `just load` or `just stress` runs a load test against the clinic. Every run has an id;
+the dashboards below show, for each operation, what k6, the server and the database measured.
 """
+DASHBOARDS = "\n".join(
+    f"- [{title}](/d/{uid}): {description[0].lower()}{description[1:]}"
+    for uid, (title, description) in base.DASHBOARDS.items()
+    if uid != "home"
+)
 
 
-def page() -> dashboard.Dashboard:
-    """Make the page that Grafana opens with."""
-    newest = run_table("Runs").description(
-        "The runs that began in the 15 days before the end of the time range, each leading to its "
-        "page. A crossed threshold means that the objective was missed."
+def dashboard() -> builders.Dashboard:
+    runs = run_table("Runs").description(
+        "Runs of the last 15 days, newest first. Click a run's id for its dashboard."
     )
-    others = dashboardlist.Panel().title("Pages").description("The pages of this folder.")
-    others.folder_uid("vet-clinic").show_headings(False).show_search(True).show_starred(False)
-    return pages.page(
-        "home",
-        "What to type, the pages, the newest runs, and what fires now.",
-        {"": [text(WELCOME), newest.height(8), others.span(12).height(11), alerts()]},
+    contents = text(DASHBOARDS).title("Dashboards").transparent(False).span(12).height(11)
+    return base.make_dashboard(
+        "home", {"": [text(WELCOME), runs.height(8), contents, _alert_list()]}
     )
 
 
-def alerts() -> dashboard.Panel:
-    """List the alerts that fire now; the library has no builder of its own for them."""
+def _alert_list() -> builders.Panel:
+    """List the active alerts; the library has no builder for this type of panel."""
     states = {"error": True, "firing": True, "noData": False, "normal": False, "pending": True}
     options = {
         "alertInstanceLabelFilter": '{severity=~"page|ticket"}',
@@ -42,5 +41,5 @@ def alerts() -> dashboard.Panel:
         "stateFilter": states,
         "viewMode": "list",
     }
-    panel = dashboard.Panel().type("alertlist").title("Alerts").options(options)
-    return panel.span(12).height(11).description("What fires now, or soon will. Empty is good.")
+    panel = builders.Panel().type("alertlist").title("Alerts").options(options)
+    return panel.span(12).height(11).description("Firing and pending alerts; empty is good.")

@@ -1,116 +1,109 @@
-"""One run: what k6 saw, what the server saw, what the database took."""
+"""Load test: one run, as k6, the server and the database measured it."""
 
 from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from lab import slo
-from lab.dashboards import links, pages, style
-from lab.dashboards.panels import Column, Panel, graph, joined, stat, text, traces
-from lab.dashboards.runs import PASSED, run_table
+from lab.dashboards import base, style
+from lab.dashboards.explore import explore_url
+from lab.dashboards.panels import (
+    EXPLORE_TRACES,
+    Column,
+    Panel,
+    graph,
+    join_table,
+    stat,
+    text,
+    trace_table,
+)
+from lab.dashboards.runs import run_table
 from lab.promql import load_run, service, traceql
 from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
 
-EACH = "$__rate_interval"
+WINDOW = "$__rate_interval"
 RUN = RunSelector("$testid", RETENTION, "$scenario")
-TIMELINE = RunSelector("$testid", RETENTION, "$scenario", step=EACH)
+TIMELINE = RunSelector("$testid", RETENTION, "$scenario", step=WINDOW)
 SLO = slo.all_requests_limits()
 
-BY_SIDE = {"client": style.CLIENT, "server": style.SERVER, "database": style.DATABASE}
-UNKNOWN = "No numbers of this run before the end of the time range: they are kept for 15 days"
-NOTHING = "Nothing of this run in this time range"
-HOW_TRACES = (
-    "A trace's id opens its waterfall. No slow traces: the run is older than a day, for which "
-    "traces are kept, or outside the time range. No failed traces: no request was answered with "
-    "400 or more, which is good."
+NO_DATA = "No data of this run in this time range"
+TRACES_HELP = (
+    "Click a trace id for its waterfall. Traces are kept for one day. An empty list of failed "
+    "traces means that no response had status 400 or more."
 )
-# Fewer than a table of traces holds, so that none of the slowest is left out.
+# Fewer than a table of traces holds, so that it has room for every one of the slowest.
 SLOWEST = 20
 
 
-def page() -> Dashboard:
-    """Make the page that `just load` leads to."""
-    return pages.page(
+def dashboard() -> Dashboard:
+    slowest = load_run.slowest_milliseconds(SLOWEST, RUN)
+    return base.make_dashboard(
         "load-test",
-        "One run of k6: for each operation what k6 saw, what the server saw and what the database "
-        "took, over the whole run and over its time, and its slowest and its failed traces.",
         {
-            "": _at_a_glance(),
+            "": _overview(),
             "Operations": [_operations()],
             "Over time": _over_time(),
             "Traces": _traces(),
-            "Judgement": _judgement(),
+            "Thresholds and errors": _thresholds_and_errors(),
         },
-        variables=[
-            pages.scenario_variable(),
-            pages.hidden_variable(
-                "slow", load_run.slowest_milliseconds(SLOWEST, RUN), r"/} ([0-9.]+) /"
-            ),
-        ],
+        variables=[base.scenario_variable(), base.number_variable("slow", slowest)],
     )
 
 
-def _at_a_glance() -> list[Panel]:
+def _overview() -> list[Panel]:
     completeness = {
         "sent": load_run.requests(RUN),
         "traced": load_run.spans(Side.SERVER, RUN),
-        "promised": load_run.created_responses(RUN),
+        "created": load_run.created_responses(RUN),
         "written": load_run.rows_written(RUN),
     }
     lost = {
         "traces": load_run.settled(load_run.untraced(RUN), RUN),
         "rows": load_run.settled(load_run.unwritten(RUN), RUN),
     }
-    p95 = load_run.client_quantile(0.95, RUN)
-    unjudged: list[style.Word] = [
-        (2, "… still on", style.CLIENT),
-        (3, "no verdict: killed", style.WARNING),
-        (4, "no numbers", style.NEUTRAL),
-    ]
+    failed = stat("Failed", style.SHARE, load_run.failed_share(RUN), bad=SLO.failed_share)
+    p95 = stat("Client p95", style.SECONDS, load_run.client_quantile(0.95, RUN), bad=SLO.p95)
     return [
-        run_table("Run", 'testid="$testid"', judged=False)
-        .no_value(UNKNOWN)
-        .span(15)
+        run_table("Run", 'testid="$testid"', results=False)
+        .no_value("No data of this run before the end of the time range; it is kept for 15 days")
+        .span(16)
         .height(3)
         .description(
-            "The run that this page shows; its id leads to its own time range. Totals on this page "
+            "The run on this dashboard. Click its id to set the time range to the run's. Totals "
             "count from the run's start to the end of the time range."
         ),
         stat("Completeness", style.COUNT, completeness)
-        .id(107)
-        .span(9)
+        .span(8)
         .height(3)
         .description(
-            "Requests that k6 sent against traces stored of them, and rows promised by a 201 "
-            "against rows written. While a run is on, the sides arrive at different times."
+            "Requests that k6 sent, and traces stored of them; responses with status 201, and rows "
+            "written. During a run the numbers differ because they arrive at different times."
         ),
-        stat("Thresholds", style.TEXT, load_run.verdict_code(RUN))
-        .mappings(style.mappings(*PASSED, *unjudged))
+        stat("Verdict", style.TEXT, load_run.verdict(RUN))
+        .mappings(style.mappings(style.VERDICTS))
         .description(
-            "k6's own verdict on performance/slo.json, written at the run's end. Crossed: the "
-            "objective was missed, and the table at the bottom says by what. No numbers: "
-            "Prometheus, which keeps 15 days, has nothing of this run before the end of the time "
+            "Passed: all thresholds of performance/slo.json passed. Failed: see the thresholds at "
+            "the bottom. Aborted: the run ended before its planned length. No verdict: k6 did not "
+            "report one. No data: Prometheus has nothing of this run before the end of the time "
             "range."
         ),
         stat("Requests", style.COUNT, load_run.requests(RUN)).description(
-            "The requests of the load that k6 counted, its first push included."
+            "Requests of the load, as k6 counted them."
         ),
-        stat("Rate", style.PER_SECOND, load_run.request_rate(RUN)).description(
-            "Requests a second over the whole run. Below what the profile asks for, the clinic or "
-            "the generator did not keep up."
+        stat("Rate", style.REQUESTS_PER_SECOND, load_run.request_rate(RUN)).description(
+            "Requests per second over the whole run. If this is less than the profile asks for, "
+            "the clinic or the load generator did not keep up."
         ),
-        stat("Failed", style.SHARE, load_run.failed_share(RUN), bad=SLO.failed_share)
-        .decimals(2)
-        .description(
-            "The share of all requests that were not answered as expected, counted by request. The "
-            f"objective is below {SLO.failed_share:.0%}."
+        failed.decimals(2).description(
+            "Share of requests with an unexpected response or none. The SLO is less than "
+            f"{SLO.failed_share:.0%}."
         ),
-        stat("Client p95", style.SECONDS, p95, bad=SLO.p95).description(
-            "95 of 100 requests took k6 less than this. The objective for all requests together is "
+        p95.description(
+            "95 % of requests took k6 no longer than this. The SLO for all requests together is "
             f"{SLO.p95 * 1000:.0f} ms; each operation has its own."
         ),
         stat("Lost", style.COUNT, lost, bad=0.5).description(
-            "Answered requests without a trace, and promised rows that were not written. Anything "
-            "but zero is a loss. Told from 20 s after the run's end, when the last spans are in."
+            "Answered requests without a trace, and responses with status 201 without a row. Both "
+            "must be 0. Shown from 20 s after the run ends, once the last spans have arrived."
         ),
     ]
 
@@ -118,152 +111,148 @@ def _at_a_glance() -> list[Panel]:
 def _operations() -> Panel:
     quantile = {q: load_run.client_quantile(q, RUN, OPERATION) for q in (0.5, 0.95, 0.99)}
     p95 = {side: load_run.span_quantile(0.95, side, RUN, OPERATION) for side in Side}
-    share = {side: load_run.share_of_client_time(side, RUN, OPERATION) for side in Side}
-    its_traces = links.explore(traceql.requests("$testid", operation="${__value.text}"))
-    name = [style.link("Its traces in Explore", its_traces), style.width(246)]
-    # Beside Grafana's menu a window of 1280 pixels leaves 932 for all columns.
+    in_server = load_run.share_in_server(RUN, OPERATION)
+    in_database = load_run.share_of_client_time(Side.DATABASE, RUN, OPERATION)
+    its_traces = explore_url(traceql.requests("$testid", operation="${__value.text}"))
+    name = [style.link(EXPLORE_TRACES, its_traces), style.width(246)]
+    # At 1280 pixels, Grafana's menu leaves 932 for all columns.
     wide = [style.width(78)]
-    too_many = [style.limits((SLO.failed_share, style.BAD)), style.COLOURED_TEXT]
-    table = joined(
+    too_many = [style.limit(SLO.failed_share), style.COLOURED_TEXT]
+    table = join_table(
         "Operations",
-        {"operation": ("Operation", name)},
+        {OPERATION: ("Operation", name)},
         Column("Requests", load_run.requests(RUN, OPERATION), style.COUNT, wide),
-        Column("Rate /s", load_run.request_rate(RUN, OPERATION), style.NUMBER),
+        Column("Requests/s", load_run.request_rate(RUN, OPERATION), style.NUMBER, wide),
         Column("Client p50", quantile[0.5], style.SECONDS, colour=style.CLIENT),
-        Column("Client p95", quantile[0.95], style.SECONDS, wide, style.CLIENT),
+        Column("Client p95", quantile[0.95], style.SECONDS, colour=style.CLIENT),
         Column("Client p99", quantile[0.99], style.SECONDS, colour=style.CLIENT),
         Column("Server p95", p95[Side.SERVER], style.SECONDS, colour=style.SERVER),
         Column("Database p95", p95[Side.DATABASE], style.SECONDS, wide, style.DATABASE),
-        Column("In server", share[Side.SERVER], style.SHARE, colour=style.SERVER),
-        Column("In database", share[Side.DATABASE], style.SHARE, wide, style.DATABASE),
+        Column("In server", in_server, style.SHARE, colour=style.SERVER),
+        Column("In database", in_database, style.SHARE, wide, style.DATABASE),
         Column("Failed", load_run.failed_share(RUN, OPERATION), style.SHARE, too_many),
     )
     return table.sort_by([SortBy().display_name("Client p95").desc(True)]).description(
-        "Each operation as k6, the server and the database saw it. In server and In database are "
-        "shares of the client's time; the database's is part of the server's. A name leads to the "
-        "operation's traces in this run."
+        "Each operation as k6, the server and the database measured it. In server and In database "
+        "are shares of the client's time; In server excludes the database. Click an operation for "
+        "its traces."
     )
 
 
 def _over_time() -> list[Panel]:
+    load = {
+        "requests": load_run.request_rate(TIMELINE),
+        "failed": load_run.failed_rate(TIMELINE),
+        "virtual users": load_run.virtual_users(TIMELINE),
+        "dropped iterations": load_run.dropped_rate(TIMELINE),
+    }
+    p95 = {
+        "client": load_run.client_quantile(0.95, TIMELINE),
+        "server": load_run.span_quantile(0.95, Side.SERVER, TIMELINE),
+        "database": load_run.span_quantile(0.95, Side.DATABASE, TIMELINE),
+    }
+    mean = {
+        "in database": load_run.mean_in_database(TIMELINE),
+        "in server": load_run.mean_in_server(TIMELINE),
+        "outside server": load_run.mean_outside_server(TIMELINE),
+    }
+    resources = {
+        "in use": service.connections_used(WINDOW),
+        "allowed": service.connections_allowed(WINDOW),
+        "event-loop delay p95": service.event_loop_lag(0.95, WINDOW),
+    }
+    errors = {"{{kind}}": load_run.error_rate(TIMELINE)}
     client = load_run.client_quantile(0.95, TIMELINE, OPERATION)
     server, database = (load_run.span_quantile(0.95, side, TIMELINE, OPERATION) for side in Side)
     return [
-        graph("Load", style.PER_SECOND)
-        .line("requests", load_run.request_rate(TIMELINE))
-        .line("failed", load_run.failed_rate(TIMELINE))
-        .line("virtual users", load_run.virtual_users(TIMELINE))
-        .line("iterations not started", load_run.dropped_rate(TIMELINE))
-        .on_the_right("virtual users", style.NUMBER)
-        .no_value(NOTHING)
+        graph("Load", style.REQUESTS_PER_SECOND, load)
+        .right_axis("virtual users", style.NUMBER)
+        .no_value(NO_DATA)
         .description(
-            "Virtual users, right, and the requests a second that they got through. The knee of a "
-            "stress run is where users still rise and requests no longer do. Iterations not "
-            "started: no user was free, so the clinic got less load than planned."
+            "Requests per second, and virtual users (right axis). Where users still rise and "
+            "requests no longer do, the system is saturated. Dropped iterations: no virtual user "
+            "was free, so the clinic got less load than planned."
         ),
-        graph("p95 by side", style.SECONDS)
-        .line("client", load_run.client_quantile(0.95, TIMELINE))
-        .line("server", load_run.span_quantile(0.95, Side.SERVER, TIMELINE))
-        .line("database", load_run.span_quantile(0.95, Side.DATABASE, TIMELINE))
-        .coloured(BY_SIDE)
+        graph("p95 by side", style.SECONDS, p95)
         .limit(SLO.p95, style.NEUTRAL)
-        .no_value(NOTHING)
+        .no_value(NO_DATA)
         .description(
-            "What 95 of 100 requests stayed below: for k6, for the server, for the database. The "
-            "gap between two lines is time that the inner one did not see. Dashed: the objective."
+            "95 % of requests took k6, the server and the database no longer than this. Server and "
+            "database data arrive in batches and may be shifted by some seconds. Dashed: the SLO."
         ),
-        graph("Where the time goes", style.SECONDS)
-        .line("database", load_run.mean_in_database(TIMELINE))
-        .line("server", load_run.mean_in_server(TIMELINE))
-        .line("outside the server", load_run.mean_outside_server(TIMELINE))
-        .coloured(BY_SIDE | {"outside the server": style.CLIENT})
+        graph("Where the time goes", style.SECONDS, mean)
         .stacked()
-        .no_value(NOTHING)
+        .no_value(NO_DATA)
         .description(
-            "The mean time of a request, parted: outside the server (network, queues before it, k6 "
-            "itself), in the server without its statements, in the database."
+            "Mean time of a request: outside the server (network, queues, k6 itself), in the "
+            "server without the database, and in the database."
         ),
-        graph("Errors by kind", style.PER_SECOND, {"{{kind}}": load_run.error_rate(TIMELINE)})
+        graph("Errors by kind", style.REQUESTS_PER_SECOND, errors)
         .no_value("No errors of this run in this time range")
         .description(
-            "What k6 judged wrong, a second: an unexpected status, a body without what was "
-            "promised, no answer, a time-out. No line means no error."
+            "Errors per second that k6 found: an unexpected status, an incomplete body, no "
+            "response, a timeout."
         ),
-        _by_operation("Client", "as k6 saw it", client),
-        _by_operation("Server", "as the server saw it", server),
-        _by_operation("Database", "in the database", database),
-        graph("Connections and event loop", style.NUMBER)
-        .line("in use", service.connections_used(EACH))
-        .line("allowed", service.connections_allowed(EACH))
-        .line("event loop p95", service.event_loop_lag(0.95, EACH))
-        .on_the_right("event loop p95", style.SECONDS)
+        _by_operation("Client p95 by operation", "k6", client),
+        _by_operation("Server p95 by operation", "the server", server),
+        _by_operation("Database p95 by operation", "the database", database),
+        graph("Connections and event loop", style.NUMBER, resources)
+        .right_axis("event-loop delay p95", style.SECONDS)
         .height(9)
         .description(
-            "The server's connections to the database, at the most, and its event loop's delay, "
-            "right, whoever called it. At the limit requests queue for a connection; a delay of "
-            "many milliseconds means that the server's one core is busy."
+            "Database connections of the API in use, and the event-loop delay (right axis), "
+            "whoever the caller. With all connections in use, requests wait for one; a delay of "
+            "many milliseconds means that the API's CPU core is busy."
         ),
     ]
 
 
-def _by_operation(side: str, where: str, p95: str) -> Panel:
-    """Draw a line for each operation, which leads to its traces."""
-    its_traces = traceql.requests("$testid", operation="${__field.labels.operation}")
+def _by_operation(title: str, side: str, p95: str) -> Panel:
+    its_traces = traceql.requests("$testid", operation=f"${{__field.labels.{OPERATION}}}")
     return (
-        graph(f"{side} p95 by operation", style.SECONDS, {"{{operation}}": p95})
-        .coloured(style.OPERATIONS)
-        .leading_to("Its traces in Explore", its_traces)
+        graph(title, style.SECONDS, {f"{{{{{OPERATION}}}}}": p95})
+        .colours(style.OPERATIONS)
+        .link_to_traces(its_traces)
         .fill_opacity(0)
-        .no_value(NOTHING)
+        .no_value(NO_DATA)
         .height(9)
         .description(
-            f"What 95 of 100 requests for an operation stayed below, {where}. Writes are warm, "
-            "reads are cool. A point leads to the operation's traces in this run."
+            f"95 % of requests took {side} no longer than this. Writes have warm colours, reads "
+            "cool ones. Click a point for the operation's traces."
         )
     )
 
 
 def _traces() -> list[Panel]:
+    slowest = traceql.requests("$testid", scenarios="$scenario", longer_than="${slow}ms")
+    failed = traceql.requests("$testid", scenarios="$scenario", condition=traceql.FAILED)
     return [
-        text(HOW_TRACES).id(403).height(2),
-        traces(
-            "Slowest traces",
-            traceql.requests("$testid", scenarios="$scenario", longer_than="${slow}ms"),
-        )
-        .sort_by([SortBy().display_name("In server").desc(True)])
-        .no_value("No traces of this run in this time range; they are kept for a day")
-        .description(
-            "The slowest requests of this run, by the server's time; the id opens the waterfall."
-        ),
-        traces(
-            "Failed traces",
-            traceql.requests("$testid", scenarios="$scenario", condition=traceql.FAILED),
-        )
-        .no_value("No request of this run was answered with 400 or more")
+        text(TRACES_HELP).height(2),
+        trace_table("Slowest traces", slowest)
+        .sort_by([SortBy().display_name("Server time").desc(True)])
+        .no_value("No traces of this run in this time range; they are kept for one day")
+        .description("The requests of this run that took the server longest."),
+        trace_table("Failed traces", failed)
+        .no_value("No response of this run had status 400 or more")
         .height(7)
-        .description(
-            "Requests of this run that the server answered with 400 or more; none is good."
-        ),
+        .description("Requests of this run that the server answered with status 400 or more."),
     ]
 
 
-def _judgement() -> list[Panel]:
-    look = [style.words(*PASSED), style.COLOURED_TEXT, style.width(110)]
+def _thresholds_and_errors() -> list[Panel]:
+    look = [*style.words(style.PASSED_OR_FAILED), style.width(110)]
     verdict = Column("Verdict", load_run.thresholds(RUN), style.TEXT, look)
-    thresholds = {"metric": ("Of", [style.WRAPPED]), "threshold": ("Threshold", [style.width(140)])}
-    errors = {"operation": ("Operation", []), "kind": ("Kind", [style.width(120)])}
-    wrong = Column("Errors", load_run.errors(RUN), style.COUNT, [style.width(90)], style.BAD)
+    labels = {"metric": ("Metric", [style.WRAPPED]), "threshold": ("Threshold", [style.width(140)])}
+    kinds = {OPERATION: ("Operation", [style.WRAPPED]), "kind": ("Kind", [style.width(110)])}
+    errors = Column("Errors", load_run.errors(RUN), style.COUNT, [style.width(80)], style.BAD)
     return [
-        joined("Thresholds", thresholds, verdict)
-        .no_value("No verdict: the run is still on, or it was killed")
+        join_table("Thresholds", labels, verdict)
+        .no_value("No verdict: the run is still running, or k6 did not report one")
         .span(15)
-        .description(
-            "k6's verdict on each threshold of performance/slo.json, written at the run's end."
-        ),
-        joined("Errors", errors, wrong)
+        .sort_by([SortBy().display_name("Verdict").desc(False)])
+        .description("k6's verdict on each threshold of performance/slo.json, failed ones first."),
+        join_table("Errors", kinds, errors)
         .no_value("No errors in this run")
         .span(9)
-        .description(
-            "What k6 judged wrong over the whole run, by operation and kind. Empty is good."
-        ),
+        .description("Errors that k6 found in the whole run, by operation and kind."),
     ]

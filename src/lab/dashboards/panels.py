@@ -1,7 +1,7 @@
-"""Makers of panels: each has a title, a unit and a size.
+"""Makers of panels with a title, a unit and a size.
 
-They are the library's own builders: a page chains the description and what else it wants, such
-as `.span(12).height(8)`.
+They return the library's own builders: a dashboard chains the description and what else it wants,
+such as `.span(12).height(8)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,122 +15,115 @@ from grafana_foundation_sdk.builders import table as tables
 from grafana_foundation_sdk.builders import text as texts
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery
-from grafana_foundation_sdk.models import common as kinds
-from grafana_foundation_sdk.models import dashboard as parts
+from grafana_foundation_sdk.models import common as options
+from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
-from lab.dashboards import links, style
+from lab.dashboards import style
+from lab.dashboards.explore import TEMPO, TRACES, explore_url
 from lab.dashboards.style import Property
 
-PROMETHEUS = kinds.DataSourceRef(type_val="prometheus", uid="prometheus")
-TEMPO = kinds.DataSourceRef(type_val=links.TEMPO, uid=links.TEMPO)
-LAST = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")
+PROMETHEUS_SOURCE = options.DataSourceRef(type_val="prometheus", uid="prometheus")
+TEMPO_SOURCE = options.DataSourceRef(type_val=TEMPO, uid=TEMPO)
+LAST_VALUE = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")
 
-NOTHING = "Nothing in this time range"
+NO_DATA = "No data in this time range"
+EXPLORE_TRACES = "Traces in Explore"
 
-Panel = Builder[parts.Panel]
+Panel = Builder[models.Panel]
 Stat = stats.Panel
 Table = tables.Panel
-# Expressions by their legends, which name labels as {{label}}.
-Lines = Mapping[str, str]
-# What a table shows of a field: its title, and how it looks.
+# Expressions by legend; a legend may use labels, as {{label}}.
+Series = Mapping[str, str]
+# The fields that a table shows: title and properties of each.
 Fields = Mapping[str, tuple[str, Sequence[Property]]]
 
 
-def courses(asked: Lines) -> list[Builder[Dataquery]]:
-    """Ask for expressions over the time range."""
-    return [_query(place, *one).range() for place, one in enumerate(asked.items())]
-
-
-def values(asked: Lines) -> list[Builder[Dataquery]]:
-    """Ask for expressions at the end of the time range."""
-    return [_query(place, *one).instant() for place, one in enumerate(asked.items())]
-
-
-def _query(place: int, legend: str, expression: str) -> prometheus.Dataquery:
-    query = prometheus.Dataquery().datasource(PROMETHEUS).ref_id(ascii_uppercase[place])
+def _query(index: int, legend: str, expression: str) -> prometheus.Dataquery:
+    query = prometheus.Dataquery().datasource(PROMETHEUS_SOURCE).ref_id(ascii_uppercase[index])
     return query.expr(expression).legend_format(legend or "__auto")
+
+
+def range_queries(series: Series) -> list[Builder[Dataquery]]:
+    """Query expressions over the time range."""
+    return [_query(i, *item).range() for i, item in enumerate(series.items())]
+
+
+def instant_queries(series: Series) -> list[Builder[Dataquery]]:
+    """Query expressions at the end of the time range."""
+    return [_query(i, *item).instant() for i, item in enumerate(series.items())]
 
 
 class Graph(timeseries.Panel):
     """Lines over time."""
 
-    def line(self, legend: str, expression: str, *, exemplars: bool = False) -> Self:
-        """Draw an expression, in the colour that its legend has on every page if it has one."""
-        query = _query(len(self.build().targets or []), legend, expression).range()
-        self.with_target(query.exemplar(True) if exemplars else query)
-        return self.coloured({legend: style.LINES[legend]} if legend in style.LINES else {})
-
-    def coloured(self, colours: Mapping[str, str]) -> Self:
-        """Give series a colour by their legend."""
-        for name, colour in colours.items():
-            self.override_by_name(name, [style.fixed(colour)])
+    def colours(self, colours: Mapping[str, str]) -> Self:
+        """Colour series by legend."""
+        for legend, colour in colours.items():
+            self.override_by_name(legend, [style.fixed(colour)])
         return self
 
     def stacked(self) -> Self:
         """Stack the lines as filled areas."""
-        stacking = common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A")
-        self.fill_opacity(55).line_width(1).show_points(kinds.VisibilityMode.NEVER)
+        stacking = common.StackingConfig().mode(options.StackingMode.NORMAL).group("A")
+        self.fill_opacity(55).line_width(1).show_points(options.VisibilityMode.NEVER)
         return self.stacking(stacking)
 
     def limit(self, limit: float, colour: str) -> Self:
         """Draw a dashed line at a limit."""
-        dashed = common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED)
+        dashed = common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED)
         steps = style.steps((limit, colour), below="transparent")
         return self.thresholds(steps).thresholds_style(dashed)
 
-    def on_the_right(self, legend: str, unit: str) -> Self:
-        """Measure a series on an axis of its own."""
+    def right_axis(self, legend: str, unit: str) -> Self:
+        """Give a series an axis of its own, on the right."""
         looks = {"unit": unit, "custom.axisPlacement": "right", "custom.fillOpacity": 0}
-        properties = [Property(id_val=name, value=to) for name, to in looks.items()]
-        return self.override_by_name(legend, properties)
+        return self.override_by_name(
+            legend, [Property(id_val=name, value=value) for name, value in looks.items()]
+        )
 
-    def leading_to(self, title: str, query: str) -> Self:
-        """Lead from a point to what a TraceQL query finds."""
-        return self.data_links([dashboard.DashboardLink(title).url(links.explore(query))])
+    def link_to_traces(self, query: str) -> Self:
+        """Link points to a TraceQL search."""
+        return self.data_links([dashboard.DashboardLink(EXPLORE_TRACES).url(explore_url(query))])
 
 
-def graph(title: str, unit: str, asked: Lines | None = None) -> Graph:
-    """Draw lines over time; one without a colour of its own has one by its name."""
-    panel = Graph().title(title).unit(unit).datasource(PROMETHEUS).min(0).no_value(NOTHING)
+def graph(title: str, unit: str, series: Series, *, exemplars: str = "") -> Graph:
+    """Draw lines over time; the series of one legend may show exemplars."""
+    panel = Graph().title(title).unit(unit).datasource(PROMETHEUS_SOURCE).min(0).no_value(NO_DATA)
     panel.span(12).height(8)
-    panel.draw_style(kinds.GraphDrawStyle.LINE).line_width(2).fill_opacity(8)
-    panel.show_points(kinds.VisibilityMode.AUTO).span_nulls(30_000)
-    panel.color_scheme(_scheme(parts.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-    tooltip = common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI)
-    legends = common.VizLegendOptions().show_legend(True).display_mode(kinds.LegendDisplayMode.LIST)
-    panel.tooltip(tooltip.sort(kinds.SortOrder.DESCENDING)).legend(legends)
-    for legend, expression in (asked or {}).items():
-        panel.line(legend, expression)
-    return panel
-
-
-def lines(title: str, unit: str, asked: Lines | None = None) -> Graph:
-    """Draw lines whose colours are in their order, so that many of one legend are told apart."""
-    return graph(title, unit, asked).color_scheme(_scheme(parts.FieldColorModeId.PALETTE_CLASSIC))
-
-
-def _scheme(mode: parts.FieldColorModeId) -> dashboard.FieldColor:
-    return dashboard.FieldColor().mode(mode)
+    panel.draw_style(options.GraphDrawStyle.LINE).line_width(2).fill_opacity(8)
+    panel.show_points(options.VisibilityMode.AUTO).span_nulls(30_000)
+    palette = dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC)
+    tooltip = common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI)
+    legend = (
+        common.VizLegendOptions().show_legend(True).display_mode(options.LegendDisplayMode.LIST)
+    )
+    panel.color_scheme(palette).legend(legend)
+    panel.tooltip(tooltip.sort(options.SortOrder.DESCENDING))
+    queries = [_query(i, *item).range() for i, item in enumerate(series.items())]
+    for name, query in zip(series, queries, strict=True):
+        panel.with_target(query.exemplar(True) if name == exemplars else query)
+    return panel.colours({name: style.LEGENDS[name] for name in series if name in style.LEGENDS})
 
 
 def stat(
     title: str,
     unit: str,
-    asked: str | Lines,
+    series: str | Series,
     *,
     warning: float | None = None,
     bad: float | None = None,
 ) -> Stat:
-    """Show one large value, or several by name, coloured from where it warns or is bad."""
+    """Show one large value, or several with names, coloured from the given limits on."""
     steps = ((warning, style.WARNING), (bad, style.BAD))
-    above = [(at, colour) for at, colour in steps if at is not None]
-    panel = Stat().title(title).unit(unit).datasource(PROMETHEUS).no_value("-").span(4).height(4)
-    panel.graph_mode(kinds.BigValueGraphMode.NONE).color_mode(kinds.BigValueColorMode.VALUE)
-    panel.text_mode(kinds.BigValueTextMode.AUTO).reduce_options(LAST)
+    above = [(limit, colour) for limit, colour in steps if limit is not None]
+    panel = Stat().title(title).unit(unit).datasource(PROMETHEUS_SOURCE).no_value("-")
+    panel.span(4).height(4).graph_mode(options.BigValueGraphMode.NONE)
+    panel.color_mode(options.BigValueColorMode.VALUE).text_mode(options.BigValueTextMode.AUTO)
+    panel.reduce_options(LAST_VALUE)
     panel.thresholds(style.steps(*above, below=style.GOOD if above else "text"))
-    return panel.targets(values({"": asked} if isinstance(asked, str) else asked))
+    return panel.targets(instant_queries({"": series} if isinstance(series, str) else series))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,73 +136,75 @@ class Column:
     properties: Sequence[Property] = ()
     colour: str = ""
 
-    def look(self) -> list[Property]:
-        """Give the column its unit, its colour, and what else it has."""
+    def all_properties(self) -> list[Property]:
         coloured = [style.fixed(self.colour), style.COLOURED_TEXT] if self.colour else []
         return [style.unit(self.unit), *coloured, *self.properties]
 
 
-def joined(title: str, by: Fields, *columns: Column) -> Table:
-    """Join expressions into one table, a row for each value of the first label in `by`.
+def join_table(title: str, labels: Fields, *columns: Column) -> Table:
+    """Join expressions into one table with a row for each value of the first of the labels.
 
-    `by` has the labels that are shown, before the columns, each with its title and properties.
-    Every expression must carry the first, and none but the first column's may have another.
+    The labels are shown before the columns. Every expression must carry the first label; none but
+    the first column's may carry another.
     """
-    # Grafana numbers the values where there are several.
-    letters = [f" #{letter}" for letter in ascii_uppercase] if len(columns) > 1 else [""]
-    shown = {
-        f"Value{letter}": (column.title, column.look())
-        for letter, column in zip(letters, columns, strict=False)
+    # Grafana numbers the value fields only where there are several.
+    numbers = [f" #{letter}" for letter in ascii_uppercase] if len(columns) > 1 else [""]
+    values = {
+        f"Value{number}": (column.title, column.all_properties())
+        for number, column in zip(numbers, columns, strict=False)
     }
     queries = [
-        _query(place, "", column.expression).instant().format(PromQueryFormat.TABLE)
-        for place, column in enumerate(columns)
+        _query(i, "", column.expression).instant().format(PromQueryFormat.TABLE)
+        for i, column in enumerate(columns)
     ]
-    join = _step("joinByField", {"byField": next(iter(by)), "mode": "outer"})
-    return _table(title, {**by, **shown}, join).datasource(PROMETHEUS).targets([*queries])
+    join = _transformation("joinByField", {"byField": next(iter(labels)), "mode": "outer"})
+    table = _table(title, {**labels, **values}, join).datasource(PROMETHEUS_SOURCE)
+    return table.targets([*queries])
 
 
-def traces(title: str, query: str) -> Table:
-    """List the spans that a TraceQL query finds, each linked to its trace; Explore has it too."""
-    seen = Property(id_val="custom.hideFrom.viz", value=False)
-    waterfall = style.link("Open the trace", links.explore("${__value.text}"))
-    # By the names that Tempo's data source shows.
-    shown: Fields = {
-        "traceIdHidden": ("Trace", [seen, waterfall]),
+def trace_table(title: str, query: str) -> Table:
+    """List the spans that a TraceQL query finds, each with a link to its trace."""
+    visible = Property(id_val="custom.hideFrom.viz", value=False)
+    waterfall = style.link("Open the trace", explore_url("${__value.text}"))
+    # By the field names of Tempo's data source.
+    fields: Fields = {
+        "traceIdHidden": ("Trace", [visible, waterfall]),
         "clinic.operation": ("Operation", []),
         "http.response.status_code": ("Status", [style.width(70)]),
-        "Start time": ("Began", [style.unit(style.TIME), style.width(165)]),
-        "Duration": ("In server", [style.unit("ns"), style.width(90)]),
+        "Start time": ("Started", [style.unit(style.TIME), style.width(165)]),
+        "Duration": ("Server time", [style.unit("ns"), style.width(100)]),
     }
-    # Beside the spans comes how far the search has got.
-    spans_alone = _step("filterByRefId", {"include": "traces"})
-    target = tempo.Dataquery().ref_id("A").datasource(TEMPO).query_type("traceql").query(query)
-    target.limit(links.TRACES).spss(1).table_type(SearchTableType.SPANS)
-    explore = dashboard.DashboardLink("These traces in Explore").url(links.explore(query))
-    table = _table(title, shown, spans_alone).datasource(TEMPO)
+    # Tempo also returns a frame with the progress of the search.
+    spans_only = _transformation("filterByRefId", {"include": "traces"})
+    target = tempo.Dataquery().ref_id("A").datasource(TEMPO_SOURCE).query_type("traceql")
+    target.query(query).limit(TRACES).spss(1).table_type(SearchTableType.SPANS)
+    explore = dashboard.DashboardLink(EXPLORE_TRACES).url(explore_url(query))
+    table = _table(title, fields, spans_only).datasource(TEMPO_SOURCE)
     return table.targets([target]).links([explore])
 
 
-def _table(title: str, fields: Fields, first: parts.DataTransformerConfig) -> Table:
-    """Make a table of these fields alone, in this order, each under its title."""
-    names = {field: shown for field, (shown, _) in fields.items()}
-    order = {field: place for place, field in enumerate(fields)}
-    chosen = _step("filterFieldsByName", {"include": {"names": list(fields)}})
-    named = _step("organize", {"indexByName": order, "renameByName": names})
-    panel = Table().title(title).unit(style.TEXT).no_value(NOTHING).span(24).height(9)
-    panel.min_width(56).transformations([first, chosen, named])
-    # The panel's own words for no value are of the whole table, too long for a cell.
-    every = [("custom.wrapHeaderText", True), ("noValue", "-")]
-    panel.override_by_regexp("/.+/", [Property(id_val=name, value=to) for name, to in every])
+def _table(title: str, fields: Fields, first: models.DataTransformerConfig) -> Table:
+    """Make a table of these fields alone, in this order."""
+    titles = {field: shown for field, (shown, _) in fields.items()}
+    order = {field: i for i, field in enumerate(fields)}
+    select = _transformation("filterFieldsByName", {"include": {"names": list(fields)}})
+    rename = _transformation("organize", {"indexByName": order, "renameByName": titles})
+    panel = Table().title(title).unit(style.TEXT).no_value(NO_DATA).span(24).height(9)
+    panel.min_width(56).transformations([first, select, rename])
+    # The panel's own text for no value is too long for a cell.
+    all_columns = {"custom.wrapHeaderText": True, "noValue": "-"}
+    panel.override_by_regexp(
+        "/.+/", [Property(id_val=name, value=value) for name, value in all_columns.items()]
+    )
     for shown, properties in fields.values():
         panel.override_by_name(shown, list(properties))
     return panel
 
 
-def _step(name: str, options: object) -> parts.DataTransformerConfig:
-    return parts.DataTransformerConfig(id_val=name, options=options)
+def _transformation(name: str, settings: object) -> models.DataTransformerConfig:
+    return models.DataTransformerConfig(id_val=name, options=settings)
 
 
 def text(markdown: str) -> texts.Panel:
-    """Write a paragraph of Markdown."""
+    """Show Markdown."""
     return texts.Panel().title("").transparent(True).content(markdown).span(24).height(4)

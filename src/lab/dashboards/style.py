@@ -1,11 +1,12 @@
-"""What looks the same on every page: colours, units, and how a cell shows its value."""
+"""What looks the same on every dashboard: colours, units, and how a cell shows its value."""
 
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
-from grafana_foundation_sdk.models import dashboard as parts
+from grafana_foundation_sdk.models import dashboard as models
 
 from lab import slo
+from lab.promql.load_run import VERDICT_CODES
 
-# Told apart by colour-blind eyes, on a dark and on a light ground.
+# Distinct to colour-blind readers, in the dark and the light theme.
 CLIENT = "#3d85e0"
 SERVER = "#e68a00"
 DATABASE = "#14a38b"
@@ -15,19 +16,22 @@ BAD = "#e0455e"
 WARNING = "#d9a400"
 NEUTRAL = "#8a8f98"
 
-# Of lines that have their name on several pages, or a meaning.
-_LINES = {
-    CLIENT: ("organic", "requests", "k6"),
-    SERVER: ("p95", "resident", "sent", "waiting", "clinic", "Prometheus", "event loop p95"),
-    DATABASE: ("in use", "stored", "span metrics", "Tempo"),
+# Series with a colour of their own, by legend.
+_LEGENDS = {
+    CLIENT: ("organic", "requests", "k6", "client", "outside server"),
+    SERVER: (
+        *("server", "in server", "p95", "resident", "sent", "waiting"),
+        *("clinic", "Prometheus", "event-loop delay p95"),
+    ),
+    DATABASE: ("database", "in database", "in use", "stored", "span metrics", "Tempo"),
     LOAD: ("load runs", "virtual users", "live traces"),
-    BAD: ("p99", "503 answered", "dropped", "failed"),
-    WARNING: ("given up", "iterations not started"),
-    NEUTRAL: ("p50", "allowed", "made", "limit", "free"),
+    BAD: ("p99", "503 responses", "dropped", "failed"),
+    WARNING: ("send failed", "dropped iterations"),
+    NEUTRAL: ("p50", "allowed", "created", "limit", "free"),
 }
-LINES = {name: colour for colour, names in _LINES.items() for name in names}
+LEGENDS = {legend: colour for colour, legends in _LEGENDS.items() for legend in legends}
 
-# What writes is warm, what reads is cool.
+# Writes have warm colours, reads cool ones.
 _OPERATIONS = {
     "POST": ("#f2a541", "#d9622b", "#b5477a", "#8f5a2a"),
     "GET": ("#4aa8ff", "#22c1a8", "#6d7cff", "#9ad14b", "#b8bcc4"),
@@ -36,33 +40,46 @@ OPERATIONS = {
     operation: colour
     for method, colours in _OPERATIONS.items()
     for operation, colour in zip(
-        (one for one in slo.OPERATIONS if one.startswith(method)), colours, strict=True
+        (name for name in slo.OPERATIONS if name.startswith(method)), colours, strict=True
     )
 }
 
 # Grafana's names for units.
 SECONDS = "s"
-PER_SECOND = "reqps"
+REQUESTS_PER_SECOND = "reqps"
+PER_SECOND = "suffix:/s"
 SHARE = "percentunit"
 COUNT = "locale"
 NUMBER = "short"
+RATIO = "prefix:\N{MULTIPLICATION SIGN}"
 BYTES = "bytes"
 CORES = "suffix:cores"
-A_SECOND = "suffix:/s"
 TIME = "dateTimeAsIso"
 TEXT = "string"
 
-Property = parts.DynamicConfigValue
+Property = models.DynamicConfigValue
+# A value, the text in its place, and the text's colour.
+Word = tuple[float, str, str]
 
-# Write a cell in the colour that its value has by thresholds or words.
+PASSED_OR_FAILED: list[Word] = [(1, "✓ passed", GOOD), (0, "✗ failed", BAD)]
+VERDICTS: list[Word] = [
+    (VERDICT_CODES["passed"], "✓ passed", GOOD),
+    (VERDICT_CODES["failed"], "✗ failed", BAD),
+    (VERDICT_CODES["aborted"], "aborted", WARNING),
+    (VERDICT_CODES["running"], "running", CLIENT),
+    (VERDICT_CODES["none"], "no verdict", NEUTRAL),
+    (VERDICT_CODES["unknown run"], "no data", NEUTRAL),
+]
+
+# Write a cell in the colour of its value.
 COLOURED_TEXT = Property(id_val="custom.cellOptions", value={"type": "color-text"})
 WRAPPED = Property(id_val="custom.cellOptions", value={"type": "auto", "wrapText": True})
-# Keep a column for links alone.
+# Hide a column that only links use.
 HIDDEN = Property(id_val="custom.hideFrom.viz", value=True)
 
 
 def fixed(colour: str) -> Property:
-    """Draw a series, or write a value, in this colour whatever its value."""
+    """Use this colour for a series, or a value, whatever its value."""
     return Property(id_val="color", value={"mode": "fixed", "fixedColor": colour})
 
 
@@ -74,37 +91,34 @@ def width(pixels: int) -> Property:
     return Property(id_val="custom.width", value=pixels)
 
 
-def link(title: str, address: str) -> Property:
-    """Lead from a cell to an address, which may name the row's other fields."""
-    return Property(id_val="links", value=[{"title": title, "url": address, "targetBlank": False}])
+def decimals(count: int) -> Property:
+    return Property(id_val="decimals", value=count)
+
+
+def link(title: str, url: str) -> Property:
+    """Link a cell to a URL, which may use the row's other fields."""
+    return Property(id_val="links", value=[{"title": title, "url": url, "targetBlank": False}])
 
 
 def steps(*above: tuple[float, str], below: str = GOOD) -> ThresholdsConfig:
-    """Colour a value by the last of the steps that it has reached."""
+    """Colour a value by the highest step that it reaches."""
     from_bottom = ((None, below), *above)
-    return ThresholdsConfig().steps([parts.Threshold(*step) for step in from_bottom])
+    return ThresholdsConfig().steps([models.Threshold(*step) for step in from_bottom])
 
 
-def limits(*above: tuple[float, str]) -> Property:
-    """Give a column such steps."""
-    return Property(id_val="thresholds", value=steps(*above).build())
+def limit(value: float) -> Property:
+    """Colour a cell as bad from a value on."""
+    return Property(id_val="thresholds", value=steps((value, BAD)).build())
 
 
-Word = tuple[float | tuple[float | None, float | None], str, str]
+def mappings(words: list[Word]) -> list[models.ValueMapping]:
+    """Show words in place of a panel's values."""
+    return [
+        models.ValueMap({f"{value:g}": models.ValueMappingResult(text=text, color=colour, index=i)})
+        for i, (value, text, colour) in enumerate(words)
+    ]
 
 
-def words(*said: Word) -> Property:
-    """Show words in place of values: each a value, or a range of them, its word and its colour."""
-    return Property(id_val="mappings", value=mappings(*said))
-
-
-def mappings(*said: Word) -> list[parts.ValueMapping]:
-    """Make the same for a whole panel."""
-    made: list[parts.ValueMapping] = []
-    for index, (value, text, colour) in enumerate(said):
-        result = parts.ValueMappingResult(text=text, color=colour, index=index)
-        if isinstance(value, tuple):
-            made.append(parts.RangeMap(parts.DashboardRangeMapOptions(*value, result)))
-        else:
-            made.append(parts.ValueMap({f"{value:g}": result}))
-    return made
+def words(words: list[Word]) -> list[Property]:
+    """Show coloured words in place of a cell's values."""
+    return [Property(id_val="mappings", value=mappings(words)), COLOURED_TEXT]

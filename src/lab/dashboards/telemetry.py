@@ -1,195 +1,203 @@
-"""Is the telemetry itself whole: spans, pushes, scrapes, rules, and the limits of all of them."""
+"""Telemetry: whether spans or samples are lost, and how near the limits are."""
 
 from collections.abc import Callable, Mapping
 
-from grafana_foundation_sdk.builders import bargauge, dashboard, statetimeline
+from grafana_foundation_sdk.builders import bargauge, statetimeline
+from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.common import BarGaugeDisplayMode, VisibilityMode, VizOrientation
 
-from lab.dashboards import pages, panels, style
-from lab.dashboards.panels import PROMETHEUS, Graph, Panel, lines, stat
+from lab.dashboards import base, style
+from lab.dashboards.panels import (
+    LAST_VALUE,
+    PROMETHEUS_SOURCE,
+    Graph,
+    Panel,
+    graph,
+    instant_queries,
+    range_queries,
+    stat,
+)
 from lab.promql import service, telemetry
 
-EACH = "$__rate_interval"
-RANGE = "$__range"
-NOW = "1m"
+WINDOW = "$__rate_interval"
+TIME_RANGE = "$__range"
+LAST_MINUTE = "1m"
 
 
-def page() -> dashboard.Dashboard:
-    """Make the page of the telemetry itself."""
-    return pages.page(
+def dashboard() -> Dashboard:
+    return base.make_dashboard(
         "telemetry",
-        "Spans made, sent, dropped and stored; pushes and scrapes; limits near or far.",
         {
-            "": completeness(),
-            "Spans": spans(),
-            "Pushes to Prometheus": [panel.span(8) for panel in pushes()],
-            "Scrapes, rules and notifications": watching(),
-            "Limits and room": room(),
+            "": _span_totals(),
+            "Spans": _spans(),
+            "Pushes to Prometheus": [panel.span(8) for panel in _pushes()],
+            "Scrapes, rules and notifications": _scrapes_rules_and_notifications(),
+            "Limits and storage": _limits_and_storage(),
         },
     )
 
 
-def completeness() -> list[Panel]:
-    estimate = "An estimate where the trace store was restarted meanwhile."
+def _span_totals() -> list[Panel]:
+    estimate = "Estimated if the trace store was restarted in the time range."
     return [
-        stat("Made", style.COUNT, telemetry.spans_created(RANGE)).description(
-            "Spans that the clinic made in the time range: one for each sampled request, and one "
+        stat("Created", style.COUNT, telemetry.spans_created(TIME_RANGE)).description(
+            "Spans that the API created in the time range: one for each sampled request and one "
             "for each of its statements."
         ),
-        stat("Sent", style.COUNT, telemetry.spans_exported(RANGE)).description(
-            "Spans of the time range that the trace store said it took."
+        stat("Sent", style.COUNT, telemetry.spans_exported(TIME_RANGE)).description(
+            "Spans that the trace store acknowledged."
         ),
-        stat("Dropped", style.COUNT, telemetry.spans_dropped(RANGE), bad=1).description(
-            "Spans for which the clinic's queue had no room: the trace store was away, or too "
-            "slow. They are gone."
+        stat("Dropped", style.COUNT, telemetry.spans_dropped(TIME_RANGE), bad=1).description(
+            "Spans lost because the API's queue was full: the trace store was down or too slow."
         ),
-        stat("Given up", style.COUNT, telemetry.spans_failed(RANGE), warning=1).description(
-            "Spans whose sending failed, or took over two seconds. They are gone, unless the trace "
-            "store was only slow: then they are stored nevertheless."
+        stat("Send failed", style.COUNT, telemetry.spans_failed(TIME_RANGE), warning=1).description(
+            "Spans that could not be sent within 2 s. They are lost, unless the trace store was "
+            "only slow and stored them later."
         ),
-        stat("Stored", style.COUNT, telemetry.spans_stored(RANGE))
+        stat("Stored", style.COUNT, telemetry.spans_stored(TIME_RANGE))
         .decimals(0)
         .description(
-            "Spans that the trace store kept: what Jaeger wrote, or what Tempo took less what it "
-            f"threw away. {estimate}"
+            "Spans in the trace store: those that Jaeger wrote, or that Tempo received and did not "
+            f"discard. {estimate}"
         ),
-        stat("Missing", style.COUNT, telemetry.spans_missing(RANGE), bad=1)
+        stat("Missing", style.COUNT, telemetry.spans_missing(TIME_RANGE), bad=1)
         .decimals(0)
         .description(
-            "Spans made and not stored a quarter of a minute later: lost, or still waiting while "
-            f"the trace store is away. {estimate}"
+            "Spans that were not stored 15 s after their creation: lost, or waiting for the trace "
+            f"store to come back. {estimate}"
         ),
     ]
 
 
-def spans() -> list[Panel]:
-    def a_second(count: Callable[[str], str]) -> str:
-        return f"({count(EACH)}) / {EACH}"
+def _spans() -> list[Panel]:
+    def per_second(count: Callable[[str], str]) -> str:
+        return f"({count(WINDOW)}) / {WINDOW}"
 
+    rates = {
+        "created": per_second(telemetry.spans_created),
+        "sent": per_second(telemetry.spans_exported),
+        "stored": per_second(telemetry.spans_stored),
+        "dropped": per_second(telemetry.spans_dropped),
+        "send failed": per_second(telemetry.spans_failed),
+    }
+    queue = {"waiting": telemetry.queue_size(WINDOW), "limit": telemetry.queue_capacity(WINDOW)}
+    export = {f"p{q * 100:.0f}": telemetry.export_quantile(q, WINDOW) for q in (0.5, 0.95)}
+    discarded = {
+        "{{reason}}": telemetry.spans_discarded(WINDOW, "reason"),
+        "missing in the service graph": telemetry.service_graph_drops(WINDOW),
+    }
     return [
-        lines("Spans", "suffix:spans/s")
-        .line("made", a_second(telemetry.spans_created))
-        .line("sent", a_second(telemetry.spans_exported))
-        .line("stored", a_second(telemetry.spans_stored))
-        .line("dropped", a_second(telemetry.spans_dropped))
-        .line("given up", a_second(telemetry.spans_failed))
-        .description(
-            "Spans a second. Made, sent and stored run as one line when all is well; the first "
-            "that falls below the others is where they are lost."
+        graph("Spans", "suffix:spans/s", rates).description(
+            "Spans per second. Normally created, sent and stored are the same; the first that "
+            "falls below the others shows where spans are lost."
         ),
-        lines("Queue of spans", style.COUNT)
-        .line("waiting", telemetry.queue_size(EACH))
-        .line("limit", telemetry.queue_capacity(EACH))
-        .description(
-            "Spans that wait in the clinic to be sent, and how many may. At the limit the oldest "
-            "are dropped; requests never wait for it."
+        graph("Span queue", style.COUNT, queue).description(
+            "Spans that wait in the API to be sent. At the limit the oldest are dropped; requests "
+            "never wait for the queue."
         ),
-        lines("Time to send a batch", style.SECONDS)
-        .line("p50", telemetry.export_quantile(0.5, EACH))
-        .line("p95", telemetry.export_quantile(0.95, EACH))
-        .description(
-            "Half and 95 of 100 batches of spans took less. At two seconds a batch is given up."
+        graph("Time to send a batch", style.SECONDS, export).description(
+            "50 and 95 % of batches of spans took no longer than this. A batch fails after 2 s."
         ),
-        lines("Thrown away by Tempo", style.COUNT)
-        .line("{{reason}}", telemetry.spans_discarded(EACH, "reason"))
-        .line("not in the service graph", telemetry.service_graph_drops(EACH))
-        .no_value("Tempo alone has these limits")
+        graph("Discarded by Tempo", style.COUNT, discarded)
+        .no_value("Nothing discarded, or no Tempo")
         .axis_soft_max(1)
         .description(
-            "Spans that Tempo took and threw away, by reason, and calls missing in the service "
-            "graph: limits to raise in tempo.yaml. Jaeger has none of them."
+            "Spans that Tempo received and discarded, by reason, and calls missing in the service "
+            "graph. Raise the limits in tempo.yaml. Jaeger has no such limits."
         ),
     ]
 
 
-def pushes() -> list[Graph]:
+def _pushes() -> list[Graph]:
+    ages = {
+        "clinic": telemetry.clinic_silence(),
+        "span metrics": telemetry.trace_store_silence(),
+        "k6": telemetry.k6_silence(),
+    }
+    pushes = telemetry.push_rate(WINDOW)
     return [
-        lines("Silence", style.SECONDS)
-        .line("clinic", telemetry.clinic_silence())
-        .line("span metrics", telemetry.trace_store_silence())
-        .line("k6", telemetry.k6_silence())
-        .description(
-            "How long ago the newest number of each sender came. A line that climbs above twenty "
-            "seconds is a gap. k6 sends during a run, the trace store while it has spans."
+        graph("Time since the last metric", style.SECONDS, ages).description(
+            "Age of the newest sample of each sender. Above 20 s there is a gap. k6 only sends "
+            "during a run, the trace store only while it receives spans."
         ),
-        lines("Pushes", style.A_SECOND, {"{{handler}} {{code}}": telemetry.push_rate(EACH)})
+        graph("Pushes", style.PER_SECOND, {"{{handler}} {{code}}": pushes})
         .stacked()
         .description(
-            "Pushes a second by receiver and status: 2xx is well, 4xx refused for good and lost, "
-            "5xx tried again."
+            "Pushes per second by receiver and status. 2xx: accepted. 4xx: rejected and lost. 5xx: "
+            "will be retried."
         ),
-        grown("Samples lost", telemetry.LOST_SAMPLES).description(
-            "Samples that Prometheus would not have, by reason, and numbers of spans that the "
-            "trace store could not push. Up to ten minutes out of order is taken."
+        _increases("Samples lost", telemetry.LOST_SAMPLES).description(
+            "Samples rejected by Prometheus, by reason, and span metrics that the trace store "
+            "failed to push. Samples up to 10 minutes out of order are accepted."
         ),
     ]
 
 
-def grown(title: str, counters: Mapping[str, str]) -> Graph:
-    """Draw what each of some counters grew by, on an axis that does not make much of one."""
-    asked = {legend: service.total_increase(counter, EACH) for legend, counter in counters.items()}
-    return lines(title, style.COUNT, asked).axis_soft_max(1)
+def _increases(title: str, counters: Mapping[str, str]) -> Graph:
+    """Draw increases of counters, on an axis that does not magnify a few."""
+    series = {name: service.total_increase(counter, WINDOW) for name, counter in counters.items()}
+    return graph(title, style.COUNT, series).axis_soft_max(1)
 
 
-def watching() -> list[Panel]:
-    reached = statetimeline.Panel().title("Targets").unit(style.TEXT).datasource(PROMETHEUS)
-    reached.mappings(style.mappings((1, "up", style.GOOD), (0, "down", style.BAD)))
-    reached.no_value("Nothing is scraped").show_value(VisibilityMode.NEVER).span(12).height(8)
-    reached.targets(panels.courses({"{{instance}}": telemetry.target_up()}))
+def _scrapes_rules_and_notifications() -> list[Panel]:
+    targets = statetimeline.Panel().title("Targets").unit(style.TEXT).datasource(PROMETHEUS_SOURCE)
+    targets.mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
+    targets.no_value("Nothing is scraped").show_value(VisibilityMode.NEVER).span(12).height(8)
+    targets.targets(range_queries({"{{instance}}": telemetry.target_up()}))
     return [
-        reached.description(
-            "Whether Prometheus reaches the parts that it scrapes, every five seconds."
+        targets.description("Whether Prometheus can scrape each target; it tries every 5 s."),
+        graph(
+            "Scrape duration", style.SECONDS, {"{{instance}}": telemetry.scrape_seconds()}
+        ).description("How long scraping each target takes. Near 5 s, scrapes are missed."),
+        _increases("Failed rule evaluations", telemetry.RULE_FAILURES).description(
+            "Evaluations of alerting and recording rules that failed, or were missed because "
+            "others took too long. Above 0, an alert may not fire."
         ),
-        lines("Time to scrape", style.SECONDS)
-        .line("{{instance}}", telemetry.scrape_seconds())
-        .description("How long reading each target takes. Near five seconds samples are missed."),
-        grown("Rules that failed", telemetry.RULE_FAILURES).description(
-            "Alerting and recording rules that failed, or were left out for want of time. Above "
-            "zero an alert may be blind."
-        ),
-        grown("Notifications", telemetry.NOTIFICATIONS).description(
-            "Notifications that Alertmanager sent, and what failed on the way to it or from it: "
-            "somebody was not told."
+        _increases("Notifications", telemetry.NOTIFICATIONS).description(
+            "Notifications that Alertmanager sent, and those that failed on the way to it or from "
+            "it: nobody received them."
         ),
     ]
 
 
-def room() -> list[Panel]:
-    shares = {
-        "Queue of spans": telemetry.queue_usage(NOW),
-        "Disk of Prometheus": telemetry.retention_size_usage(),
-        "Days of Prometheus": telemetry.retention_time_usage(),
+def _limits_and_storage() -> list[Panel]:
+    usage = {
+        "Span queue": telemetry.queue_usage(LAST_MINUTE),
+        "Prometheus disk": telemetry.retention_size_usage(),
+        "Prometheus retention": telemetry.retention_time_usage(),
         "Exemplars": telemetry.exemplar_usage(),
-        "Series Tempo may make": telemetry.span_series_usage(),
-        "Files of {{instance}}": telemetry.file_descriptor_usage(),
+        "Tempo series": telemetry.span_series_usage(),
+        "Open files of {{instance}}": telemetry.file_descriptor_usage(),
     }
-    bars = bargauge.Panel().title("How near the limits").unit(style.SHARE).datasource(PROMETHEUS)
-    bars.min(0).max(1).decimals(0).no_value("-").reduce_options(panels.LAST).span(12).height(8)
+    disk = {
+        "Prometheus": telemetry.prometheus_bytes(),
+        "Tempo": telemetry.trace_store_bytes(),
+        "free": telemetry.disk_free_bytes(),
+    }
+    sizes = {
+        "Prometheus": telemetry.prometheus_series(),
+        "Tempo": telemetry.span_series(),
+        "live traces": telemetry.live_traces(),
+    }
+    bars = bargauge.Panel().title("Limits").unit(style.SHARE).datasource(PROMETHEUS_SOURCE)
+    bars.min(0).max(1).decimals(0).no_value("-").reduce_options(LAST_VALUE).span(12).height(8)
     bars.thresholds(style.steps((0.8, style.WARNING), (0.95, style.BAD)))
     bars.display_mode(BarGaugeDisplayMode.BASIC).orientation(VizOrientation.HORIZONTAL)
     return [
-        bars.targets(panels.values(shares)).description(
-            "How much of each limit is used. At 100 % Prometheus forgets the oldest numbers or "
-            "exemplars, which is meant; of anything else something new is lost."
+        bars.targets(instant_queries(usage)).description(
+            "Share of each limit in use. At 100 % Prometheus deletes its oldest samples or "
+            "exemplars, as intended; for every other limit, new data is lost."
         ),
-        lines("Disk", style.BYTES)
-        .line("Prometheus", telemetry.prometheus_bytes())
-        .line("Tempo", telemetry.trace_store_bytes())
-        .line("free", telemetry.disk_free_bytes())
-        .description(
-            "What Prometheus and Tempo take, and what is free. Old numbers and traces go by "
-            "themselves; the clinic's own rows do not."
+        graph("Disk", style.BYTES, disk).description(
+            "Disk space that Prometheus and Tempo use, and free space. Old samples and traces are "
+            "deleted automatically, rows in PostgreSQL are not."
         ),
-        lines("Memory", style.BYTES, {"{{instance}}": telemetry.memory_bytes()}).description(
-            "What the scraped programs hold; the clinic's own is on its page. A climb without load "
-            "is a leak."
+        graph("Memory", style.BYTES, {"{{instance}}": telemetry.memory_bytes()}).description(
+            "Resident memory of the scraped programs; for the API's see Clinic API. A steady rise "
+            "without load is a leak."
         ),
-        lines("Series and live traces", style.COUNT)
-        .line("Prometheus", telemetry.prometheus_series())
-        .line("Tempo", telemetry.span_series())
-        .line("live traces", telemetry.live_traces())
-        .description(
-            "Series that Prometheus holds and that Tempo makes of spans, and traces that Tempo has "
-            "not written yet. A run adds some hundred series for a quarter of an hour."
+        graph("Series and live traces", style.COUNT, sizes).description(
+            "Series in Prometheus, series that Tempo makes of spans, and traces that Tempo has not "
+            "written yet. A run adds some hundred series for 15 minutes."
         ),
     ]

@@ -39,6 +39,29 @@ CREATED = 'status="201"'
 ROW_INSERTED = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
 PUSH_SECONDS = 5
+# A run whose k6 has marked no end and pushed nothing for this long is over.
+SILENT_SECONDS = 20
+# A run that ends earlier than planned by more than this many seconds was aborted: the plan and the
+# marks are stamped with fractions of a second between them.
+EARLY_SECONDS = 1
+# The values of `verdict` and of `mismatch`.
+VERDICT_CODES = {
+    "failed": 0,
+    "passed": 1,
+    "running": 2,
+    "aborted": 3,
+    "none": 4,
+    "unknown run": 5,
+}
+MISMATCH_CODES = {
+    "none": 0,
+    "fewer than two runs": 1,
+    "running": 2,
+    "aborted": 3,
+    "profile": 4,
+    "journey": 5,
+    "planned length": 6,
+}
 # The last spans of a run arrive within this time after its end.
 SETTLING = "20s"
 
@@ -78,10 +101,41 @@ def thresholds(run: RunSelector) -> str:
     return f"min by (metric, threshold) ({_last(run, run.marks(THRESHOLD_PASSED))})"
 
 
-def verdict_code(run: RunSelector) -> str:
-    """1 passed, 0 failed, 2 running, 3 ended without a verdict, 4 no data in Prometheus."""
-    running = f"2 + 0 * max({run.marks(VIRTUAL_USERS)})"
-    return f"{passed(run)} or {running} or 3 + 0 * {started(run)} or vector(4)"
+def missing_seconds(runs: Runs, by: str = "") -> str:
+    """Planned seconds that are missing from runs that ended early."""
+    return f"({planned_seconds(runs, by)} - ({duration(runs, by)})) > {EARLY_SECONDS}"
+
+
+def verdict(runs: Runs, by: str = "") -> str:
+    """Verdict as in a run's record, as one of `VERDICT_CODES`; `unknown run` only without `by`."""
+    end, codes = ended(runs, by), VERDICT_CODES
+    last_push = aggregate("max", f"timestamp({runs.marks(VIRTUAL_USERS)})", by)
+    running = f"(time() - {last_push} < {SILENT_SECONDS}) unless {end}"
+    aborted = f"{missing_seconds(runs, by)} or ({planned_seconds(runs, by)} unless {end})"
+    any_data = f"({started(runs, by)} or {requests(runs, by)})"
+    known = (
+        f"{passed(runs, by)} == 0 or {codes['running']} + 0 * ({running})"
+        f" or {codes['aborted']} + 0 * ({aborted})"
+        f" or {passed(runs, by)} or {codes['none']} + 0 * {any_data}"
+    )
+    return known if by else f"{known} or vector({codes['unknown run']})"
+
+
+def mismatch(two_runs: RunList) -> str:
+    """The first reason why two runs cannot be compared, as one of `MISMATCH_CODES`."""
+    verdicts = f"({verdict(two_runs, 'testid')})"
+    early = missing_seconds(two_runs, "testid")
+    planned = f"({planned_seconds(two_runs, 'testid')})"
+    reasons = {
+        "fewer than two runs": f"count({started(two_runs, 'testid')}) < 2",
+        "running": f"count({verdicts} == {VERDICT_CODES['running']})",
+        "aborted": f"count({verdicts} == {VERDICT_CODES['aborted']} or {early})",
+        "profile": f"count({started(two_runs, 'profile')}) > 1",
+        "journey": f"count({started(two_runs, 'journey')}) > 1",
+        "planned length": f"(max({planned}) - min({planned})) > {EARLY_SECONDS}",
+    }
+    codes = [f"{MISMATCH_CODES[reason]} + 0 * ({found})" for reason, found in reasons.items()]
+    return " or ".join([*codes, f"vector({MISMATCH_CODES['none']})"])
 
 
 def activity_samples(run: RunSelector) -> str:
@@ -237,6 +291,13 @@ def share_of_client_time(side: Side, run: RunSelector, by: str = "") -> str:
     return f"histogram_sum({span_durations(side, run, by)}) / ({client} > 0)"
 
 
+def share_in_server(run: RunSelector, by: str = "") -> str:
+    """Share of the client's time in the server without the database, 0 to 1."""
+    server = share_of_client_time(Side.SERVER, run, by)
+    database = share_of_client_time(Side.DATABASE, run, by)
+    return f"clamp_min({server} - ({database} or 0 * {server}), 0)"
+
+
 def mean_outside_server(run: RunSelector) -> str:
     """Mean seconds of a request outside the server: network, queues, k6."""
     client = f"histogram_sum({client_durations(run)})"
@@ -253,9 +314,9 @@ def mean_in_database(run: RunSelector) -> str:
     return _per_request(_span_time(Side.DATABASE, run), run)
 
 
-def change(value: str, base: str) -> str:
-    """Difference of two expressions as a share of the second."""
-    return f"({value} - {base}) / ({base} > 0)"
+def ratio(value: str, base: str) -> str:
+    """Quotient of two expressions; no value where the second is zero."""
+    return f"{value} / ({base} > 0)"
 
 
 def _span_time(side: Side, run: RunSelector) -> str:

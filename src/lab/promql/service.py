@@ -152,7 +152,7 @@ def active_alerts() -> str:
     """Start time of each alert that is firing or pending."""
     active = 'ALERTS{severity!="heartbeat"}'
     since = f"0 * {active} + ignoring (alertstate) group_left () ALERTS_FOR_STATE"
-    return f'label_join({since}, "of", " ", "operation", "testid", "instance", "job")'
+    return f'label_join({since}, "subject", " ", "operation", "testid", "instance", "job")'
 
 
 def firing_alerts() -> str:

@@ -120,10 +120,10 @@ def push_rate(window: str) -> str:
 # which Prometheus counts there, and nothing is lost.
 LOST_SAMPLES = {
     "out of order": 'prometheus_tsdb_out_of_order_samples_total{type="float"}',
-    "too late": "prometheus_tsdb_too_old_samples_total",
+    "too old": "prometheus_tsdb_too_old_samples_total",
     "out of bounds": "prometheus_tsdb_out_of_bound_samples_total",
-    "twice at one time": "prometheus_target_scrapes_sample_duplicate_timestamp_total",
-    "wrong labels": "prometheus_api_remote_write_invalid_labels_samples_total",
+    "duplicate timestamp": "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+    "invalid labels": "prometheus_api_remote_write_invalid_labels_samples_total",
     "not pushed by Tempo": "prometheus_remote_storage_histograms_failed_total",
     "not pushed by Jaeger": "otelcol_exporter_send_failed_metric_points_total",
 }
@@ -144,7 +144,7 @@ def scrape_seconds() -> str:
 
 RULE_FAILURES = {
     "failed": "prometheus_rule_evaluation_failures_total",
-    "left out": "prometheus_rule_group_iterations_missed_total",
+    "missed": "prometheus_rule_group_iterations_missed_total",
 }
 NOTIFICATIONS = {
     "sent": "alertmanager_notifications_total",

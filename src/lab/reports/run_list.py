@@ -88,7 +88,7 @@ def _of_prometheus(prometheus: Prometheus) -> list[Listed]:
     started = {labels["testid"]: at for labels, at in begun}
     seconds = by_run(load_run.duration(all_runs, "testid"))
     last_heard = by_run(run_list.last_push())
-    broken_off = by_run(run_list.missing_seconds(all_runs))
+    broken_off = by_run(load_run.missing_seconds(all_runs, "testid"))
     passed = by_run(load_run.passed(all_runs, "testid"))
     p95 = by_run(load_run.client_quantile(QUANTILE, all_runs, "testid"))
     failed = by_run(load_run.failed_share(all_runs, "testid"))

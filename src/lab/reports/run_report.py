@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.clients import trace_store
+from lab.clients.grafana import find_run_dashboard
 from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.clients.spans import Period
 from lab.clients.trace_store import Found, RunTraces, Store, TraceStoreError
 from lab.console import make_console, short_path
-from lab.dashboards import links
 from lab.findings import summary
 from lab.promql import load_run
 from lab.promql.selectors import RunSelector, Side
@@ -58,7 +58,7 @@ def report(config: StackConfig, run: str | None, environment: Environment | None
     of_run = with_what_was_known(of_run, environment)
     show_traces(console, of_run)
     say_written(console, [run_html.write(of_run), of_run.save()])
-    if there := links.page_of(
+    if there := find_run_dashboard(
         config.grafana_url, of_run.run_id, of_run.period.started, of_run.period.ended
     ):
         console.print(Text(f"In Grafana: {there}"), soft_wrap=True)

@@ -150,7 +150,7 @@ def _verdict(
     ended = prometheus.number(load_run.ended(of), period.read_at)
     if passed == 0:
         return "failed"
-    if planned is not None and (ended is None or period.seconds < planned - run_list.EARLY_SECONDS):
+    if planned is not None and (ended is None or period.seconds < planned - load_run.EARLY_SECONDS):
         return "aborted"
     return "none" if passed is None else "passed"
 

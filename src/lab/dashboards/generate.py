@@ -1,0 +1,46 @@
+"""The dashboards as the JSON files that Grafana provisions."""
+
+import json
+
+import click
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from lab.dashboards import clinic_api, home, load_test, runs, telemetry
+from lab.paths import PROJECT
+
+FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
+DASHBOARDS = {
+    "home": home.dashboard,
+    "load-test": load_test.dashboard,
+    "runs": runs.dashboard,
+    "clinic-api": clinic_api.dashboard,
+    "telemetry": telemetry.dashboard,
+}
+
+
+def render(uid: str) -> str:
+    """Return the text of a dashboard's file."""
+    dashboard = json.loads(json.dumps(DASHBOARDS[uid]().build(), cls=JSONEncoder))
+    # With the library's `placement`, Grafana hides the links in a menu.
+    for link in dashboard["links"]:
+        del link["placement"]
+    return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_all() -> None:
+    """Write every dashboard's file, and print which of them changed."""
+    for uid in DASHBOARDS:
+        file = FOLDER / f"{uid}.json"
+        before = file.read_text() if file.exists() else ""
+        after = render(uid)
+        if after != before:
+            file.write_text(after)
+        click.echo(f"{file.relative_to(PROJECT)}: {'written' if after != before else 'unchanged'}")
+
+
+def panel_url(uid: str, title: str) -> str:
+    """Return the address of one panel, found by its title, without Grafana's host."""
+    panels = DASHBOARDS[uid]().build().panels or []
+    [panel_id] = [p.id_val for p in panels if isinstance(p, Panel) and p.title == title]
+    return f"/d/{uid}?viewPanel=panel-{panel_id}"
