@@ -17,9 +17,9 @@ import yaml
 
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PERFORMANCE, PROJECT
-from lab.stack import docker_k6, programs, services
+from lab.stack import docker_k6, services
 from lab.stack.config import HOST, PORTS, StackConfig
-from lab.stack.docker import DOCKERFILE, FILE
+from lab.stack.docker import DOCKERFILE, FILE, DockerStack
 from lab.stack.ports import free_ports
 from lab.stack.programs import PROGRAMS
 from lab.stack.select import STACKS, choose, in_containers
@@ -83,7 +83,7 @@ def test_services_restart_and_report_health_and_jobs_do_not() -> None:
             assert name == "api" or service["healthcheck"]["test"][0] == "CMD", name
 
 
-def test_dependents_wait_for_health_and_for_finished_jobs() -> None:
+def test_services_wait_for_jobs_to_finish_and_for_other_services_to_be_healthy() -> None:
     for service in SERVICES.values():
         for name, wait in service.get("depends_on", {}).items():
             finished = "service_completed_successfully"
@@ -221,40 +221,20 @@ def test_grafana_is_provisioned_alike_on_both_backends(backend: str, tmp_path: P
     assert (OBSERVABILITY / "grafana" / "dashboards" / start_page.name).exists()
 
 
-@pytest.mark.stack
-def test_alertmanager_accepts_its_configuration() -> None:
-    file = services.ALERTMANAGER_FOLDER / "alertmanager.yml"
-
-    subprocess.run([programs.find("amtool"), "check-config", file], check=True)
-
-
-def test_tempo_accepts_its_configuration() -> None:
-    tempo = programs.find_on_path("tempo")
-    if tempo is None:
-        pytest.skip("Tempo 3 is not on PATH, and cannot be built from Go modules")
-    file = OBSERVABILITY / "tempo" / "tempo.yaml"
-
-    options = (f"-config.file={file}", "-config.expand-env=true", "-config.verify=true")
-    subprocess.run([tempo, *options], check=True)
-
-
-@pytest.mark.parametrize("endpoint", [None, "http://host.docker.internal:4318"])
-def test_compose_sends_traces_to_tempo_or_to_the_given_endpoint(endpoint: str | None) -> None:
+def test_compose_sends_traces_to_the_endpoint_of_the_environment() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], check=False).returncode:
         pytest.skip("docker has no compose plugin here")
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint} if endpoint else {}
 
     config = subprocess.run(
         [docker, "compose", "--file", FILE, "config", "--format", "json"],
         capture_output=True,
         check=True,
-        env=os.environ | variables,
+        env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
     )
 
     api = json.loads(config.stdout)["services"]["api"]["environment"]
-    traces = f"{endpoint or 'http://tempo:4318'}/v1/traces"
-    assert api["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] == traces
+    assert api["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] == "http://collector:4318/v1/traces"
 
 
 class FakeDocker:
@@ -272,11 +252,12 @@ class FakeDocker:
         self.path.write_text(f"#!/bin/sh\n{text}\n")
         self.path.chmod(0o755)
 
-    def up(self, **environment: str) -> subprocess.CompletedProcess[str]:
+    def up(self) -> subprocess.CompletedProcess[str]:
+        ports = zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)
         return subprocess.run(
             [sys.executable, "-m", "lab", "up"],
             cwd=PROJECT,
-            env=os.environ | environment,
+            env={**os.environ, **dict(ports)},
             capture_output=True,
             text=True,
             check=False,
@@ -297,16 +278,16 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
     ],
 )
 def test_stack_is_native_where_no_engine_answers(
-    docker: FakeDocker, script: str, reason: str
+    docker: FakeDocker, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     docker.script(script)
 
     assert type(choose(docker.config)) is STACKS["native"]
 
     assert not in_containers(docker.config)
-    forced = docker.up(STACK_BACKEND="docker")
-    assert forced.returncode == 1
-    assert reason in forced.stderr
+    monkeypatch.setenv("STACK_BACKEND", "docker")
+    with pytest.raises(UserError, match=reason):
+        choose(docker.config)
 
 
 def test_stack_is_in_docker_where_an_engine_answers_unless_native_runs_or_is_chosen(
@@ -331,7 +312,7 @@ def test_image_that_cannot_be_pulled_is_reported_together_with_the_native_backen
 ) -> None:
     docker.script('case "$*" in *" up "*) echo "no such host: grafana/tempo" >&2; exit 1 ;; esac')
 
-    failed = docker.up(**dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)))
+    failed = docker.up()
 
     assert failed.returncode == 1
     assert "no such host: grafana/tempo" in failed.stderr
@@ -353,13 +334,28 @@ def test_states_come_from_docker_compose_ps(docker: FakeDocker) -> None:
 {container("grafana", Health="", **failed)}
 END""")
 
-    states = {status.name: status for status in STACKS["docker"](docker.config).states()}
+    states = {status.name: status for status in DockerStack(docker.config).states()}
 
     tempo = states["tempo"]
     assert (tempo.version, tempo.state, tempo.uptime) == ("3.0.3", "up", "3 minutes")
     assert states["api"].state == "not answering"
     assert "Restarting (1)" in states["grafana"].state
     assert "not started" in states["postgres"].state
+
+
+def test_restart_of_the_api_builds_its_image_and_replaces_its_container(docker: FakeDocker) -> None:
+    docker.script(f"""case "$*" in
+      *" ps "*) echo '{container("api", Image="vet-clinic-api")}' ;;
+      *) echo "$*" >> "$0.commands" ;;
+    esac""")
+
+    DockerStack(docker.config).restart("api")
+
+    build, up = Path(f"{docker.path}.commands").read_text().splitlines()
+    assert build.endswith(" build api")
+    assert {"up", "--wait", "--force-recreate", "api"} <= set(up.split())
+    with pytest.raises(UserError, match="no service 'redis'"):
+        DockerStack(docker.config).restart("redis")
 
 
 def test_failed_start_ends_with_the_log_of_the_service_that_failed(docker: FakeDocker) -> None:
@@ -370,7 +366,7 @@ def test_failed_start_ends_with_the_log_of_the_service_that_failed(docker: FakeD
       *" logs "*) echo "no such revision" ;;
     esac""")
 
-    failed = docker.up(**dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)))
+    failed = docker.up()
 
     assert failed.returncode == 1
     assert "migrate" in failed.stderr
