@@ -63,8 +63,8 @@ def _span_totals() -> list[Panel]:
         stat("Missing", style.COUNT, telemetry.spans_missing(TIME_RANGE), bad=1)
         .decimals(0)
         .description(
-            "Spans that were not stored 15 s after their creation: lost, or waiting for the trace "
-            f"store to come back. {estimate}"
+            "Spans that the trace store acknowledged and has not stored 15 s later. Spans "
+            f"dropped or not sent are not among them. {estimate}"
         ),
     ]
 

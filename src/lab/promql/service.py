@@ -16,6 +16,8 @@ from lab.promql.selectors import (
 
 CLINIC = f"job={quoted(SERVICE)}"
 
+DATABASE_UP = f"clinic_database_up{{{CLINIC}}}"
+
 # Whose requests: everyone's, those of load runs, those of everyone else.
 ALL_CALLS = ""
 LOAD_RUNS = 'user_agent_synthetic_type="test"'
@@ -102,31 +104,38 @@ _DATABASE = f"span_kind={quoted(Side.DATABASE)}"
 # The process
 
 
-def event_loop_lag(quantile: float, window: str) -> str:
+def event_loop_lag(quantile: float, window: str, by: str = "") -> str:
     """Quantile of the seconds by which the event loop ran a callback late."""
     lag = f"rate(clinic_event_loop_lag_seconds{{{CLINIC}}}[{window}])"
-    return f"histogram_quantile({quantile}, sum({lag}))"
+    return f"histogram_quantile({quantile}, {aggregate('sum', lag, by)})"
 
 
-def connections_used(window: str) -> str:
-    """Connections of the pool in use: the most within the window."""
+def connections_used(window: str, by: str = "", over_time: str = "max_over_time") -> str:
+    """Connections of the pool in use: the most within the window, or another aggregation."""
     used = f'{CLINIC},db_client_connection_state="used"'
-    return f"sum(max_over_time(db_client_connection_count{{{used}}}[{window}]))"
+    return aggregate("sum", f"{over_time}(db_client_connection_count{{{used}}}[{window}])", by)
 
 
-def connections_allowed(window: str) -> str:
+def connections_allowed(window: str, by: str = "") -> str:
     """Connections that the pool may open."""
-    return f"sum(last_over_time(db_client_connection_max{{{CLINIC}}}[{window}]))"
+    allowed = f"last_over_time(db_client_connection_max{{{CLINIC}}}[{window}])"
+    return aggregate("sum", allowed, by)
 
 
-def pool_usage(window: str) -> str:
-    """Share of the pool's connections in use, 0 to 1: the most within the window."""
-    return f"{connections_used(window)} / ({connections_allowed(window)} > 0)"
+def pool_usage(window: str, by: str = "", over_time: str = "max_over_time") -> str:
+    """Share of the pool's connections in use, 0 to 1: the most within the window, or as asked."""
+    used = connections_used(window, by, over_time)
+    return f"{used} / ({connections_allowed(window, by)} > 0)"
 
 
-def database_up(window: str) -> str:
+def database_up(window: str, by: str = "") -> str:
     """1 while the database answers every process of the clinic, else 0."""
-    return f"min(last_over_time(clinic_database_up{{{CLINIC}}}[{window}]))"
+    return aggregate("min", f"last_over_time({DATABASE_UP}[{window}])", by)
+
+
+def metrics_absent(window: str) -> str:
+    """1 if the clinic sent no metrics within the window."""
+    return f"absent_over_time({DATABASE_UP}[{window}])"
 
 
 def cpu_cores(window: str, by: str = "") -> str:
@@ -135,9 +144,9 @@ def cpu_cores(window: str, by: str = "") -> str:
     return aggregate("sum", rate, by)
 
 
-def memory_bytes(window: str) -> str:
+def memory_bytes(window: str, by: str = "") -> str:
     """Resident memory of the clinic's processes."""
-    return f"sum(last_over_time(process_memory_usage_bytes{{{CLINIC}}}[{window}]))"
+    return aggregate("sum", f"last_over_time(process_memory_usage_bytes{{{CLINIC}}}[{window}])", by)
 
 
 def garbage_collection_rate(window: str) -> str:
@@ -176,9 +185,9 @@ def increase(counter: str, window: str) -> str:
     return f"(increase({counter}[{window}]) and {reset} or {now} - ({before} <= {lowest}) or {now})"
 
 
-def total_increase(counter: str, window: str) -> str:
-    """Increase of a counter over all its series, their first values included."""
-    return f"sum({increase(counter, window)})"
+def total_increase(counter: str, window: str, by: str = "") -> str:
+    """Increase of a counter over its series, their first values included."""
+    return aggregate("sum", increase(counter, window), by)
 
 
 def _quantile(quantile: float, histogram: str) -> str:

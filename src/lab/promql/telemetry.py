@@ -5,20 +5,70 @@ Prometheus.
 """
 
 from lab.promql.load_run import VIRTUAL_USERS
-from lab.promql.selectors import SPAN_CALLS, aggregate, quoted
+from lab.promql.selectors import SPAN_CALLS, quoted
 from lab.promql.service import CLINIC, increase, total_increase
 
 TRACE_STORE = 'job="traces"'
+PROMETHEUS = 'job="prometheus"'
+NODE = 'job="node"'
 
-# What Tempo has received, or what Jaeger has written: each names its own series.
-RECEIVED = "tempo_distributor_spans_received_total|otelcol_exporter_sent_spans_total"
-DISCARDED = "tempo_discarded_spans_total"
+RECEIVED = "tempo_distributor_spans_received_total"
+WRITTEN = "otelcol_exporter_sent_spans_total"
+DISCARDED = f"tempo_discarded_spans_total{{{TRACE_STORE}}}"
+# What Tempo received or Jaeger wrote to its storage: each names its own series. What Jaeger
+# received is not the same: it can fail to write it.
+ACCEPTED = (
+    f'{{__name__=~"{RECEIVED}|{WRITTEN}",exporter=~"|jaeger_storage_exporter",{TRACE_STORE}}}'
+)
 
 PROCESSED = "otel_sdk_processor_span_processed_total"
 EXPORTED = "otel_sdk_exporter_span_exported_total"
+QUEUE_FULL = f'{PROCESSED}{{{CLINIC},error_type!=""}}'
+EXPORT_FAILED = f'{EXPORTED}{{{CLINIC},error_type!=""}}'
 # The longest time between the clinic's count of a span and the scrape of the trace store's.
 TRANSIT = "15s"
 RECEIVERS = 'handler=~"/api/v1/(write|otlp/v1/metrics)"'
+
+# Counters of lost spans and samples, one a line: each is a selector of one metric.
+SPANS_NOT_EXPORTED = (QUEUE_FULL, EXPORT_FAILED)
+SPANS_NOT_STORED = (
+    DISCARDED,
+    f"tempo_receiver_refused_spans{{{TRACE_STORE}}}",
+    f"otelcol_receiver_refused_spans_total{{{TRACE_STORE}}}",
+    f"otelcol_receiver_failed_spans_total{{{TRACE_STORE}}}",
+    f"otelcol_exporter_send_failed_spans_total{{{TRACE_STORE}}}",
+    f"otelcol_exporter_enqueue_failed_spans_total{{{TRACE_STORE}}}",
+    # Stored, and missing from the span metrics.
+    f"tempo_metrics_generator_spans_discarded_total{{{TRACE_STORE}}}",
+    f"tempo_metrics_generator_registry_series_limited_total{{{TRACE_STORE}}}",
+)
+LOST_SAMPLES = {
+    # Rejected by the storage. Histograms out of order are left out: k6 sends its last ones twice,
+    # which Prometheus counts there, and nothing is lost.
+    "out of order": f'prometheus_tsdb_out_of_order_samples_total{{{PROMETHEUS},type="float"}}',
+    "too old": f"prometheus_tsdb_too_old_samples_total{{{PROMETHEUS}}}",
+    "out of bounds": f"prometheus_tsdb_out_of_bound_samples_total{{{PROMETHEUS}}}",
+    # Rejected by the receivers, or twice in one scrape.
+    "rejected writes": f'prometheus_http_requests_total{{{PROMETHEUS},{RECEIVERS},code=~"[45].."}}',
+    "invalid labels": f"prometheus_api_remote_write_invalid_labels_samples_total{{{PROMETHEUS}}}",
+    "duplicate timestamp": (
+        f"prometheus_target_scrapes_sample_duplicate_timestamp_total{{{PROMETHEUS}}}"
+    ),
+    # Accepted, and perhaps not on disk.
+    "WAL write failed": f"prometheus_tsdb_wal_writes_failed_total{{{PROMETHEUS}}}",
+    "compaction failed": f"prometheus_tsdb_compactions_failed_total{{{PROMETHEUS}}}",
+    # Span metrics that the trace store could not send.
+    "Tempo: samples failed": f"prometheus_remote_storage_samples_failed_total{{{TRACE_STORE}}}",
+    "Tempo: samples dropped": f"prometheus_remote_storage_samples_dropped_total{{{TRACE_STORE}}}",
+    "Tempo: histograms failed": (
+        f"prometheus_remote_storage_histograms_failed_total{{{TRACE_STORE}}}"
+    ),
+    "Tempo: histograms dropped": (
+        f"prometheus_remote_storage_histograms_dropped_total{{{TRACE_STORE}}}"
+    ),
+    "Jaeger: send failed": f"otelcol_exporter_send_failed_metric_points_total{{{TRACE_STORE}}}",
+    "Jaeger: queue full": f"otelcol_exporter_enqueue_failed_metric_points_total{{{TRACE_STORE}}}",
+}
 
 
 # Spans
@@ -36,33 +86,31 @@ def spans_exported(window: str) -> str:
 
 def spans_dropped(window: str) -> str:
     """Spans for which the clinic's queue had no room."""
-    dropped = total_increase(f'{PROCESSED}{{{CLINIC},error_type!=""}}', window)
-    return _or_zero(dropped, spans_created(window))
+    return _or_zero(total_increase(QUEUE_FULL, window), spans_created(window))
 
 
 def spans_failed(window: str) -> str:
     """Spans whose export failed or timed out; after a timeout they may be stored all the same."""
-    failed = total_increase(f'{EXPORTED}{{{CLINIC},error_type!=""}}', window)
-    return _or_zero(failed, spans_created(window))
+    return _or_zero(total_increase(EXPORT_FAILED, window), spans_created(window))
 
 
 def spans_stored(window: str) -> str:
-    """Spans that the trace store kept."""
-    received = (
-        f'{{__name__=~{quoted(RECEIVED)},exporter=~"|jaeger_storage_exporter",{TRACE_STORE}}}'
-    )
-    return f"{total_increase(received, window)} - ({spans_discarded(window)} or vector(0))"
+    """Spans that the trace store kept; an estimate if it restarted within the window."""
+    return f"{total_increase(ACCEPTED, window)} - ({spans_discarded(window)} or vector(0))"
 
 
-def spans_missing(window: str) -> str:
-    """Spans that were created long enough ago to be counted and are not stored."""
-    created = f"last_over_time(({spans_created(window)})[5s:5s] offset {TRANSIT})"
-    return f"clamp_min({created} - ({spans_stored(window)}), 0)"
+def spans_missing(window: str, stored_window: str = "") -> str:
+    """Spans that the trace store acknowledged long enough ago to be counted, and has not stored.
+
+    A longer window for what is stored covers spans that were in transit when the window began.
+    """
+    exported = f"last_over_time(({spans_exported(window)})[5s:5s] offset {TRANSIT})"
+    return f"clamp_min({exported} - ({spans_stored(stored_window or window)}), 0)"
 
 
 def spans_discarded(window: str, by: str = "") -> str:
     """Spans that Tempo received and discarded."""
-    return aggregate("sum", increase(f"{DISCARDED}{{{TRACE_STORE}}}", window), by)
+    return total_increase(DISCARDED, window, by)
 
 
 def queue_size(window: str) -> str:
@@ -114,19 +162,6 @@ def push_rate(window: str) -> str:
     """Pushes per second that Prometheus answered, by receiver and status code."""
     pushes = increase(f"prometheus_http_requests_total{{{RECEIVERS}}}", window)
     return f"sum by (handler, code) ({pushes}) / {window}"
-
-
-# Counters of lost samples. Histograms out of order are left out: k6 sends its last ones twice,
-# which Prometheus counts there, and nothing is lost.
-LOST_SAMPLES = {
-    "out of order": 'prometheus_tsdb_out_of_order_samples_total{type="float"}',
-    "too old": "prometheus_tsdb_too_old_samples_total",
-    "out of bounds": "prometheus_tsdb_out_of_bound_samples_total",
-    "duplicate timestamp": "prometheus_target_scrapes_sample_duplicate_timestamp_total",
-    "invalid labels": "prometheus_api_remote_write_invalid_labels_samples_total",
-    "not pushed by Tempo": "prometheus_remote_storage_histograms_failed_total",
-    "not pushed by Jaeger": "otelcol_exporter_send_failed_metric_points_total",
-}
 
 
 # Scrapes, rules and notifications
@@ -221,8 +256,8 @@ def trace_store_bytes() -> str:
 
 
 def disk_free_bytes() -> str:
-    """Free bytes on the disk of the stack."""
-    return "min(notifications_disk_free_bytes)"
+    """Free bytes on the disk of the stack; node_exporter reports that one filesystem."""
+    return f"min(node_filesystem_avail_bytes{{{NODE}}})"
 
 
 def memory_bytes() -> str:
