@@ -20,9 +20,8 @@ DASHBOARDS = "\n".join(
 
 
 def dashboard() -> builders.Dashboard:
-    runs = run_table("Runs").description(
-        "Runs of the last 15 days, newest first. Click a run's id for its dashboard."
-    )
+    runs = run_table("Runs")
+    runs.description("Runs of the last 15 days. Click an id for the run's dashboard.")
     contents = text(DASHBOARDS).title("Dashboards").transparent(False).span(12).height(11)
     return base.make_dashboard(
         "home", {"": [text(WELCOME), runs.height(8), contents, _alert_list()]}

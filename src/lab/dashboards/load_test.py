@@ -65,33 +65,32 @@ def _overview() -> list[Panel]:
     return [
         run_table("Run", 'testid="$testid"', results=False)
         .no_value("No data of this run before the end of the time range; it is kept for 15 days")
-        .span(16)
+        .span(17)
         .height(3)
         .description(
-            "The run on this dashboard. Click its id to set the time range to the run's. Totals "
-            "count from the run's start to the end of the time range."
+            "Click the id to set the time range to the run's. Totals on this dashboard count from "
+            "the run's start to the end of the time range."
         ),
         stat("Completeness", style.COUNT, completeness)
-        .span(8)
+        .span(7)
         .height(3)
         .description(
-            "Requests that k6 sent, and traces stored of them; responses with status 201, and rows "
-            "written. During a run the numbers differ because they arrive at different times."
+            "Requests sent, and traces of them stored; responses with status 201, and rows "
+            "written. They arrive at different times, so they differ while a run is running."
         ),
         stat("Verdict", style.TEXT, load_run.verdict(RUN))
         .mappings(style.mappings(style.VERDICTS))
         .description(
             "Passed: all thresholds of performance/slo.json passed. Failed: see the thresholds at "
-            "the bottom. Aborted: the run ended before its planned length. No verdict: k6 did not "
-            "report one. No data: Prometheus has nothing of this run before the end of the time "
-            "range."
+            "the bottom. Aborted: the run ended early. No verdict: k6 did not report one. No data: "
+            "Prometheus has nothing of this run before the end of the time range."
         ),
         stat("Requests", style.COUNT, load_run.requests(RUN)).description(
             "Requests of the load, as k6 counted them."
         ),
         stat("Rate", style.REQUESTS_PER_SECOND, load_run.request_rate(RUN)).description(
-            "Requests per second over the whole run. If this is less than the profile asks for, "
-            "the clinic or the load generator did not keep up."
+            "Requests per second over the whole run. If the profile asks for more, the clinic or "
+            "k6 did not keep up."
         ),
         failed.decimals(2).description(
             "Share of requests with an unexpected response or none. The SLO is less than "
@@ -133,9 +132,8 @@ def _operations() -> Panel:
         Column("Failed", load_run.failed_share(RUN, OPERATION), style.SHARE, too_many),
     )
     return table.sort_by([SortBy().display_name("Client p95").desc(True)]).description(
-        "Each operation as k6, the server and the database measured it. In server and In database "
-        "are shares of the client's time; In server excludes the database. Click an operation for "
-        "its traces."
+        "In server and In database are shares of the client's time; In server excludes the "
+        "database. Click an operation for its traces."
     )
 
 
@@ -169,29 +167,27 @@ def _over_time() -> list[Panel]:
         .right_axis("virtual users", style.NUMBER)
         .no_value(NO_DATA)
         .description(
-            "Requests per second, and virtual users (right axis). Where users still rise and "
-            "requests no longer do, the system is saturated. Dropped iterations: no virtual user "
-            "was free, so the clinic got less load than planned."
+            "Where virtual users (right axis) still rise and requests no longer do, the system is "
+            "saturated. Iterations are dropped when no virtual user is free: load is missing."
         ),
         graph("p95 by side", style.SECONDS, p95)
         .limit(SLO.p95, style.NEUTRAL)
         .no_value(NO_DATA)
         .description(
-            "95 % of requests took k6, the server and the database no longer than this. Server and "
-            "database data arrive in batches and may be shifted by some seconds. Dashed: the SLO."
+            "95 % of requests took no longer. Server and database data arrive in batches and may "
+            "be shifted by some seconds. Dashed: the SLO."
         ),
         graph("Where the time goes", style.SECONDS, mean)
         .stacked()
         .no_value(NO_DATA)
         .description(
-            "Mean time of a request: outside the server (network, queues, k6 itself), in the "
-            "server without the database, and in the database."
+            "Mean time of a request in the database, in the server without the database, and "
+            "outside the server: network, queues, k6 itself."
         ),
         graph("Errors by kind", style.REQUESTS_PER_SECOND, errors)
         .no_value("No errors of this run in this time range")
         .description(
-            "Errors per second that k6 found: an unexpected status, an incomplete body, no "
-            "response, a timeout."
+            "What k6 found wrong: an unexpected status, an incomplete body, no response, a timeout."
         ),
         _by_operation("Client p95 by operation", "k6", client),
         _by_operation("Server p95 by operation", "the server", server),
@@ -200,9 +196,8 @@ def _over_time() -> list[Panel]:
         .right_axis("event-loop delay p95", style.SECONDS)
         .height(9)
         .description(
-            "Database connections of the API in use, and the event-loop delay (right axis), "
-            "whoever the caller. With all connections in use, requests wait for one; a delay of "
-            "many milliseconds means that the API's CPU core is busy."
+            "The API's database connections and event-loop delay (right axis). With all "
+            "connections in use, requests wait for one; many milliseconds of delay mean a busy CPU."
         ),
     ]
 
@@ -231,11 +226,11 @@ def _traces() -> list[Panel]:
         trace_table("Slowest traces", slowest)
         .sort_by([SortBy().display_name("Server time").desc(True)])
         .no_value("No traces of this run in this time range; they are kept for one day")
-        .description("The requests of this run that took the server longest."),
+        .description("The requests that took the server longest."),
         trace_table("Failed traces", failed)
         .no_value("No response of this run had status 400 or more")
         .height(7)
-        .description("Requests of this run that the server answered with status 400 or more."),
+        .description("Requests that the server answered with status 400 or more."),
     ]
 
 
@@ -254,5 +249,5 @@ def _thresholds_and_errors() -> list[Panel]:
         join_table("Errors", kinds, errors)
         .no_value("No errors in this run")
         .span(9)
-        .description("Errors that k6 found in the whole run, by operation and kind."),
+        .description("What k6 found wrong in the whole run, by operation and kind."),
     ]

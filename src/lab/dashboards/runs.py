@@ -18,20 +18,19 @@ RUN_URL = (
 )
 BOTH_RUNS = 'testid=~"$testid|$against"'
 MISMATCHES: list[style.Word] = [
-    (MISMATCH_CODES["none"], "same kind of run", style.NEUTRAL),
-    (MISMATCH_CODES["fewer than two runs"], "choose two runs", style.NEUTRAL),
-    (MISMATCH_CODES["profile"], "different profiles", style.WARNING),
-    (MISMATCH_CODES["journey"], "different journeys", style.WARNING),
-    (MISMATCH_CODES["planned length"], "different lengths", style.WARNING),
-    (MISMATCH_CODES["aborted"], "a run was aborted", style.WARNING),
-    (MISMATCH_CODES["running"], "a run is running", style.WARNING),
+    (MISMATCH_CODES["none"], "yes: profile, journey and length are the same", style.NEUTRAL),
+    (MISMATCH_CODES["fewer than two runs"], "choose two runs above", style.NEUTRAL),
+    (MISMATCH_CODES["profile"], "no: the profiles differ", style.WARNING),
+    (MISMATCH_CODES["journey"], "no: the journeys differ", style.WARNING),
+    (MISMATCH_CODES["planned length"], "no: the planned lengths differ", style.WARNING),
+    (MISMATCH_CODES["aborted"], "no: one of them ended early", style.WARNING),
+    (MISMATCH_CODES["running"], "no: one of them is still running", style.WARNING),
 ]
 
 
 def dashboard() -> Dashboard:
     runs = run_table("Runs").description(
-        "Runs of the 15 days before the end of the time range, newest first. Click a run's id for "
-        "its dashboard."
+        "Runs of the 15 days before the end of the time range. Click an id for the run's dashboard."
     )
     return base.make_dashboard(
         "runs",
@@ -51,32 +50,29 @@ def _side_by_side() -> list[Panel]:
         *_with_ratio("p95", partial(load_run.client_quantile, 0.95, by=OPERATION)),
         *_both("Failed", style.SHARE, partial(load_run.failed_share, by=OPERATION)),
     ).description(
-        "What k6 measured in both runs. A ratio is this run divided by the other. There is no "
-        "verdict here: `just compare` estimates the noise and tells whether a difference is "
-        "significant."
+        "What k6 measured. A ratio is this run divided by the other. Whether a difference is "
+        "significant or noise, only `just compare` can tell."
     )
     sides = _compare_tables(
         "Server and database",
         *_with_ratio("Server p95", quantile(Side.SERVER)),
         *_with_ratio("Database p95", quantile(Side.DATABASE)),
     ).description(
-        "What the spans of both runs measured. An operation that is slower for k6 but not in the "
-        "server waits in the network or in a queue before the server."
+        "What spans measured. An operation that is slower for k6 but not in the server waits in "
+        "the network, or in a queue before the server."
     )
     mismatch = load_run.mismatch(RunList(RETENTION, BOTH_RUNS))
+    two_runs = run_table("The two runs", BOTH_RUNS).height(5)
     return [
-        run_table("The two runs", BOTH_RUNS)
-        .span(18)
-        .height(5)
-        .description("This run and the other run, as chosen above."),
         stat("Can they be compared?", style.TEXT, mismatch)
         .mappings(style.mappings(MISMATCHES))
-        .span(6)
-        .height(5)
+        .span(24)
+        .height(3)
         .description(
-            "Runs can be compared if profile, journey and planned length are the same and both "
-            "ended as planned. Otherwise the differences below have other causes than the code."
+            "Runs can be compared if profile, journey and planned length are the same and neither "
+            "ended early; otherwise these explain the differences below."
         ),
+        two_runs.description("This run and the other run, as chosen above."),
         client,
         sides,
     ]
@@ -105,15 +101,15 @@ def run_table(title: str, matchers: str = "", *, results: bool = True) -> Table:
     """List runs, newest first, each with a link to its dashboard."""
     runs = RunList(RETENTION, matchers)
     labels = {
-        "testid": ("Run", [style.link("Open this run", RUN_URL), style.width(205)]),
-        "profile": ("Profile", [style.width(85)]),
+        "testid": ("Run", [style.link("Open this run", RUN_URL), style.width(212)]),
+        "profile": ("Profile", [style.width(88)]),
         "journey": ("Journey", [style.width(75)]),
     }
     started = f"1000 * ({load_run.started(runs, run_list.RUN_LABELS)})"
     verdict = [*style.words(style.VERDICTS), style.width(100)]
     p95 = load_run.client_quantile(0.95, runs, "testid")
     result_columns = [
-        Column("Requests", load_run.requests(runs, "testid"), style.COUNT),
+        Column("Requests", load_run.requests(runs, "testid"), style.COUNT, [style.width(72)]),
         Column("Client p95", p95, style.SECONDS),
         Column("Failed", load_run.failed_share(runs, "testid"), style.SHARE),
         Column("Verdict", load_run.verdict(runs, "testid"), style.TEXT, verdict),
@@ -121,7 +117,7 @@ def run_table(title: str, matchers: str = "", *, results: bool = True) -> Table:
     return join_table(
         title,
         labels,
-        Column("Started", started, style.TIME, [style.width(155)]),
+        Column("Started", started, style.TIME, [style.width(158)]),
         Column("Duration", load_run.duration(runs, "testid"), style.SECONDS),
         Column("Ended early by", load_run.missing_seconds(runs, "testid"), style.SECONDS),
         *(result_columns if results else []),
