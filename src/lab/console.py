@@ -1,11 +1,14 @@
 """Print what others wrote: nothing in it may steer the terminal or be taken for markup."""
 
+import re
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 PIPE_WIDTH = 120
+# From here on tenths of a millisecond carry no information.
+WHOLE_MILLISECONDS = 100
 
 
 def plain(text: object, limit: int = 200) -> str:
@@ -24,8 +27,44 @@ def make_console() -> Console:
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
 
 
+def wrap_path(operation: str, width: int) -> str:
+    """Break an operation's name into lines before slashes, not inside a word."""
+    lines = [""]
+    for piece in re.findall(r"[^/]+|/[^/]*", operation):
+        if lines[-1] and len(lines[-1] + piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
+
+
 def milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:,.1f}"
+    """Write milliseconds with the digits that carry information: `8.4`, `856`."""
+    if seconds is None:
+        return "-"
+    value = seconds * 1000
+    return f"{value:,.0f}" if value >= WHOLE_MILLISECONDS else f"{value:.1f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write how long something took: `2 h 5 s`."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    parts = [(whole // 3600, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or f"{seconds:.1f} s"
+
+
+def clock(seconds: float, digits: int = 0) -> str:
+    """Write a time since the start of a run: `2:05`, `1:02:05`, `0:03.4`."""
+    minutes, rest = divmod(round(max(0.0, seconds), digits), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    width = digits + 3 if digits else 2
+    time = f"{minutes}:{rest:0{width}.{digits}f}"
+    return f"{hours}:{time:0>{width + 3}}" if hours else time
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{share * 100:,.{digits}f} %"
 
 
 def say(words: str) -> None:

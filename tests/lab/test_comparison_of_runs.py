@@ -54,10 +54,10 @@ def test_a_fifth_slower_is_worse_and_the_same_is_not(prometheus: Prometheus) -> 
 
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert not compare(before, worse).problems
-    got_worse = {(one.operation, one.name) for one in compare(before, worse).worse(0.1)}
-    assert ("All", "client p50") in got_worse
-    assert compare(before, same).worse(0.1) == []
-    assert compare(worse, before).worse(0.0) == []
+    regressions = compare(before, worse, 0.1).regressions()
+    assert ("All", "client p50") in {(one.operation, one.metric.name) for one in regressions}
+    assert compare(before, same, 0.1).regressions() == []
+    assert compare(worse, before, 0.0).regressions() == []
 
 
 def test_the_parts_of_a_run_add_up_to_it(prometheus: Prometheus) -> None:
@@ -89,5 +89,4 @@ def test_a_run_of_a_few_seconds_has_no_parts_to_tell_noise_from(prometheus: Prom
     short = read(prometheus, feed.run)
 
     assert short.histograms == []
-    obstacle = compare(short, short).problems[0]
-    assert "is too short to tell noise from change with its 10 s" in obstacle
+    assert "too short" in compare(short, short).problems[0]

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from lab.findings.noise import ALL, Difference, Pair, clustered, differences
+from lab.findings.noise import ALL, Difference, SegmentPair, differences, dispersion
 from lab.runs.record import Timeline
 
 OPERATIONS = ("POST /owners", "POST /pets", "GET /owners", "GET /pets")
@@ -53,14 +53,17 @@ def run(seed: int, size: Size, slower: float = 1.0, tail: float = 1.0) -> Parts:
 
 
 def compared(
-    before: Parts, after: Parts, quantile: float = 0.5, changed: float = 0.0
+    before: Parts, after: Parts, quantile: float = 0.5, allowance: float = 0.0
 ) -> dict[str, Difference]:
-    pairs = {name: Pair(was, now) for name, was, now in zip(OPERATIONS, before, after, strict=True)}
-    return differences(pairs, quantile, changed)
+    pairs = {
+        name: SegmentPair(was, now)
+        for name, was, now in zip(OPERATIONS, before, after, strict=True)
+    }
+    return differences(pairs, quantile, allowance)
 
 
 def differs(of: dict[str, Difference], over: float = 0.1) -> bool:
-    return any(each.told and abs(each.share) > over for each in of.values())
+    return any(each.significant and abs(each.share) > over for each in of.values())
 
 
 @SIZES
@@ -80,7 +83,7 @@ def test_a_fifth_slower_is_told_even_from_twenty_seconds(size: Size) -> None:
         compared(run(seed, size), run(seed + 1000, size, slower=1.2))[ALL] for seed in range(TRIES)
     ]
 
-    assert sum(each.told and each.share > 0.1 for each in worse) >= TRIES * 0.9
+    assert sum(each.significant and each.share > 0.1 for each in worse) >= TRIES * 0.9
     assert 0.17 < fmean(each.share for each in worse) < 0.23
 
 
@@ -89,7 +92,7 @@ def test_a_slower_tail_is_told_by_the_95th_percentile_alone() -> None:
 
     assert not differs(compared(before, after, 0.5))
     slower = compared(before, after, 0.95)
-    assert all(slower[name].told and slower[name].share > 0.5 for name in OPERATIONS)
+    assert all(slower[name].significant and slower[name].share > 0.5 for name in OPERATIONS)
 
 
 def test_one_part_that_stood_still_tells_nothing() -> None:
@@ -101,14 +104,14 @@ def test_one_part_that_stood_still_tells_nothing() -> None:
     p95 = compared(before, after, 0.95)
 
     assert p95[ALL].share > 0.3
-    assert not any(each.told for each in p95.values())
+    assert not any(each.significant for each in p95.values())
 
 
 def test_what_is_known_to_have_changed_is_no_difference() -> None:
     before, after = run(1, LOAD), run(2, LOAD, slower=1.2)
 
-    assert compared(before, after)[ALL].told
-    assert not compared(before, after, changed=math.log(1.3))[ALL].told
+    assert compared(before, after)[ALL].significant
+    assert not compared(before, after, allowance=math.log(1.3))[ALL].significant
 
 
 def test_the_same_runs_compare_the_same_every_time() -> None:
@@ -133,7 +136,7 @@ def timeline(failed: list[float | None]) -> Timeline:
 
 
 def test_failures_that_come_at_once_are_clustered_and_the_rest_are_not() -> None:
-    assert clustered(timeline([0.4, 0.6, 0.4, 0.6, 0.5, 0.5] * 4)) == 1
-    assert clustered(timeline([0.0, 0.0, 0.0, 12.0, 0.0, 0.0] * 2)) > 30
-    assert clustered(timeline([0.0] * 12)) == clustered(timeline([20.0] * 12)) == 1
-    assert clustered(timeline([])) == clustered(timeline([None, 3.0])) == 1
+    assert dispersion(timeline([0.4, 0.6, 0.4, 0.6, 0.5, 0.5] * 4)) == 1
+    assert dispersion(timeline([0.0, 0.0, 0.0, 12.0, 0.0, 0.0] * 2)) > 30
+    assert dispersion(timeline([0.0] * 12)) == dispersion(timeline([20.0] * 12)) == 1
+    assert dispersion(timeline([])) == dispersion(timeline([None, 3.0])) == 1

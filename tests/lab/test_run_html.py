@@ -1,19 +1,26 @@
-"""The page of a run: whole in itself, and harmless whatever a run is called or says."""
+"""The HTML page of a run: self-contained, and harmless whatever its data contain."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from lab.clients.spans import Attribute
+from lab.findings.summary import find
 from lab.reports import run_html
 from lab.runs import record
-from lab.runs.record import Completeness, ErrorCount, RecordError, Threshold
-from tests.support.factories import a_record, a_row, a_timeline, a_trace, points
+from lab.runs.record import ErrorCount, RecordError, Threshold
+from tests.support.factories import (
+    ENVIRONMENT,
+    make_full_record,
+    make_points,
+    make_record,
+    make_stats,
+    make_trace,
+)
+from tests.support.html import Elements
 
-EMPTY = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = "\"'><script>alert(1)</script><img src=http://evil.invalid/x onerror=alert(2)>{{ 7*7 }}"
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
@@ -21,57 +28,21 @@ POLICY = (
 )
 
 
-class Elements(HTMLParser):
-    """The elements of a page, which must be closed in the order in which they were opened."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.seen: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in EMPTY:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data} "
+RECORDS = pytest.mark.parametrize("run", [make_record(), make_full_record()], ids=["plain", "full"])
 
 
-def full_record(steps: int = 12, operations: int = 3) -> record.Record:
-    """Make a run of which everything is known, failures and losses too."""
-    names = [f"GET /number/{number}" for number in range(operations)]
-    return a_record(
-        verdict="failed",
-        operations=[a_row(name, failed_share=0.02, client_p95=0.4) for name in names],
-        timeline=a_timeline(steps, users=lambda i: i + 1.0, rate=lambda i: 2.0 * i + 1),
-        operation_timeline=[
-            part for name in names for part in points(name, steps, lambda i: 0.03 * i + 0.01)
-        ],
-        completeness=Completeness(600, 2, 590, 300, 290),
-        errors=[ErrorCount(name, "status", 3) for name in names],
-        dropped_iterations=12,
-        failed_statuses=[503],
-        slowest_traces=[a_trace(number) for number in range(10)],
-        failed_traces=[a_trace(number) for number in range(5, 15)],
-        missing=["8 of 600 requests have no stored span."],
-    )
+def render(run: record.Record) -> str:
+    return run_html.render(run, find(run))
 
 
-@pytest.mark.parametrize("run", [a_record(), full_record()], ids=["plain", "full"])
-def test_a_page_is_well_formed_and_asks_for_nothing(run: record.Record) -> None:
-    html = run_html.render(run)
-    elements = Elements(html).seen
+def text_of(run: record.Record) -> str:
+    return Elements(render(run)).text
+
+
+@RECORDS
+def test_a_page_is_well_formed_and_loads_nothing(run: record.Record) -> None:
+    html = render(run)
+    elements = Elements(html).elements
 
     assert not {tag for tag, _ in elements} & {"script", "iframe", "object", "embed", "img", "form"}
     for _, attributes in elements:
@@ -84,9 +55,9 @@ def test_a_page_is_well_formed_and_asks_for_nothing(run: record.Record) -> None:
     assert policies == [POLICY]
 
 
-@pytest.mark.parametrize("run", [a_record(), full_record()], ids=["plain", "full"])
-def test_every_link_leads_somewhere_and_every_id_is_there_once(run: record.Record) -> None:
-    elements = Elements(run_html.render(run)).seen
+@RECORDS
+def test_links_have_targets_and_ids_are_unique(run: record.Record) -> None:
+    elements = Elements(render(run)).elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
     links = {a["href"] for tag, a in elements if tag == "a"}
 
@@ -95,8 +66,8 @@ def test_every_link_leads_somewhere_and_every_id_is_there_once(run: record.Recor
     assert links <= {f"#{one}" for one in ids}
 
 
-def test_a_page_can_be_read_without_seeing_it() -> None:
-    elements = Elements(run_html.render(full_record())).seen
+def test_a_page_is_accessible() -> None:
+    elements = Elements(render(make_full_record())).elements
 
     assert [tag for tag, _ in elements].count("h1") == 1
     assert all(a.get("aria-label") for tag, a in elements if tag == "svg")
@@ -105,27 +76,27 @@ def test_a_page_can_be_read_without_seeing_it() -> None:
 
 
 def test_hostile_names_and_attributes_are_text() -> None:
-    run = a_record(
+    run = make_record(
         run_id=f"20261124-{HOSTILE}",
         profile=HOSTILE,
         journey=HOSTILE,
-        operations=[a_row(HOSTILE)],
-        operation_timeline=points(HOSTILE),
+        operations=[make_stats(HOSTILE)],
+        operation_timeline=make_points(HOSTILE),
         thresholds=[Threshold(HOSTILE, HOSTILE, passed=False)],
         errors=[ErrorCount(HOSTILE, HOSTILE, 1)],
         slowest_traces=[
-            a_trace(1, HOSTILE, {HOSTILE: HOSTILE, "db.query.text": f"{HOSTILE}\x00\x1b"})
+            make_trace(1, HOSTILE, {HOSTILE: HOSTILE, "db.query.text": f"{HOSTILE}\x00\x1b"})
         ],
         missing=[HOSTILE],
     )
-    page_of_it = Elements(run_html.render(run))
+    page = Elements(render(run))
 
-    tags = {tag for tag, _ in page_of_it.seen}
+    tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "img"}
-    assert not [a for _, a in page_of_it.seen if any(name.startswith("on") for name in a)]
-    assert page_of_it.text.count("<script>alert(1)</script>") > 10
-    assert "49" not in page_of_it.text
-    assert "\x00" not in page_of_it.text
+    assert not [a for _, a in page.elements if any(name.startswith("on") for name in a)]
+    assert page.text.count("<script>alert(1)</script>") > 10
+    assert "49" not in page.text
+    assert "\x00" not in page.text
 
 
 def test_the_file_of_a_hostile_run_stays_in_its_folder() -> None:
@@ -136,8 +107,8 @@ def test_the_file_of_a_hostile_run_stays_in_its_folder() -> None:
         assert place.resolve().parent == record.folder().resolve()
 
 
-def test_what_is_unknown_is_said_and_not_made_up() -> None:
-    row = a_row(
+def test_unknown_values_are_marked_as_unknown() -> None:
+    row = make_stats(
         client_p95=None,
         server_p95=None,
         database_p95=None,
@@ -146,7 +117,7 @@ def test_what_is_unknown_is_said_and_not_made_up() -> None:
         in_database=None,
     )
     nothing = record.Timeline(step=5.0, at=[5.0])
-    run = a_record(
+    run = make_record(
         profile=None,
         journey=None,
         planned=None,
@@ -159,21 +130,21 @@ def test_what_is_unknown_is_said_and_not_made_up() -> None:
         slowest_traces=[],
         environment=None,
     )
-    text = " ".join(Elements(run_html.render(run)).text.split())
+    text = text_of(run)
 
-    assert "none" in text
-    assert "There is no trace of this run." in text
-    assert "Nothing was recorded." in text
-    assert "Not known: it is kept by the command that starts a run" in text
-    assert "None" not in text.replace("Failed traces None.", "")
+    assert "no verdict" in text
+    assert "No traces of this run." in text
+    assert "No data." in text
+    assert "Unknown: only the command that starts a run records it" in text
+    assert "None" not in text.replace("Failed traces None.", "").replace("None known", "")
     assert "nan" not in text
 
 
 def test_a_long_run_of_many_operations_and_spans_stays_below_a_megabyte() -> None:
-    run = full_record(steps=120, operations=60)
+    run = make_full_record(steps=120, operations=60)
     many: dict[str, Attribute] = {f"attribute.{number}": "value " * 20 for number in range(30)}
-    traces = [a_trace(number, attributes=many, spans=500) for number in range(20)]
-    run = a_record(
+    traces = [make_trace(number, attributes=many, spans=500) for number in range(20)]
+    run = make_record(
         operations=run.operations,
         timeline=run.timeline,
         operation_timeline=run.operation_timeline,
@@ -181,31 +152,30 @@ def test_a_long_run_of_many_operations_and_spans_stays_below_a_megabyte() -> Non
         failed_traces=traces[10:],
     )
 
-    html = run_html.render(run)
+    html = render(run)
 
     assert len(html.encode()) < 1_000_000
     assert "… and 490 more spans" in html
 
 
-def test_the_page_of_a_lossy_run_says_what_was_lost() -> None:
-    text = " ".join(Elements(run_html.render(full_record())).text.split())
+def test_missing_traces_and_rows_are_reported() -> None:
+    text = text_of(make_full_record())
 
     assert "8 of 600 requests have no stored span." in text
-    assert "Traces stored 590 8 lost" in text
-    assert "Rows written 290 10 lost" in text
-    assert "2 without an answer" in text
-    assert "k6 could not start 12 iterations in time" in text
+    assert "Traces stored 590 8 missing" in text
+    assert "Rows written 290 10 missing" in text
+    assert "2 without a response" in text
+    assert "12 iterations were dropped" in text
 
 
-@pytest.mark.parametrize(("share", "words"), [(0.05, False), (0.45, True), (None, False)])
-def test_a_busy_machine_is_said(share: float | None, words: bool) -> None:  # noqa: FBT001
-    made_in = a_record().environment
-    assert made_in is not None
-    run = a_record(environment=replace(made_in, other_cpu_share=share))
+@pytest.mark.parametrize(("share", "mentioned"), [(0.05, False), (0.45, True), (None, False)])
+def test_cpu_use_by_other_programs_is_mentioned_when_it_matters(
+    share: float | None,
+    mentioned: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    run = make_record(environment=replace(ENVIRONMENT, other_cpu_share=share))
 
-    text = Elements(run_html.render(run)).text
-
-    assert ("Other programs took 45 % of the machine meanwhile" in text) is words
+    assert ("Other programs used 45 % of the CPU" in text_of(run)) is mentioned
 
 
 # The record beside it
@@ -213,7 +183,7 @@ def test_a_busy_machine_is_said(share: float | None, words: bool) -> None:  # no
 
 def test_a_record_is_read_as_it_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(record.FOLDER_VARIABLE, str(tmp_path / "new"))
-    run = full_record()
+    run = make_full_record()
 
     assert record.load(run.save()) == run
     assert record.saved(run.run_id) == run
@@ -230,7 +200,7 @@ def test_a_record_is_read_as_it_was_saved(tmp_path: Path, monkeypatch: pytest.Mo
         ("[1]", "Expected `object`"),
     ],
 )
-def test_what_is_no_record_is_said(tmp_path: Path, content: str, sentence: str) -> None:
+def test_an_unreadable_record_is_reported(tmp_path: Path, content: str, sentence: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content)
 

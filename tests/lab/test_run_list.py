@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from lab.clients.prometheus import Prometheus
-from tests.lab.test_comparison import A, B, record
+from tests.support.factories import make_comparable as record
 from tests.support.fake_series import Feed, run_id
 from tests.support.programs import NOWHERE, ask
 
 stack = pytest.mark.stack
+A, B = "20261123-100000-load", "20261123-110000-load"
 
 
 def listed(prometheus_url: str, folder: Path, *words: str) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab import console
 from lab.clients.spans import Span
 from lab.reports import waterfall
 
@@ -109,9 +108,3 @@ def test_a_trace_of_no_length_and_a_huge_one_can_be_drawn() -> None:
     assert "0.0 ms" in drawn([span("instant", duration=0.0)])
 
     assert "and 800 more spans" in drawn([span(f"s{number}") for number in range(1000)], width=40)
-
-
-def test_values_are_shown_as_one_line_of_text() -> None:
-    assert console.plain("a\r\n  b\tc\x07") == r"a b c\x07"
-    assert console.plain("ñandú 犬") == "ñandú 犬"
-    assert len(console.plain("x" * 500, limit=50)) == 50

@@ -1,1 +1,1 @@
-"""What a record says: the slowest operation, saturation, the difference between two runs."""
+"""What records show, as values: lab.reports writes the sentences."""

@@ -1,58 +1,59 @@
-"""Compare two runs, operation by operation: what differs, and whether beyond the noise."""
+"""Compare two runs, operation by operation: what differs, and whether it is significant."""
 
 import math
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.findings import noise
-from lab.findings.noise import ALL, Difference, Pair
-from lab.findings.preconditions import changed, other_cpu_share, problems, remarks
+from lab.findings import noise, preconditions
+from lab.findings.noise import ALL, Difference, SegmentPair
 from lab.runs.record import DurationHistogram, OperationStats, Record, SideName
 
-Direction = Literal["worse", "better", "equal", "unknown"]
-TOLD: tuple[Direction, Direction] = ("worse", "better")
+Direction = Literal["worse", "better", "equal", "inconclusive", "unknown"]
+# The direction of an operation is the first of these that one of its numbers has.
+PRECEDENCE: tuple[Direction, ...] = ("worse", "better", "unknown", "inconclusive", "equal")
 
-# Less than half a request in a hundred is nothing to stop a pipeline for, nor is a tail that is
-# longer by less than a millisecond: a garbage collection, or the scheduler's turn.
-LEAST_FAILED = 0.005
-LEAST_OF_A_TAIL = 0.001
-MEDIAN = 0.5
-DEVIATIONS = 3.0
-LEAST_FREE = 0.01
-FAILED = "failed share"
+# The change that a comparison has to exclude before it says "equal", unless the caller names one:
+# about the least that a run of 20 s can show at the median.
+DEFAULT_ALLOWED = 0.2
+# Smaller changes are not worth stopping a pipeline, however significant: half a request in a
+# hundred, and of a tail a millisecond, which one garbage collection takes.
+MIN_FAILED_SHARE_CHANGE = 0.005
+MIN_TAIL_CHANGE = 0.001
+# 99.7 % of a normal distribution.
+STANDARD_DEVIATIONS = 3.0
+# Keeps the ratio of the CPU left to the run finite where other programs used all of it.
+MIN_FREE_CPU = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A percentile of one side: what the clients see is judged, the rest explains it."""
+class Metric:
+    """A number of each operation. The comparison judges some; the others help to explain it."""
 
+    name: str
     field: str
-    side: SideName
-    quantile: float
+    side: SideName = "client"
+    quantile: float = 0.0
     judged: bool = False
 
-    @property
-    def name(self) -> str:
-        return f"{self.side} p{self.quantile * 100:.0f}"
-
-    def of(self, row: OperationStats | None) -> float | None:
-        value: float | None = getattr(row, self.field, None)
-        return value
+    def value(self, stats: OperationStats | None) -> float | None:
+        found: float | None = getattr(stats, self.field, None)
+        return found
 
 
-COLUMNS = (
-    Column("client_p50", "client", 0.5, judged=True),
-    Column("client_p95", "client", 0.95, judged=True),
-    Column("client_p99", "client", 0.99),
-    Column("server_p95", "server", 0.95),
-    Column("database_p95", "database", 0.95),
+PERCENTILES = (
+    Metric("client p50", "client_p50", "client", 0.5, judged=True),
+    Metric("client p95", "client_p95", "client", 0.95, judged=True),
+    Metric("client p99", "client_p99", "client", 0.99),
+    Metric("server p95", "server_p95", "server", 0.95),
+    Metric("database p95", "database_p95", "database", 0.95),
 )
+FAILED = Metric("failed share", "failed_share", judged=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A number in both runs. The difference is a share of the first; of failures, in points."""
+    """A number of both runs. `difference` and `noise` are shares of A; of failures, points."""
 
     before: float | None
     after: float | None
@@ -62,182 +63,183 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One operation, or all of them, in both runs."""
+class OperationComparison:
+    """One operation, or all of them, in both runs; `percentiles` by the metric's name."""
 
     operation: str
     requests: tuple[int, int]
-    seconds: dict[str, Change]
+    percentiles: dict[str, Change]
     failed: Change
 
     @property
     def direction(self) -> Direction:
-        """Say how the clients fared: worse as soon as one judged number is, equal if all are."""
-        directions = {change.direction for change in self.judged.values()}
-        order: tuple[Direction, ...] = (*TOLD, "unknown")
-        return next((direction for direction in order if direction in directions), "equal")
+        directions = {change.direction for _, change in self.judged()}
+        return next(direction for direction in PRECEDENCE if direction in directions)
 
-    @property
-    def judged(self) -> dict[str, Change]:
-        """Choose the numbers that count, by name."""
-        return {**self.judged_seconds, FAILED: self.failed}
-
-    @property
-    def judged_seconds(self) -> dict[str, Change]:
-        return {column.name: self.seconds[column.name] for column in COLUMNS if column.judged}
+    def judged(self) -> Iterator[tuple[Metric, Change]]:
+        for metric in PERCENTILES:
+            if metric.judged:
+                yield metric, self.percentiles[metric.name]
+        yield FAILED, self.failed
 
 
 @dataclass(frozen=True, slots=True)
-class Regression:
-    """A judged number that got worse by more than was allowed."""
+class JudgedChange:
+    """A judged number of one operation."""
 
     operation: str
-    name: str
+    metric: Metric
     change: Change
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs beside each other.
+    """Two runs side by side.
 
-    What keeps them from being compared is in sentences; `changed` are programs and settings.
+    `problems` and `remarks` are sentences; `changes` are programs and settings that differ.
+    `allowed` is the largest relative change of a percentile that may pass for none.
     """
 
     before: Record
     after: Record
-    lines: list[Line]
-    total: Line
+    operations: list[OperationComparison]
+    total: OperationComparison
+    allowed: float
     problems: list[str]
     remarks: list[str]
-    changed: list[tuple[str, str, str]]
+    changes: list[tuple[str, str, str]]
 
-    @property
-    def sentence(self) -> str:
-        """Say in short what came of it."""
-        count = Counter(line.direction for line in self.lines)
-        of = f"of {len(self.lines)} operations"
-        told = [f"{word} in {count[word]} {of}" for word in TOLD if count[word]]
-        if not told and self.total.direction in TOLD:
-            told = [f"{self.total.direction} over all operations together"]
-        if told:
-            return f"Beyond the noise B is {' and '.join(told)}."
-        if self.total.direction == "unknown":
-            return "The noise is not known, so nothing is told from it."
-        return "B does not differ from A beyond the noise."
-
-    def worse(self, allowed: float) -> list[Regression]:
-        """List what got worse beyond the noise and by more than the allowed share.
-
-        Failures count as soon as they are beyond their noise.
-        """
+    def regressions(self) -> list[JudgedChange]:
+        """List what is significantly worse, percentiles only beyond what is allowed."""
         return [
-            Regression(line.operation, name, change)
-            for line in (self.total, *self.lines)
-            for name, change in line.judged.items()
-            if change.direction == "worse"
-            and (name == FAILED or (change.difference or 0.0) > allowed)
+            judged
+            for judged in self._judged("worse")
+            if judged.metric is FAILED or (judged.change.difference or 0.0) > self.allowed
+        ]
+
+    def inconclusive(self) -> list[JudgedChange]:
+        """List what may have changed by more than is allowed, hidden by the noise."""
+        return self._judged("inconclusive")
+
+    def _judged(self, direction: Direction) -> list[JudgedChange]:
+        return [
+            JudgedChange(row.operation, metric, change)
+            for row in (self.total, *self.operations)
+            for metric, change in row.judged()
+            if change.direction == direction
         ]
 
 
-def compare(before: Record, after: Record) -> Comparison:
-    """Compare two runs as far as that can be."""
-    allowance = _allowance(before, after)
-    told = {
-        column.name: noise.differences(
-            _pairs(before, after, column.side), column.quantile, allowance
+def compare(before: Record, after: Record, allowed: float = DEFAULT_ALLOWED) -> Comparison:
+    """Compare two runs as far as possible, whatever the problems."""
+    allowance = _cpu_allowance(before, after)
+    differences = {
+        metric.name: noise.differences(
+            _pairs(before, after, metric.side), metric.quantile, allowance
         )
-        for column in COLUMNS
+        for metric in PERCENTILES
     }
-    clustered = math.sqrt(noise.clustered(before.timeline) * noise.clustered(after.timeline))
-    was = {row.operation: row for row in before.operations}
-    now = {row.operation: row for row in after.operations}
+    dispersion = math.sqrt(noise.dispersion(before.timeline) * noise.dispersion(after.timeline))
+    first = {stats.operation: stats for stats in before.operations}
+    second = {stats.operation: stats for stats in after.operations}
 
-    def line(operation: str, was: OperationStats | None, now: OperationStats | None) -> Line:
-        seconds = {
-            column.name: _change(column, was, now, told[column.name].get(operation))
-            for column in COLUMNS
-        }
-        made = (was.requests if was else 0, now.requests if now else 0)
-        return Line(operation, made, seconds, _failures(was, now, clustered))
+    def row(
+        name: str, before: OperationStats | None, after: OperationStats | None
+    ) -> OperationComparison:
+        return OperationComparison(
+            name,
+            (before.requests if before else 0, after.requests if after else 0),
+            {
+                metric.name: _percentile_change(
+                    metric, before, after, differences[metric.name].get(name), allowed
+                )
+                for metric in PERCENTILES
+            },
+            _failure_change(before, after, dispersion),
+        )
 
     return Comparison(
         before,
         after,
-        lines=[line(name, was.get(name), now.get(name)) for name in {**was, **now}],
-        total=line(ALL, before.total, after.total),
-        problems=problems(before, after),
-        remarks=remarks(before, after),
-        changed=changed(before, after),
+        operations=[row(name, first.get(name), second.get(name)) for name in {**first, **second}],
+        total=row(ALL, before.total, after.total),
+        allowed=allowed,
+        problems=preconditions.problems(before, after),
+        remarks=preconditions.remarks(before, after),
+        changes=preconditions.changes(before, after),
     )
 
 
-def _allowance(before: Record, after: Record) -> float:
-    """Allow for other programs: a machine of which half is free is taken to be half as fast."""
-    was, now = other_cpu_share(before), other_cpu_share(after)
-    if was is None or now is None:
+def _cpu_allowance(before: Record, after: Record) -> float:
+    """Allow for other programs: with half of the CPU free, a run is taken to be half as fast."""
+    first, second = map(preconditions.other_cpu_share, (before, after))
+    if first is None or second is None:
         return 0.0
-    return abs(math.log(max(1 - was, LEAST_FREE) / max(1 - now, LEAST_FREE)))
+    return abs(math.log(max(1 - first, MIN_FREE_CPU) / max(1 - second, MIN_FREE_CPU)))
 
 
-def _pairs(before: Record, after: Record, side: SideName) -> dict[str, Pair]:
-    was, now = _spreads(before, side), _spreads(after, side)
+def _pairs(before: Record, after: Record, side: SideName) -> dict[str, SegmentPair]:
+    first, second = (
+        {histogram.operation: histogram for histogram in run.histograms if histogram.side == side}
+        for run in (before, after)
+    )
     return {
-        operation: _pair(was[operation], now[operation])
-        for operation in was
-        if operation in now and len(was[operation].parts) == len(now[operation].parts)
+        name: _align(first[name], second[name])
+        for name in first
+        if name in second and len(first[name].parts) == len(second[name].parts)
     }
 
 
-def _spreads(record: Record, side: SideName) -> dict[str, DurationHistogram]:
-    return {spread.operation: spread for spread in record.histograms if spread.side == side}
-
-
-def _pair(before: DurationHistogram, after: DurationHistogram) -> Pair:
-    """Line up the buckets of both."""
+def _align(before: DurationHistogram, after: DurationHistogram) -> SegmentPair:
+    """Pad the segments of both with zeros, so that equal places are equal buckets."""
     first = min(before.first, after.first)
-    last = max(of.first + len(part) for of in (before, after) for part in of.parts)
+    last = max(run.first + len(segment) for run in (before, after) for segment in run.parts)
 
-    def lined_up(spread: DurationHistogram) -> list[list[int]]:
-        low = spread.first - first
-        return [[0] * low + part + [0] * (last - first - low - len(part)) for part in spread.parts]
+    def padded(run: DurationHistogram) -> list[list[int]]:
+        low = run.first - first
+        return [
+            [0] * low + segment + [0] * (last - first - low - len(segment)) for segment in run.parts
+        ]
 
-    return Pair(lined_up(before), lined_up(after))
+    return SegmentPair(padded(before), padded(after))
 
 
-def _change(
-    column: Column, was: OperationStats | None, now: OperationStats | None, told: Difference | None
+def _percentile_change(
+    metric: Metric,
+    stats_before: OperationStats | None,
+    stats_after: OperationStats | None,
+    estimate: Difference | None,
+    allowed: float,
 ) -> Change:
-    """Take the difference of all from those of the operations: their mean."""
-    before, after = column.of(was), column.of(now)
+    before, after = metric.value(stats_before), metric.value(stats_after)
     if not before or after is None:
         return Change(before, after)
-    if not told:
+    if not estimate:
         return Change(before, after, after / before - 1)
-    least = LEAST_OF_A_TAIL if column.quantile > MEDIAN else 0.0
-    direction = _direction(told) if abs(after - before) >= least else "equal"
-    return Change(before, after, told.share, told.noise, direction)
+    direction: Direction = "equal"
+    if metric.quantile > 0.5 and abs(after - before) < MIN_TAIL_CHANGE:  # noqa: PLR2004 - a tail
+        direction = "equal"
+    elif estimate.significant:
+        direction = "worse" if estimate.share > 0 else "better"
+    elif estimate.noise > allowed:
+        direction = "inconclusive"
+    return Change(before, after, estimate.share, estimate.noise, direction)
 
 
-def _direction(difference: Difference) -> Direction:
-    if not difference.told:
-        return "equal"
-    return "worse" if difference.share > 0 else "better"
-
-
-def _failures(
-    before: OperationStats | None, after: OperationStats | None, clustered: float
+def _failure_change(
+    before: OperationStats | None, after: OperationStats | None, dispersion: float
 ) -> Change:
-    """Compare failed shares; failures that come in clusters say less than their number."""
+    """Compare failed shares by a two-proportion test that takes clustered failures into account."""
+    first, second = (stats.failed_share if stats else None for stats in (before, after))
     if not before or not after or not before.requests or not after.requests:
-        was, now = (row.failed_share if row else None for row in (before, after))
-        return Change(was, now)
-    made = (before.requests, after.requests)
-    failed = before.failed_share * made[0] + after.failed_share * made[1]
-    share = (failed + 1) / (sum(made) + 2)
-    deviation = math.sqrt(clustered * share * (1 - share) * (1 / made[0] + 1 / made[1]))
-    noise_of_it = max(DEVIATIONS * deviation, LEAST_FAILED)
+        return Change(first, second)
+    failed = before.failed_share * before.requests + after.failed_share * after.requests
+    # One failure and one success more, as 0 of few requests does not mean that none can fail.
+    share = (failed + 1) / (before.requests + after.requests + 2)
+    variance = share * (1 - share) * (1 / before.requests + 1 / after.requests)
+    limit = max(STANDARD_DEVIATIONS * math.sqrt(dispersion * variance), MIN_FAILED_SHARE_CHANGE)
     difference = after.failed_share - before.failed_share
     direction: Direction = "equal"
-    if abs(difference) > noise_of_it:
+    if abs(difference) > limit:
         direction = "worse" if difference > 0 else "better"
-    return Change(before.failed_share, after.failed_share, difference, noise_of_it, direction)
+    return Change(first, second, difference, limit, direction)

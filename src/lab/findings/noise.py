@@ -1,10 +1,10 @@
-"""Tell a difference between two runs from the noise within each.
+"""Estimate how much two runs of the same build would differ by chance.
 
-Both runs are cut into the same few parts of their plan. Parts drawn again and again, with
-replacement and the same ones of both runs, show how else a percentile's difference could have come
-out: parts of many seconds, not single requests, because requests that follow each other share what
-slows them. What changes between runs and not within one cannot show there, so to that comes an
-allowance for it.
+Both runs are cut into the same few segments of their plan. A bootstrap resamples the segments, the
+same ones of both runs, and shows how else the difference of a percentile could have come out.
+Segments of several seconds are resampled, not requests, because consecutive requests share what
+slows them. What varies from run to run but not within a run cannot show in a bootstrap, so an
+allowance for it is added.
 """
 
 import math
@@ -17,22 +17,23 @@ from statistics import fmean, stdev
 from lab.runs.histograms import FEWEST_PARTS, MOST_PARTS, TO_A_DOUBLING
 from lab.runs.record import Timeline
 
-DRAWS = 200
+RESAMPLES = 200
 SEED = 1
-# Student's factor for 99 % and ten parts. Where there are fewer, one operation's spread is
-# uncertain, and that of the others bears it up.
-FACTOR = 3.25
-# By how much two runs of one build may differ anyway, as a ratio's logarithm.
-BETWEEN_RUNS = math.log(1.1)
-BOUNDLESS = 10.0
+# Student's t for 99 % and the nine degrees of freedom of ten segments. With fewer segments the
+# variance estimate of one operation is unreliable, so that of all operations is its lower bound.
+STUDENT_T = 3.25
+# Measured: two runs of one build differ by up to 10 %. As the logarithm of the ratio.
+RUN_TO_RUN = math.log(1.1)
+# A factor of e¹⁰, beyond which the noise is as good as unlimited.
+MAX_LOG_NOISE = 10.0
 ALL = "All"
 
 Counts = Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The counts by bucket of an operation in each part of two runs."""
+class SegmentPair:
+    """The counts by bucket of one operation in each segment of two runs."""
 
     before: Sequence[Counts]
     after: Sequence[Counts]
@@ -40,83 +41,89 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """By what share a percentile is higher, or lower, and how much of it noise could make."""
+    """The change of a percentile, and the change that noise alone can cause, as shares."""
 
     share: float
     noise: float
 
     @property
-    def told(self) -> bool:
-        """Say whether the difference is beyond the noise."""
+    def significant(self) -> bool:
         return abs(math.log1p(self.share)) > math.log1p(self.noise)
 
 
 def differences(
-    pairs: Mapping[str, Pair], quantile: float, changed: float = 0.0
+    pairs: Mapping[str, SegmentPair], quantile: float, allowance: float = 0.0
 ) -> dict[str, Difference]:
-    """Compare a percentile of each operation, and of all of them by their mean difference.
+    """Compare a percentile of each operation, and of all by the mean of their differences.
 
-    `changed` is what is known to have changed between the runs, as a ratio's logarithm.
+    `allowance` is the logarithm of a ratio by which conditions are known to differ.
     """
     if not pairs:
         return {}
-    between = changed + BETWEEN_RUNS
-    parts = len(next(iter(pairs.values())).before)
+    segments = len(next(iter(pairs.values())).before)
     draw = random.Random(SEED)  # noqa: S311 - the same runs compare the same every time
-    draws = [range(parts), *(draw.choices(range(parts), k=parts) for _ in range(DRAWS))]
-    changes = {}
+    resamples = [draw.choices(range(segments), k=segments) for _ in range(RESAMPLES)]
+    measured: dict[str, float] = {}
+    resampled: dict[str, list[float]] = {}
     for operation, pair in pairs.items():
-        first, *others = (_change(pair, drawn, quantile) for drawn in draws)
-        if first is not None:
-            changes[operation] = [first, *(first if other is None else other for other in others)]
-    if not changes:
+        log_ratio = _log_ratio(pair, range(segments), quantile)
+        if log_ratio is not None:
+            others = (_log_ratio(pair, resample, quantile) for resample in resamples)
+            measured[operation] = log_ratio
+            resampled[operation] = [log_ratio if other is None else other for other in others]
+    if not measured:
         return {}
 
-    def spread(drawn: Sequence[float]) -> float:
-        return stdev(drawn[1:]) * math.sqrt(parts / (parts - 1))
+    # Resampled segments vary less than new ones would, by (n - 1) / n.
+    correction = math.sqrt(segments / (segments - 1))
+    deviation = {name: stdev(values) * correction for name, values in resampled.items()}
+    pooled = math.sqrt(fmean(value**2 for value in deviation.values()))
+    deviation = {name: max(value, pooled) for name, value in deviation.items()}
+    measured[ALL] = fmean(measured.values())
+    deviation[ALL] = stdev(map(fmean, zip(*resampled.values(), strict=True))) * correction
 
-    def told(drawn: Sequence[float], least: float = 0.0) -> Difference:
-        within = FACTOR * max(spread(drawn), least)
-        noise = min(math.hypot(within, between), BOUNDLESS)
-        return Difference(math.expm1(drawn[0]), math.expm1(noise))
+    def difference(name: str) -> Difference:
+        noise = math.hypot(STUDENT_T * deviation[name], RUN_TO_RUN + allowance)
+        return Difference(math.expm1(measured[name]), math.expm1(min(noise, MAX_LOG_NOISE)))
 
-    usual = math.sqrt(fmean(spread(drawn) ** 2 for drawn in changes.values()))
-    of_all = [fmean(each) for each in zip(*changes.values(), strict=True)]
-    return {name: told(drawn, usual) for name, drawn in changes.items()} | {ALL: told(of_all)}
+    return {name: difference(name) for name in measured}
 
 
-def _change(pair: Pair, drawn: Sequence[int], quantile: float) -> float | None:
-    was = _position([pair.before[part] for part in drawn], quantile)
-    now = _position([pair.after[part] for part in drawn], quantile)
-    if was is None or now is None:
+def _log_ratio(pair: SegmentPair, segments: Sequence[int], quantile: float) -> float | None:
+    before = _position([pair.before[segment] for segment in segments], quantile)
+    after = _position([pair.after[segment] for segment in segments], quantile)
+    if before is None or after is None:
         return None
-    return (now - was) * math.log(2) / TO_A_DOUBLING
+    return (after - before) * math.log(2) / TO_A_DOUBLING
 
 
-def _position(parts: Sequence[Counts], quantile: float) -> float | None:
-    """Give the place of a percentile in buckets, the last one counted by its share."""
-    counts: list[int] = [sum(column) for column in zip(*parts, strict=True)]
-    below = list(accumulate(counts))
-    if not below or not below[-1]:
+def _position(segments: Sequence[Counts], quantile: float) -> float | None:
+    """Locate a percentile in buckets, with a fraction for its place in its bucket."""
+    counts: list[int] = [sum(column) for column in zip(*segments, strict=True)]
+    cumulative = list(accumulate(counts))
+    if not cumulative or not cumulative[-1]:
         return None
-    rank = quantile * below[-1]
-    bucket = next(i for i, total in enumerate(below) if total >= rank and counts[i])
-    return bucket + (rank - below[bucket] + counts[bucket]) / counts[bucket]
+    rank = quantile * cumulative[-1]
+    bucket = next(i for i, total in enumerate(cumulative) if total >= rank and counts[i])
+    return bucket + (rank - cumulative[bucket] + counts[bucket]) / counts[bucket]
 
 
-def clustered(timeline: Timeline) -> float:
-    """Say how many times as far as chance does failures are from being evenly spread over a run."""
+def dispersion(timeline: Timeline) -> float:
+    """Estimate how much more failures cluster than by chance: their variance over the expected.
+
+    1 for independent failures, or where the run is too short or none failed.
+    """
     steps = [
-        (made * timeline.step, (failed or 0.0) * timeline.step)
-        for made, failed in zip(timeline.rate, timeline.failed_rate, strict=True)
-        if made
+        (rate * timeline.step, (failed or 0.0) * timeline.step)
+        for rate, failed in zip(timeline.rate, timeline.failed_rate, strict=True)
+        if rate
     ]
-    each = math.ceil(len(steps) / MOST_PARTS)
-    parts = [steps[first : first + each] for first in range(0, len(steps), each or 1)]
-    counts = [tuple(map(sum, zip(*part, strict=True))) for part in parts]
-    made, failed = (sum(count[i] for count in counts) for i in (0, 1))
-    if len(counts) < FEWEST_PARTS or not 0 < failed < made:
+    size = max(1, math.ceil(len(steps) / MOST_PARTS))
+    segments = [steps[first : first + size] for first in range(0, len(steps), size)]
+    counts = [tuple(map(sum, zip(*segment, strict=True))) for segment in segments]
+    requests, failures = (sum(count[i] for count in counts) for i in (0, 1))
+    if len(counts) < FEWEST_PARTS or not 0 < failures < requests:
         return 1.0
-    share = failed / made
-    squares = ((of - share * all_of) ** 2 / all_of for all_of, of in counts)
+    share = failures / requests
+    squares = ((failed - share * made) ** 2 / made for made, failed in counts)
     return max(1.0, sum(squares) / (share * (1 - share)) / (len(counts) - 1))

@@ -1,85 +1,87 @@
-"""Say whether two runs can be compared, and what else is not the same."""
+"""Check whether two runs can be compared, and what differs between them besides the result."""
 
 from urllib.parse import urlsplit
 
+from lab.console import percent
 from lab.runs.record import Record
 from lab.runs.timeline import PUSH_INTERVAL
 
-ENOUGH = 20.0
-SAME_LENGTH = 0.95
-# What tells k6 how much load.
-LOAD = ("RATE", "VUS")
-# From here on what other programs take is worth a word.
-BUSY = 0.1
+# Without segments there is no noise estimate, and they take this long.
+MIN_SECONDS = 20.0
+MIN_SHARE_OF_PLAN = 0.95
+LOAD_SETTINGS = ("RATE", "VUS")
+# Less than this changes latencies by less than runs differ anyway.
+MIN_OTHER_CPU_SHARE = 0.1
 
 
 def problems(before: Record, after: Record) -> list[str]:
-    """Say what keeps two runs from being compared, if anything does."""
-    found = [
-        f"The {what} is not the same: {was}, then {now}."
-        for what, was, now in (
+    """List what makes a comparison of the two meaningless."""
+    differing = [
+        f"The {what} differs: {first}, then {second}."
+        for what, first, second in (
             ("profile", before.profile, after.profile),
             ("journey", before.journey, after.journey),
-            ("plan", _plan(before), _plan(after)),
+            ("load", _load(before), _load(after)),
             ("machine", _machine(before), _machine(after)),
             ("target", _target(before), _target(after)),
         )
-        if was and now and was != now
+        if first and second and first != second
     ]
-    return [*found, *filter(None, map(_unfit, (before, after)))]
+    return [*differing, *filter(None, map(_problem, (before, after)))]
 
 
-def _unfit(run: Record) -> str | None:
-    """Say why a run compares with no other, if it does not."""
+def _problem(run: Record) -> str | None:
+    """Tell why a run cannot be compared with any other."""
     seconds = f"{run.period.seconds:.0f} s"
     if run.verdict == "running":
-        return f"{run.run_id} is still on: compare when it has ended."
-    if run.verdict == "aborted" or _stopped_early(run):
+        return f"{run.run_id} is still running: compare it when it has ended."
+    if run.verdict == "aborted" or _ended_early(run):
         return f"{run.run_id} ended early, after {seconds}."
     if not run.total.requests:
-        return f"{run.run_id} made no request."
-    if not run.histograms and run.period.seconds < ENOUGH:
+        return f"{run.run_id} sent no requests."
+    if not run.histograms and run.period.seconds < MIN_SECONDS:
         return (
-            f"{run.run_id} is too short to tell noise from change with its {seconds}: "
-            f"{ENOUGH:.0f} s are enough, some minutes are better."
+            f"{run.run_id} is too short to estimate its noise ({seconds}): a run needs at least "
+            f"{MIN_SECONDS:.0f} s, better several minutes."
         )
     if not run.histograms:
         return (
-            f"{run.run_id} has no histograms to tell noise from: k6 sends them as `just` starts it."
+            f"{run.run_id} has no histograms, so its noise cannot be estimated: start k6 through "
+            "`just`, or set K6_FEATURES=native-histograms."
         )
     return None
 
 
-def _stopped_early(run: Record) -> bool:
-    """Tell of a breakpoint that was found, for one: what came later is missing."""
+def _ended_early(run: Record) -> bool:
+    """Tell whether the last part of the plan is missing, as in a breakpoint run that found it."""
     return run.planned is not None and run.period.seconds < min(
-        run.planned - PUSH_INTERVAL, SAME_LENGTH * run.planned
+        run.planned - PUSH_INTERVAL, MIN_SHARE_OF_PLAN * run.planned
     )
 
 
 def remarks(before: Record, after: Record) -> list[str]:
-    """Say what the reader has to judge alone."""
-    was, now = other_cpu_share(before), other_cpu_share(after)
+    """List what the reader has to take into account."""
     if unknown := [run.run_id for run in (before, after) if not run.environment]:
-        return [f"The machine of {' and '.join(unknown)} is not known: was it the same?"]
-    if was is None or now is None:
-        return ["It is not known what other programs took of the machine meanwhile."]
-    if max(was, now) < BUSY:
+        return [f"The machine of {' and '.join(unknown)} is unknown: check that it was the same."]
+    first, second = other_cpu_share(before), other_cpu_share(after)
+    if first is None or second is None:
+        return ["How much CPU other programs used during the runs is unknown."]
+    if max(first, second) < MIN_OTHER_CPU_SHARE:
         return []
-    took = f"Other programs took {was:.0%} of the machine during A and {now:.0%} during B"
-    return [f"{took}: the noise allows for it, and a quieter machine tells more."]
+    used = f"{percent(first)} of the CPU during A and {percent(second)} during B"
+    return [f"Other programs used {used}. The noise includes this; a quieter machine tells more."]
 
 
-def changed(before: Record, after: Record) -> list[tuple[str, str, str]]:
-    """List the programs and settings that are not the same, by name."""
+def changes(before: Record, after: Record) -> list[tuple[str, str, str]]:
+    """List the programs and settings that differ, with the value of each run."""
     if not before.environment or not after.environment:
         return []
-    was = {**before.environment.programs, **before.environment.settings}
-    now = {**after.environment.programs, **after.environment.settings}
+    first = {**before.environment.programs, **before.environment.settings}
+    second = {**after.environment.programs, **after.environment.settings}
     return [
-        (name, was.get(name, "-"), now.get(name, "-"))
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
+        (name, first.get(name, "-"), second.get(name, "-"))
+        for name in {**first, **second}
+        if first.get(name) != second.get(name)
     ]
 
 
@@ -87,10 +89,10 @@ def other_cpu_share(record: Record) -> float | None:
     return record.environment.other_cpu_share if record.environment else None
 
 
-def _plan(record: Record) -> str:
+def _load(record: Record) -> str:
     planned = "" if record.planned is None else f"{record.planned:g} s"
     settings = record.environment.settings if record.environment else {}
-    given = (f"{name}={settings[name]}" for name in LOAD if settings.get(name))
+    given = (f"{name}={settings[name]}" for name in LOAD_SETTINGS if settings.get(name))
     return " ".join(filter(None, (planned, *given)))
 
 
@@ -102,5 +104,5 @@ def _machine(record: Record) -> str | None:
 
 
 def _target(record: Record) -> str | None:
-    """Name the clinic's host; its port may differ, as that of a pipeline does each time."""
+    """Give the API's host without its port, which differs each time in a pipeline."""
     return urlsplit(record.environment.target).hostname if record.environment else None

@@ -1,4 +1,4 @@
-"""Charts over a run's time, as SVG by Vega-Lite; their colours follow the page's."""
+"""Draw charts over a run's time, as SVG by Vega-Lite, in the colours of the page."""
 
 import json
 import re
@@ -11,17 +11,18 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 380, 150
 LOW = 96
-# The distances between marks of time that a reader counts by, in seconds.
-COUNTED_BY = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
-MOST_MARKS = 6
-# Few points are shown as such: a line through two of them says too much.
-FEW = 12
-# An objective far above what was measured would press the lines to the ground.
-NEAR = 2.5
+MAX_TICKS = 6
+# Distances between ticks of the time axis that are easy to count by, in seconds.
+TICK_STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
+# So few points are marked, as the line between them suggests more than was measured.
+MAX_MARKED_POINTS = 12
+# A limit further above the data is not drawn, as it would flatten the lines.
+LIMIT_IN_VIEW = 2.5
+HEADROOM = 1.08
 
-# A tenth of a pixel is enough for a place.
+# A tenth of a pixel is precise enough; Vega writes 15 digits.
 PATHS = re.compile(r' d="[^"]+"')
-LONG = re.compile(r"(\.\d)\d+")
+LONG_FRACTIONS = re.compile(r"(\.\d)\d+")
 
 CLOCK = (
     "(datum.value >= 3600 ? floor(datum.value / 3600) + ':' : '')"
@@ -47,15 +48,15 @@ CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart: its name, its colour and a value for each moment."""
+    """One line of a chart: `colour` names a CSS variable, `values` has one for each moment."""
 
     name: str
     colour: str
     values: Sequence[float | None]
 
 
-def lines(  # noqa: PLR0913 - by name alone, as a chart has that many sides
-    what: str,
+def lines(  # noqa: PLR0913 - all but the title by name
+    title: str,
     *,
     at: Sequence[float],
     drawn: Sequence[Line],
@@ -63,44 +64,47 @@ def lines(  # noqa: PLR0913 - by name alone, as a chart has that many sides
     right: Line | None = None,
     height: int = HEIGHT,
 ) -> Markup:
-    """Draw lines over time, one of them on an axis of its own at the right."""
-    shown = [line for line in drawn if any(value is not None for value in line.values)]
-    if not shown:
+    """Draw lines over time, one of them on an axis of its own on the right.
+
+    Empty where no line has a value.
+    """
+    known = [line for line in drawn if any(value is not None for value in line.values)]
+    if not known:
         return Markup()
-    highest = max(value for line in shown for value in line.values if value is not None)
-    layers = [_layer(line, at) for line in shown]
-    if limit is not None and limit <= NEAR * highest:
+    highest = max(value for line in known for value in line.values if value is not None)
+    layers = [_layer(line, at) for line in known]
+    if limit is not None and limit <= LIMIT_IN_VIEW * highest:
         layers.append(_limit(limit))
         highest = max(highest, limit)
-    left = {"layer": layers, "encoding": {"y": _y(highest)}}
-    chart: dict[str, Any] = left
+    chart: dict[str, Any] = {"layer": layers, "encoding": {"y": _y(highest)}}
     if right and any(right.values):
-        most = max(value or 0 for value in right.values)
-        on_right = {
-            "layer": [_layer(right, at)],
-            "encoding": {"y": _y(most, orient="right", grid=False)},
-        }
-        chart = {"layer": [on_right, left], "resolve": {"scale": {"y": "independent"}}}
-    last = at[-1]
+        right_axis = _y(max(value or 0 for value in right.values), orient="right", grid=False)
+        right_layer = {"layer": [_layer(right, at)], "encoding": {"y": right_axis}}
+        chart = {"layer": [right_layer, chart], "resolve": {"scale": {"y": "independent"}}}
+    chart.setdefault("encoding", {})["x"] = _x(at[-1])
     chart |= {"width": WIDTH, "height": height, "padding": 4, "config": CONFIG}
-    chart = _with_time(chart, last)
     svg = vl_convert.vegalite_to_svg(json.dumps(chart), allowed_base_urls=[])
-    svg = PATHS.sub(lambda path: LONG.sub(r"\1", path[0]), svg)
-    names = [line.name for line in (*shown, right) if line]
-    label = escape(f"{what}: {', '.join(names)}")
+    svg = PATHS.sub(lambda path: LONG_FRACTIONS.sub(r"\1", path[0]), svg)
+    label = escape(f"{title}: {', '.join(line.name for line in (*known, right) if line)}")
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))  # noqa: S704 - Vega escapes
 
 
 def _layer(line: Line, at: Sequence[float]) -> dict[str, Any]:
-    points = [{"at": moment, "value": value} for moment, value in zip(at, line.values, strict=True)]
+    colour = f"var(--{line.colour})"
+    point = {"color": colour, "size": 22} if len(at) <= MAX_MARKED_POINTS else False
     return {
-        "data": {"values": points},
+        "data": {
+            "values": [
+                {"at": moment, "value": value}
+                for moment, value in zip(at, line.values, strict=True)
+            ]
+        },
         "mark": {
             "type": "line",
-            "color": f"var(--{line.colour})",
+            "color": colour,
             "strokeWidth": 2,
             "strokeJoin": "round",
-            "point": {"color": f"var(--{line.colour})", "size": 22} if len(at) <= FEW else False,
+            "point": point,
         },
         "encoding": {
             "x": {"field": "at", "type": "quantitative"},
@@ -118,20 +122,24 @@ def _limit(limit: float) -> dict[str, Any]:
 
 
 def _y(highest: float, *, orient: str = "left", grid: bool = True) -> dict[str, Any]:
-    axis = {"orient": orient, "grid": grid, "tickCount": 4, "domain": False, "minExtent": 34}
     return {
         "type": "quantitative",
-        "scale": {"domain": [0, highest * 1.08 or 1], "nice": False},
-        "axis": axis,
+        "scale": {"domain": [0, highest * HEADROOM or 1], "nice": False},
+        "axis": {
+            "orient": orient,
+            "grid": grid,
+            "tickCount": 4,
+            "domain": False,
+            "minExtent": 34,
+        },
     }
 
 
-def _with_time(chart: dict[str, Any], last: float) -> dict[str, Any]:
-    each = next((each for each in COUNTED_BY if last / each <= MOST_MARKS), COUNTED_BY[-1])
-    marks = [each * number for number in range(int(last / each) + 1)]
-    x = {
+def _x(last: float) -> dict[str, Any]:
+    step = next((step for step in TICK_STEPS if last / step <= MAX_TICKS), TICK_STEPS[-1])
+    ticks = [step * number for number in range(int(last / step) + 1)]
+    return {
         "type": "quantitative",
         "scale": {"domain": [0, last], "nice": False},
-        "axis": {"values": marks, "labelExpr": CLOCK, "grid": False, "labelFlush": True},
+        "axis": {"values": ticks, "labelExpr": CLOCK, "grid": False, "labelFlush": True},
     }
-    return chart | {"encoding": {**chart.get("encoding", {}), "x": x}}

@@ -1,4 +1,4 @@
-"""Choose two runs, compare them, and say by the exit status what came of it."""
+"""Choose two runs, compare them, and set the exit status by the result."""
 
 import difflib
 import re
@@ -10,43 +10,43 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.clients.prometheus import Prometheus
-from lab.console import make_console, plain, short_path
+from lab.console import make_console, percent, short_path
 from lab.errors import UserError
-from lab.findings.comparison import FAILED, Comparison, Regression, compare
+from lab.findings.comparison import DEFAULT_ALLOWED, Comparison, compare
 from lab.reports import comparison_html, comparison_terminal, run_list
-from lab.reports.comparison_terminal import difference, within
+from lab.reports.comparison_terminal import judged_text
 from lab.reports.run_list import Listed
 from lab.runs import reader, record
 from lab.runs.record import Record
 from lab.stack.config import StackConfig
 
-WORSE = 1
+REGRESSION = 1
 NOT_COMPARED = 2
 NEAREST = 3
 
 
 class NotComparedError(UserError):
-    """There are no two runs to compare; the message says which there are."""
+    """There are no two runs that can be compared."""
 
     exit_code = NOT_COMPARED
 
 
-def percentage(_: click.Context, __: click.Parameter, given: str | None) -> float | None:
-    """Read a share such as `10%`."""
-    if given is None:
+def percentage(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Parse a share such as `10%`."""
+    if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?%?", given)
-    if not found:
-        raise click.BadParameter(f"{given!r} is not a percentage such as 10%.")
-    return float(found[1]) / 100
+    number = re.fullmatch(r"(\d+(?:\.\d+)?) ?%?", value)
+    if not number:
+        raise click.BadParameter(f"{value!r} is not a percentage such as 10%.")
+    return float(number[1]) / 100
 
 
 def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tuple[str, str]:
-    """Name the two runs: those asked for by id or its beginning, else the last two of a kind."""
+    """Return the ids of the named runs, by default of the last two with one profile and journey."""
     if before and after:
         named = (find(known, before).run_id, find(known, after).run_id)
         if named[0] == named[1]:
-            raise NotComparedError(f"{named[0]} is one run: name two to compare.")
+            raise NotComparedError(f"A and B are both {named[0]}: name two different runs.")
         return named
     whole = [run for run in known if run.verdict not in record.UNFINISHED]
     if before:
@@ -54,8 +54,8 @@ def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tu
         later = [run for run in whole if _kind(run) == _kind(first) and _later(run, first)]
         if not later:
             raise NotComparedError(
-                f"No run of the profile {first.profile} and the journey {first.journey} came after "
-                f"{first.run_id}: `just runs` lists what there is."
+                f"No finished run with profile {first.profile} and journey {first.journey} follows "
+                f"{first.run_id}. `just runs` lists all runs."
             )
         return first.run_id, later[0].run_id
     for place, second in enumerate(whole):
@@ -63,7 +63,8 @@ def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tu
             if _kind(first) == _kind(second):
                 return first.run_id, second.run_id
     raise NotComparedError(
-        "There are no two whole runs of one profile and journey: `just runs` lists what there is."
+        "There are no two finished runs with the same profile and journey. `just runs` lists all "
+        "runs."
     )
 
 
@@ -107,44 +108,33 @@ def read(config: StackConfig, run: str) -> Record:
 def run(
     config: StackConfig, before: str | None, after: str | None, over: float | None, *, anyway: bool
 ) -> int:
-    """Compare two runs, print and write what differs, and give the exit status."""
+    """Compare two runs, print and write what differs, and return the exit status."""
     console = make_console()
     listed = run_list.read(config.prometheus_url)
     for remark in listed.remarks:
         click.echo(remark, err=True)
     names = choose(listed.runs, before, after)
-    comparison = compare(*(read(config, name) for name in names))
+    first, second = (read(config, name) for name in names)
+    comparison = compare(first, second, DEFAULT_ALLOWED if over is None else over)
     if comparison.problems and not anyway:
-        told = "\n".join(f"  {obstacle}" for obstacle in comparison.problems)
+        problems = "\n".join(f"  {problem}" for problem in comparison.problems)
         raise NotComparedError(
-            f"{names[0]} and {names[1]} cannot be compared:\n{told}\n`--anyway` compares them."
+            f"{names[0]} and {names[1]} cannot be compared:\n{problems}\n"
+            "Use --anyway to compare them nevertheless."
         )
     comparison_terminal.show(console, comparison)
-    for sentence in (*comparison.problems, *comparison.remarks):
-        console.print(Text(sentence, style="yellow"))
-    for name, was, now in comparison.changed:
-        console.print(Text(f"Not the same: {name}, {plain(was)}, then {plain(now)}."))
     console.print(Text(str(short_path(comparison_html.write(comparison)))), soft_wrap=True)
-    return 0 if over is None else judge(console, comparison, over)
+    return 0 if over is None else judge(console, comparison)
 
 
-def judge(console: Console, comparison: Comparison, over: float) -> int:
-    """Say what got worse by more than a share, and give the exit status of that."""
-    worse, allowed = comparison.worse(over), f"{over * 100:g}%"
-    if worse:
-        console.print(Text(f"\nWorse by more than {allowed}, beyond the noise:", style="bold red"))
-        for one in worse:
-            console.print(Text(f"  {plain(one.operation)}, {one.name}: {said(one)}"))
-        return WORSE
-    console.print(Text(f"\nNothing got worse by more than {allowed} beyond the noise."))
-    p50 = comparison.total.seconds["client p50"].noise
-    if p50 is None or p50 > over:
-        console.print(Text("The noise could hide that much: longer runs tell more.", "yellow"))
+def judge(console: Console, comparison: Comparison) -> int:
+    """Print the regressions beyond what is allowed, and return the exit status for them."""
+    allowed = percent(comparison.allowed)
+    regressions = comparison.regressions()
+    if regressions:
+        console.print(Text(f"\nRegressions of more than {allowed}:", style="bold red"))
+        for regression in regressions:
+            console.print(Text(f"  {judged_text(regression)}"))
+        return REGRESSION
+    console.print(Text(f"\nNo regression of more than {allowed} was found."))
     return 0
-
-
-def said(worse: Regression) -> str:
-    if worse.name == FAILED:
-        before, after = worse.change.before or 0.0, worse.change.after or 0.0
-        return f"{before:.2%} → {after:.2%}"
-    return f"{difference(worse.change)} {within(worse.change)}"

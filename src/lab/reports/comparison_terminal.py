@@ -1,5 +1,6 @@
-"""The table of two runs beside each other."""
+"""Print two runs side by side, and word the changes between them for the page too."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 from rich import box
@@ -7,96 +8,175 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.console import milliseconds, plain
-from lab.findings.comparison import COLUMNS, Change, Column, Comparison, Direction, Line
+from lab.console import duration, milliseconds, percent, plain, wrap_path
+from lab.findings.comparison import (
+    FAILED,
+    PERCENTILES,
+    Change,
+    Comparison,
+    Direction,
+    JudgedChange,
+    Metric,
+    OperationComparison,
+)
+from lab.reports.sentences import verdict_text
 from lab.runs.record import Record
 
-WIDE = 110
-BOUNDLESS = 10.0
-STYLES: dict[Direction, str] = {"worse": "red", "better": "green", "equal": "dim", "unknown": ""}
-ARROWS: dict[Direction, str] = {"worse": "▲", "better": "▼", "equal": "≈", "unknown": " "}
+WIDE_TERMINAL = 110
+WIDE_OPERATION, NARROW_OPERATION = 36, 20
+# From ten times as high on, a factor reads better than a percentage.
+LARGE_CHANGE = 9.0
+STYLES: dict[Direction, str] = {
+    "worse": "red",
+    "better": "green",
+    "equal": "dim",
+    "inconclusive": "yellow",
+    "unknown": "",
+}
+ARROWS: dict[Direction, str] = {
+    "worse": "▲",
+    "better": "▼",
+    "equal": "≈",
+    "inconclusive": "?",
+    "unknown": " ",
+}
+LEGEND = (
+    "Times are A → B in ms, with the difference and its noise. 'All' is the mean of the operations' "
+    "differences. The verdict uses client p50, p95 and failed share; p95 changes under 1 ms are "
+    "ignored. Other columns only show where a change comes from."
+)
 
 
 def show(console: Console, comparison: Comparison) -> None:
-    """Print both runs' numbers, an operation after the other, and which got worse."""
+    """Print the numbers of both runs and what differs."""
     console.print()
     for name, run in (("A", comparison.before), ("B", comparison.after)):
-        console.print(Text.assemble((f"{name}  {plain(run.run_id)}", "bold"), f"  {_what(run)}"))
-    console.print()
-    console.print(_table(comparison, wide=console.width >= WIDE))
-    console.print(Text(f"\n{comparison.sentence}", style="bold"))
-    console.print(
-        Text(
-            "A → B in ms, the difference, and how much of it noise could make. All: the mean of\n"
-            "the operations' differences. Worse, better or equal is what the clients' p50, p95\n"
-            "and failed share say beyond the noise, a tail by a millisecond at the least. The\n"
-            "rest says where it comes from."
+        console.print(
+            Text.assemble((f"{name}  {plain(run.run_id)}", "bold"), f"  {_description(run)}")
         )
+    console.print()
+    console.print(_table(comparison, wide=console.width >= WIDE_TERMINAL))
+    console.print(Text(f"\n{conclusion(comparison)}", style="bold"))
+    console.print(Text(LEGEND))
+    for sentence in (*comparison.problems, *comparison.remarks):
+        console.print(Text(sentence, style="yellow"))
+    for name, before, after in comparison.changes:
+        console.print(Text(f"Changed: {name}, {plain(before)} → {plain(after)}"))
+
+
+def conclusion(comparison: Comparison) -> str:
+    """Say which operations differ significantly, or why none is known to."""
+    operations = f"of {len(comparison.operations)} operations"
+    directions = Counter(row.direction for row in comparison.operations)
+    total = comparison.total.direction
+    significant = [
+        f"{direction} in {directions[direction]} {operations}"
+        for direction in ("worse", "better")
+        if directions[direction]
+    ]
+    if not significant and total in {"worse", "better"}:
+        significant = [f"{total} over all operations together"]
+    if significant:
+        return f"B is {' and '.join(significant)}."
+    if total == "unknown":
+        return "The noise could not be estimated, so there is no verdict."
+    if inconclusive := comparison.inconclusive():
+        return f"No significant difference, but: {inconclusive_text(comparison, inconclusive)}"
+    return "No significant difference."
+
+
+def inconclusive_text(comparison: Comparison, inconclusive: list[JudgedChange]) -> str:
+    """Say that the noise could hide a change of the allowed size, and where it is largest."""
+    worst = max(inconclusive, key=lambda judged: judged.change.noise or 0.0)
+    return (
+        f"Inconclusive: a change of {percent(comparison.allowed)} is smaller than the noise "
+        f"({noise_text(worst.change)} in {worst.metric.name} of {plain(worst.operation)}). "
+        "Use longer runs."
     )
 
 
-def _what(run: Record) -> str:
+def _description(run: Record) -> str:
     began = datetime.fromtimestamp(run.period.started, UTC)
-    words = (run.profile, run.journey, f"{run.period.seconds:,.0f} s", run.verdict)
-    return f"{began:%Y-%m-%d %H:%M:%S} UTC, {plain(', '.join(filter(None, words)))}"
+    texts = (run.profile, run.journey, duration(run.period.seconds), verdict_text(run.verdict))
+    return f"{began:%Y-%m-%d %H:%M:%S} UTC, {plain(', '.join(filter(None, texts)))}"
 
 
 def _table(comparison: Comparison, *, wide: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("Operation", overflow="fold")
-    table.add_column("Requests", justify="right", no_wrap=True)
-    columns = [column for column in COLUMNS if wide or column.judged]
-    for column in columns:
-        table.add_column(column.name.replace(" ", "\n").capitalize(), justify="right", no_wrap=True)
-    table.add_column("Failed\n%", justify="right", no_wrap=True)
+    columns = [metric.name.replace(" ", "\n").capitalize() for metric in _columns(wide=wide)]
+    for heading in ("Requests", *columns, "Failed\n%"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for line in comparison.lines:
-        table.add_row(*_cells(line, columns))
+    for row in comparison.operations:
+        table.add_row(*_cells(row, wide=wide))
     table.add_section()
-    table.add_row(*_cells(comparison.total, columns), style="bold")
+    table.add_row(*_cells(comparison.total, wide=wide), style="bold")
     return table
 
 
-def _cells(line: Line, columns: list[Column]) -> list[Text]:
-    before, after = line.requests
+def _columns(*, wide: bool) -> list[Metric]:
+    return [metric for metric in PERCENTILES if wide or metric.judged]
+
+
+def _cells(row: OperationComparison, *, wide: bool) -> list[Text]:
+    before, after = row.requests
+    style = STYLES[row.direction]
     return [
-        Text(plain(line.operation)),
+        Text(wrap_path(plain(row.operation), WIDE_OPERATION if wide else NARROW_OPERATION)),
         Text(f"{before:,}\n{after:,}" if before != after else f"{after:,}"),
-        *(_seconds(line.seconds[column.name], exact=column.judged) for column in columns),
-        _failed(line.failed),
-        Text("" if line.direction == "unknown" else line.direction, style=STYLES[line.direction]),
+        *(_percentile(metric, row.percentiles[metric.name]) for metric in _columns(wide=wide)),
+        _failed(row.failed),
+        Text("" if row.direction == "unknown" else row.direction, style=style),
     ]
 
 
-def _seconds(change: Change, *, exact: bool) -> Text:
+def _percentile(metric: Metric, change: Change) -> Text:
     if change.before is None and change.after is None:
         return Text("-")
     cell = Text(f"{milliseconds(change.before)} → {milliseconds(change.after)}\n")
-    noise = f" {within(change)}" if exact else ""
-    return cell.append(difference(change) + noise, STYLES[change.direction])
+    noise = f" {noise_text(change)}" if metric.judged else ""
+    return cell.append(difference_text(change) + noise, STYLES[change.direction])
 
 
-def difference(change: Change) -> str:
-    """Write the difference of a percentile, such as `▲ +21 %`."""
+def difference_text(change: Change) -> str:
+    """Word the difference of a percentile, such as `▲ +21 %`."""
     if change.difference is None:
         return ""
-    return f"{ARROWS[change.direction]} {change.difference:+.0%}".strip()
+    if change.difference >= LARGE_CHANGE:
+        text = f"{change.difference + 1:,.0f}×"  # noqa: RUF001 - a factor
+    else:
+        text = f"{change.difference * 100:+.0f} %"
+    return f"{ARROWS[change.direction]} {text}".strip()
 
 
-def within(change: Change) -> str:
-    """Write how much of a difference noise could make, such as `±8`.
+def noise_text(change: Change) -> str:
+    """Word how large a change noise alone can cause: `±8 %`.
 
-    What could make a number twice as high could make it half as high.
+    What can make a number twice as high can make it half as high, so a decrease has less noise.
     """
     if change.noise is None or change.difference is None:
         return ""
     noise = change.noise if change.difference >= 0 else change.noise / (1 + change.noise)
-    return f"±{noise * 100:.0f}" if noise < BOUNDLESS else "±∞"
+    return f"±{noise * 100:.0f} %" if noise < LARGE_CHANGE else f"±{noise + 1:,.0f}×"  # noqa: RUF001 - a factor
 
 
 def _failed(change: Change) -> Text:
-    values = [f"{(value or 0) * 100:.2f}" for value in (change.before, change.after)]
-    if values[0] == values[1]:
-        return Text(values[0])
-    cell = Text(f"{values[0]} → {values[1]}\n")
-    return cell.append(f"{ARROWS[change.direction]} {change.direction}", STYLES[change.direction])
+    before, after = (f"{(value or 0) * 100:.2f}" for value in (change.before, change.after))
+    if before == after:
+        return Text(before)
+    text = f"{ARROWS[change.direction]} {change.direction}"
+    return Text(f"{before} → {after}\n").append(text, STYLES[change.direction])
+
+
+def judged_text(judged: JudgedChange) -> str:
+    """Word a judged change: `POST /owners, client p95: 20.0 → 25.0 ms, ▲ +25 % ±10 %`."""
+    change = judged.change
+    if judged.metric is FAILED:
+        text = f"{percent(change.before or 0.0, 2)} → {percent(change.after or 0.0, 2)}"
+    else:
+        text = (
+            f"{milliseconds(change.before)} → {milliseconds(change.after)} ms, "
+            f"{difference_text(change)} {noise_text(change)}"
+        )
+    return f"{plain(judged.operation)}, {judged.metric.name}: {text}"

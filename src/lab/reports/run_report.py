@@ -12,11 +12,12 @@ from lab.clients.grafana import find_run_dashboard
 from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.clients.spans import Period
 from lab.clients.trace_store import Found, RunTraces, Store, TraceStoreError
-from lab.console import make_console, short_path
+from lab.console import clock, make_console, short_path
 from lab.findings import summary
+from lab.findings.summary import Findings
 from lab.promql import load_run
 from lab.promql.selectors import RunSelector, Side
-from lab.reports import run_html, run_terminal
+from lab.reports import run_html, run_terminal, sentences
 from lab.runs import reader, record
 from lab.runs.reader import UnknownRunError
 from lab.runs.record import Completeness, Environment, Record, Trace
@@ -43,21 +44,24 @@ def report(config: StackConfig, run: str | None, environment: Environment | None
             raise
         error.show()
         console.print(Text("This is what was saved of the run:"))
-        show(console, kept)
-        say_written(console, [run_html.write(kept)])
+        findings = summary.find(kept)
+        run_terminal.show(console, kept, findings)
+        run_terminal.show_traces(console, kept)
+        say_written(console, [run_html.write(kept, findings)])
         return
-    run_terminal.show(console, of_run)
+    findings = summary.find(of_run)
+    run_terminal.show(console, of_run, findings)
     if not of_run.operations:
         return
     try:
         with trace_store.store_at(config.traces_url) as store:
-            of_run = with_traces(of_run, store, guess)
+            of_run = with_traces(of_run, store, guess, findings)
     except TraceStoreError as error:
         error.show()
         of_run = remark(of_run, error.message)
     of_run = with_what_was_known(of_run, environment)
-    show_traces(console, of_run)
-    say_written(console, [run_html.write(of_run), of_run.save()])
+    run_terminal.show_traces(console, of_run)
+    say_written(console, [run_html.write(of_run, findings), of_run.save()])
     if there := find_run_dashboard(
         config.grafana_url, of_run.run_id, of_run.period.started, of_run.period.ended
     ):
@@ -104,9 +108,9 @@ def wait(console: Console, prometheus: Prometheus, run: str, period: Period) -> 
 def with_remarks(of_run: Record) -> Record:
     """Say of a run that is still on, or whose spans did not come, that it is not all of it."""
     if of_run.verdict == "running":
-        now = summary.clock(of_run.period.seconds)
+        now = clock(of_run.period.seconds)
         return remark(of_run, f"The run is still on: this is what there is of it after {now}.")
-    for sentence in run_terminal.say_missing(of_run.completeness):
+    for sentence in sentences.loss_texts(of_run.completeness):
         of_run = remark(of_run, sentence)
     return of_run
 
@@ -115,23 +119,23 @@ def remark(of_run: Record, sentence: str) -> Record:
     return msgspec.structs.replace(of_run, missing=[*of_run.missing, sentence])
 
 
-def with_traces(of_run: Record, store: Store, guess: float) -> Record:
+def with_traces(of_run: Record, store: Store, guess: float, findings: Findings) -> Record:
     """Add the slowest and failed traces, the slowest of the slowest operation among them."""
     of = RunTraces(of_run.run_id, of_run.period)
     slowest = trace_store.slowest(store, of, TRACES_KEPT, guess)
     if not slowest:
         return remark(of_run, f"{store.name} holds no trace of this run: it keeps them for a day.")
-    slow = summary.slowest_operation(of_run)
-    if slow and all(found.operation != slow.row.operation for found in slowest):
-        of = RunTraces(of_run.run_id, of_run.period, slow.row.operation)
-        slowest += trace_store.slowest(store, of, 1, slow.row.server_p95 or 0.0)
+    slow = findings.slowest and findings.slowest.stats
+    if slow and all(found.operation != slow.operation for found in slowest):
+        of = RunTraces(of_run.run_id, of_run.period, slow.operation)
+        slowest += trace_store.slowest(store, of, 1, slow.server_p95 or 0.0)
     failed = store.failed(
         RunTraces(of_run.run_id, of_run.period), of_run.failed_statuses, TRACES_KEPT
     )
     return msgspec.structs.replace(
         of_run,
-        slowest=[whole(store, found) for found in slowest],
-        failed=[whole(store, found) for found in failed],
+        slowest_traces=[whole(store, found) for found in slowest],
+        failed_traces=[whole(store, found) for found in failed],
     )
 
 
@@ -154,23 +158,9 @@ def with_what_was_known(of_run: Record, environment: Environment | None) -> Reco
             environment = environment or kept.environment
             if not of_run.slowest_traces and kept.slowest_traces:
                 of_run = msgspec.structs.replace(
-                    of_run, slowest=kept.slowest_traces, failed=kept.failed_traces
+                    of_run, slowest_traces=kept.slowest_traces, failed_traces=kept.failed_traces
                 )
     return msgspec.structs.replace(of_run, environment=environment)
-
-
-def show(console: Console, of_run: Record) -> None:
-    run_terminal.show(console, of_run)
-    show_traces(console, of_run)
-
-
-def show_traces(console: Console, of_run: Record) -> None:
-    if not of_run.slowest_traces:
-        return
-    began = of_run.period.started
-    run_terminal.show_traces(console, "Slowest traces", of_run.slowest_traces, began)
-    run_terminal.show_traces(console, "Failed traces", of_run.failed_traces, began)
-    console.print(Text("`just trace ID` shows one as a waterfall."))
 
 
 def say_written(console: Console, paths: list[Path]) -> None:

@@ -1,0 +1,246 @@
+"""What a run shows: its slowest operation, where it saturates, and how reports word it."""
+
+from typing import Any
+
+import pytest
+
+from lab.findings.saturation import LatencySaturation, ThroughputSaturation, find_saturation
+from lab.findings.slowest import (
+    Interval,
+    SlowestOperation,
+    exceeded_intervals,
+    slowest_operation,
+)
+from lab.findings.summary import find
+from lab.reports import sentences
+from lab.runs.record import Completeness, Record, Threshold
+from tests.support.factories import make_points, make_record, make_stats, make_timeline
+
+
+def slowest(record: Record) -> SlowestOperation:
+    found = slowest_operation(record)
+    assert found is not None
+    return found
+
+
+def text(record: Record) -> str:
+    return " ".join(sentence.text for sentence in sentences.sentences(record, find(record)))
+
+
+def record_over_limit(first: int, last: int, **changes: Any) -> Record:
+    """Make a run whose operation takes 400 ms of the allowed 300 from one step to another."""
+    points = make_points(p95=lambda step: 0.4 if first <= step <= last else 0.05)
+    return make_record(operation_timeline=points, **changes)
+
+
+# The slowest operation
+
+
+def test_the_slowest_operation_is_the_one_closest_to_its_own_limit() -> None:
+    operations = [
+        make_stats("POST /owners", client_p95=0.25, limit_p95=0.3),
+        make_stats("GET /owners", client_p95=0.19, limit_p95=0.2),
+        make_stats("GET /without/limit", client_p95=9.0, limit_p95=None),
+    ]
+    record = make_record(operations=operations)
+
+    assert slowest(record).stats.operation == "GET /owners"
+    assert "All operations met their SLO" in text(record)
+    assert "GET /owners, p95 190 ms (limit 200 ms)" in text(record)
+
+
+@pytest.mark.parametrize(
+    ("shares", "side", "words"),
+    [
+        ((0.7, 0.2, 0.1), "outside_server", "70 % of the time outside the server"),
+        ((0.1, 0.6, 0.3), "in_server", "60 % of the time in the server, excluding the database"),
+        ((0.1, 0.2, 0.7), "in_database", "70 % of the time in the database"),
+        ((None, None, None), None, "(limit 300 ms). "),
+    ],
+)
+def test_the_main_side_took_most_of_the_time(
+    shares: tuple[float | None, ...], side: str | None, words: str
+) -> None:
+    outside, server, database = shares
+    stats = make_stats(outside_server=outside, in_server=server, in_database=database)
+    record = make_record(operations=[stats])
+
+    assert slowest(record).main_side == side
+    assert words in text(record)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "interval", "until_end", "words"),
+    [
+        (6, 11, (30, 60), True, "from 0:30 until the end"),
+        (0, 11, (0, 60), True, "for the whole run"),
+        (4, 7, (20, 40), False, "from 0:20 to 0:40"),
+        (3, 3, (15, 20), False, "from 0:15 to 0:20"),
+    ],
+)
+def test_the_time_over_the_limit_is_known(
+    first: int,
+    last: int,
+    interval: tuple[float, float],
+    until_end: bool,  # noqa: FBT001 - a parameter of the test
+    words: str,
+) -> None:
+    found = slowest(record := record_over_limit(first, last))
+
+    assert (found.exceeded, found.until_end) == ([Interval(*interval)], until_end)
+    assert f"It exceeded its limit {words}." in text(record)
+
+
+def test_a_short_pause_within_the_limit_does_not_end_the_excess() -> None:
+    points = make_points(p95=lambda step: 0.4 if step >= 4 and step != 7 else 0.05)
+    record = make_record(operation_timeline=points)
+
+    assert exceeded_intervals(record, record.operations[0]) == [Interval(20, 60)]
+
+
+def test_the_slowest_interval_is_named_with_its_requests() -> None:
+    points = make_points(p95=lambda step: 0.2 if step == 3 else 0.05)
+    record = make_record(operation_timeline=points)
+
+    found = slowest(record)
+    assert (found.slowest_interval, found.slowest_requests) == (Interval(15, 20), 53)
+    assert "Slowest interval: 0:15-0:20 (53 requests)." in text(record)
+
+
+def test_operations_over_their_limit_are_counted() -> None:
+    operations = [make_stats("GET /a", client_p95=0.4), make_stats("GET /b", client_p95=0.6)]
+    worst = make_record(operations=operations)
+    failing = make_record(operations=[make_stats(failed_share=0.02)])
+
+    assert text(worst).startswith("2 of 2 operations exceeded their p95 limit. Furthest over: GET")
+    assert text(failing).startswith("All operations met their p95 limits.")
+
+
+# Saturation
+
+
+def rising(**changes: Any) -> Record:
+    """Make a run of 100 s in which 5 more users every 5 s get 18 req/s more through."""
+    timeline = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * (i + 1))
+    defaults = {
+        "profile": "stress",
+        "timeline": timeline,
+        "operation_timeline": make_points(steps=20),
+    }
+    return make_record(**(defaults | changes))
+
+
+def saturations(record: Record) -> list[LatencySaturation | ThroughputSaturation]:
+    found = find_saturation(record)
+    assert found is not None
+    return found.found
+
+
+LEVELLED = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * min(i + 1, 9))
+
+
+def test_without_saturation_the_highest_load_is_named() -> None:
+    assert saturations(rising()) == []
+    assert "No saturation found up to 100 virtual users, 351 req/s: " in text(rising())
+    assert "throughput grew with the load" in text(rising())
+
+
+def test_a_clinic_saturates_where_throughput_stops_growing() -> None:
+    record = rising(timeline=LEVELLED)
+
+    [found] = saturations(record)
+    assert isinstance(found, ThroughputSaturation)
+    assert (found.load.users, found.load.rate, found.load.interval) == (45, 162, Interval(40, 45))
+    assert (found.max_users, found.max_rate) == (95, 162)
+    assert "Saturated at 45 virtual users, 162 req/s (0:40-0:45)" in text(record)
+
+
+def test_planned_arrivals_that_level_off_are_no_saturation() -> None:
+    planned = rising(timeline=LEVELLED, profile="load")
+    dropped = rising(timeline=LEVELLED, profile="load", dropped_iterations=50)
+
+    assert saturations(planned) == []
+    assert "No saturation found up to 162 req/s" in text(planned)
+    assert "grew" not in text(planned)
+    assert [found.load.users for found in saturations(dropped)] == [45]
+    assert "50 iterations were dropped: no initialised virtual user was free." in text(dropped)
+
+
+def test_a_clinic_saturates_where_an_operation_exceeds_its_limit() -> None:
+    record = rising(operation_timeline=make_points(steps=20, p95=lambda i: 0.4 if i > 11 else 0.05))
+
+    [found] = saturations(record)
+    assert isinstance(found, LatencySaturation)
+    assert found.stats.operation == "POST /owners"
+    assert (found.load.users, found.load.rate, found.load.interval) == (65, 234, Interval(60, 65))
+    assert "Saturated at 65 virtual users, 234 req/s (1:00-1:05)" in text(record)
+
+
+@pytest.mark.parametrize("pause", [None, 12], ids=["throughout", "with a pause"])
+def test_an_operation_that_is_slow_from_the_start_is_no_saturation(pause: int | None) -> None:
+    points = make_points(steps=20, p95=lambda i: 0.05 if i == pause else 0.4)
+    record = rising(operation_timeline=points)
+
+    assert saturations(record) == []
+    assert "No saturation found up to" in text(record)
+    assert "POST /owners exceeded the p95 limit before the load grew." in text(record)
+
+
+def test_one_slow_interval_is_no_saturation() -> None:
+    points = make_points(steps=20, p95=lambda step: 0.4 if step == 12 else 0.05)
+
+    assert saturations(rising(operation_timeline=points)) == []
+
+
+def test_a_load_that_goes_down_again_is_no_saturation() -> None:
+    timeline = make_timeline(
+        20, users=lambda i: 10.0 * min(i + 1, 20 - i), rate=lambda i: 30.0 * min(i + 1, 20 - i)
+    )
+
+    assert saturations(rising(timeline=timeline)) == []
+
+
+def test_throughput_that_fell_under_the_highest_load_is_not_said_to_have_grown() -> None:
+    rates = [18.0 * (i + 1) for i in range(15)] + [306, 306, 270, 270, 270]
+    timeline = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: rates[i])
+    record = rising(timeline=timeline)
+
+    assert saturations(record) == []
+    assert "Throughput peaked at 306 req/s (1:15-1:20) and fell to 270 req/s" in text(record)
+    assert "grew" not in text(record)
+
+
+def test_a_steady_load_shows_no_saturation_either_way() -> None:
+    assert find_saturation(make_record()) is None
+    assert find_saturation(make_record(timeline=make_timeline(rate=lambda i: 2.0 + i)))
+
+
+# Failures, thresholds and other programs
+
+
+def test_failures_are_counted_and_located() -> None:
+    record = make_record(
+        operations=[make_stats("GET /owners"), make_stats("POST /owners", failed_share=0.05)],
+        total=make_stats("All", requests=1200, failed_share=0.025),
+        failed_statuses=[409, 503],
+        completeness=Completeness(sent=1200, unanswered=4, traced=1196),
+    )
+
+    for words in ("30 of 1,200", "POST /owners (5.0 % ", "409, 503", "4 requests got no response"):
+        assert words in text(record)
+    assert "No requests failed." in text(make_record())
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold", "texts"),
+    [
+        ("http_req_duration{name:GET /owners}", "p(95)<200", ("GET /owners", "p95 < 200 ms")),
+        ("http_req_failed{scenario:stress}", "rate<0.01", ("all requests", "failed < 1 %")),
+        ("errors", "count<10", ("errors", "count<10")),
+        ("http_req_duration{name:a}", "avg<200", ("http_req_duration{name:a}", "avg<200")),
+    ],
+)
+def test_thresholds_are_worded_unless_they_are_custom(
+    metric: str, threshold: str, texts: tuple[str, str]
+) -> None:
+    assert sentences.threshold_texts(Threshold(metric, threshold, passed=True)) == texts
