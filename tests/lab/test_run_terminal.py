@@ -29,7 +29,7 @@ def test_a_narrow_terminal_breaks_paths_before_slashes_only() -> None:
     name = "POST /appointments/{appointment_id}/cancel"
     lines = report(make_record(operations=[make_stats(name)]), width=80).splitlines()
 
-    assert [line.split()[:2] for line in lines if "/" in line[:12]] == [
+    assert [line.split()[:2] for line in lines[:8] if "/" in line[:12]] == [
         *(["POST", "/appointments/{appointment_id}"], ["/cancel"])
     ]
 

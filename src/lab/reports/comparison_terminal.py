@@ -41,9 +41,9 @@ ARROWS: dict[Direction, str] = {
     "unknown": " ",
 }
 LEGEND = (
-    "Times are A → B in ms, with the difference and its noise. 'All' is the mean of the operations' "
-    "differences. The verdict uses client p50, p95 and failed share; p95 changes under 1 ms are "
-    "ignored. Other columns only show where a change comes from."
+    "Times are A → B in ms, with the difference and its noise. 'All' is the mean of the operations'"
+    " differences. The verdict uses client p50, p95 and failed share; p95 changes under 1 ms are"
+    " ignored. Other columns only show where a change comes from."
 )
 
 
