@@ -44,7 +44,7 @@ USER 10001:10001
 EXPOSE 8000
 
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=6 \
-    CMD ["python", "-S", "-c", "import os, sys; from http.client import HTTPConnection; clinic = HTTPConnection('127.0.0.1', int(os.environ['CLINIC_PORT']), timeout=3); clinic.request('GET', '/readyz'); sys.exit(clinic.getresponse().status != 200)"]
+    CMD ["python", "-S", "-c", "import os, sys; from http.client import HTTPConnection; api = HTTPConnection('127.0.0.1', int(os.environ['CLINIC_PORT']), timeout=3); api.request('GET', '/readyz'); sys.exit(api.getresponse().status != 200)"]
 
 ENTRYPOINT ["python", "-m", "clinic"]
 CMD ["serve"]
