@@ -40,43 +40,37 @@ def _now() -> list[Stat]:
     pool = service.pool_usage(LAST_MINUTE)
     return [
         stat("Requests", style.REQUESTS_PER_SECOND, rate).description(
-            "Requests per second in the last minute. 0 means that nobody calls, or that no request "
-            "reaches the API."
+            "Requests per second in the last minute: 0 if nobody calls, or no call arrives."
         ),
         stat("Failed", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
         .no_value(NO_REQUESTS)
         .description(
-            "Share of the last minute's requests that the API failed, with status 500 or more. The "
-            f"SLO is less than {SLO.failed_share:.0%}."
+            "Share of the last minute's requests answered with status 500 or more. The SLO is "
+            f"less than {SLO.failed_share:.0%}."
         ),
         stat("p95", style.SECONDS, p95, bad=SLO.p95)
         .no_value(NO_REQUESTS)
         .description(
-            "95 % of the last minute's requests took the API no longer than this. The SLO for all "
-            f"requests together is {SLO.p95 * 1000:.0f} ms."
+            "95 % of the last minute's requests took no longer than this. The SLO for all of them "
+            f"together is {SLO.p95 * 1000:.0f} ms."
         ),
         stat("CPU", style.CORES, service.cpu_cores(LAST_MINUTE), warning=0.9)
         .decimals(2)
-        .description(
-            "CPU cores in use in the last minute. A process can use one core: near 1 it is busy."
-        ),
+        .description("Cores in use in the last minute. A process can use one: near 1 it is busy."),
         stat("Connections in use", style.SHARE, pool, warning=0.8, bad=1).description(
-            "Highest share of the pool's database connections in use in the last minute. At 100 % "
-            "requests wait for a connection; after 5 s they are answered with 503."
+            "The most of the pool's connections in use in the last minute. At 100 % requests wait "
+            "for one; after 5 s they are answered with 503."
         ),
         stat("Database", style.TEXT, service.database_up(LAST_MINUTE))
         .mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
-        .description(
-            "Whether PostgreSQL answers the API. While it is down, requests are answered with 503."
-        ),
+        .description("While PostgreSQL is down, requests are answered with 503."),
         stat("Last metric received", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
         .decimals(0)
         .description(
-            "Time since the API's newest metric; it sends them every 5 s. After 30 s the API is "
-            "down or cannot reach Prometheus."
+            "The API sends metrics every 5 s. After 30 s it is down or cannot reach Prometheus."
         ),
         stat("Alerts firing", style.COUNT, service.firing_alerts(), bad=1).description(
-            "Number of firing alerts that notify. All alerts are listed at the bottom."
+            "Firing alerts that notify. All alerts are listed at the bottom."
         ),
     ]
 
@@ -97,8 +91,7 @@ def _requests() -> list[Panel]:
         graph("Organic requests and load runs", style.REQUESTS_PER_SECOND, callers)
         .stacked()
         .description(
-            "Requests per second of load runs, which identify themselves, and of everyone else. "
-            "The service's alerts only watch organic requests."
+            "Load runs identify themselves. The service's alerts only watch organic requests."
         ),
         _by_route("Failed share by route", style.SHARE, service.failed_share)
         .limit(SLO.failed_share, style.BAD)
@@ -114,18 +107,17 @@ def _requests() -> list[Panel]:
         .override_by_regexp("/^5/", [style.fixed(style.BAD)])
         .stacked()
         .description(
-            "Responses per second. 4xx: the caller's mistake. 500: a bug. 503: the database is "
-            "down, or no connection was free."
+            "4xx: the caller's mistake. 500: a bug. 503: the database is down, or no connection "
+            "was free."
         ),
         graph("Request duration", style.SECONDS, quantiles, exemplars="p95").description(
-            "50, 95 and 99 % of requests took the API no longer than this. Each dot is a request "
-            "with a link to its trace."
+            "50, 95 and 99 % of requests took no longer. Each dot is a request with its trace."
         ),
         _by_route(
             "p95 by route", style.SECONDS, partial(service.duration_quantile, 0.95)
         ).description(
-            "95 % of a route's requests took the API no longer than this. What exceeds the p95 of "
-            "its statements is the process's own work, or waiting."
+            "95 % of a route's requests took no longer. What exceeds the p95 of its statements is "
+            "the process's own work, or waiting."
         ),
     ]
 
@@ -157,24 +149,23 @@ def _database() -> list[Panel]:
         .stacked()
         .link_to_traces(traces)
         .description(
-            "Statements per second, counted by their spans: all those of load runs, and those of "
-            "organic requests that are sampled."
+            "Counted by their spans: all those of load runs, and those of sampled organic requests."
         ),
         graph("p95 by statement", style.SECONDS, {"{{span_name}}": p95})
         .link_to_traces(traces)
         .description(
-            "95 % of statements took no longer than this. If one grows with its table, an index is "
-            "missing; if all grow together, disk or CPU is short."
+            "95 % took no longer. If one statement grows with its table, an index is missing; if "
+            "all grow together, disk or CPU is short."
         ),
         graph("Failed statements and 503 responses", style.PER_SECOND, failures)
         .axis_soft_max(1)
         .description(
-            "Statements per second that the database rejected, duplicates included, and responses "
-            "with 503: the database was down, or no connection was free."
+            "Statements that the database rejected, duplicates included, and responses with 503: "
+            "the database was down, or no connection was free."
         ),
         graph("Connections", style.COUNT, connections).description(
-            "The pool's connections: the most in use at a time, and allowed. Where the lines meet, "
-            "requests wait. More connections only help while PostgreSQL has CPU cores to spare."
+            "Where the lines meet, requests wait for a connection. More connections only help "
+            "while PostgreSQL has CPU cores to spare."
         ),
     ]
 
@@ -189,16 +180,15 @@ def _process() -> list[Panel]:
         ),
         graph("CPU", style.CORES, {"{{type}}": service.cpu_cores(WINDOW, "type")})
         .stacked()
-        .description("CPU cores in use by the API: its own code, and the system on its behalf."),
+        .description("Cores in use by the API's own code, and by the system on its behalf."),
         graph("Memory", style.BYTES, {"resident": service.memory_bytes(WINDOW)}).description(
-            "Resident memory of the API's processes. It settles after the first load; a steady "
-            "rise is a leak."
+            "Resident memory. It settles after the first load; a steady rise is a leak."
         ),
         graph(
             "Garbage collections", style.PER_SECOND, {"generation {{generation}}": collections}
         ).description(
-            "Garbage collections per second. Generation 2 pauses the process longest and is rare, "
-            "as objects from start-up are exempt from collection."
+            "Generation 2 pauses the process longest. It is rare, as objects from start-up are "
+            "exempt from collection."
         ),
     ]
 
@@ -217,15 +207,13 @@ def _alerts_and_service_graph() -> list[Panel]:
     return [
         alerts.no_value("No alerts")
         .height(8)
-        .description(
-            "Firing and pending alerts. observability/README.md says what to do about each."
-        ),
+        .description("For each alert, observability/README.md says what to do."),
         service_graph.targets([query])
         .no_value("No requests in this time range, or no Tempo")
         .span(24)
         .height(12)
         .description(
-            "Who calls whom, how often and for how long, as Tempo derives it from spans. With "
-            "Jaeger it stays empty."
+            "Who calls whom, how often and for how long, as Tempo derives it from spans; empty "
+            "with Jaeger."
         ),
     ]

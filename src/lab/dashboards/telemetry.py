@@ -41,8 +41,7 @@ def _span_totals() -> list[Panel]:
     estimate = "Estimated if the trace store was restarted in the time range."
     return [
         stat("Created", style.COUNT, telemetry.spans_created(TIME_RANGE)).description(
-            "Spans that the API created in the time range: one for each sampled request and one "
-            "for each of its statements."
+            "Spans of the API: one for each sampled request and for each of its statements."
         ),
         stat("Sent", style.COUNT, telemetry.spans_exported(TIME_RANGE)).description(
             "Spans that the trace store acknowledged."
@@ -51,14 +50,12 @@ def _span_totals() -> list[Panel]:
             "Spans lost because the API's queue was full: the trace store was down or too slow."
         ),
         stat("Send failed", style.COUNT, telemetry.spans_failed(TIME_RANGE), warning=1).description(
-            "Spans that could not be sent within 2 s. They are lost, unless the trace store was "
-            "only slow and stored them later."
+            "Spans not sent within 2 s: lost, unless a slow trace store stored them later."
         ),
         stat("Stored", style.COUNT, telemetry.spans_stored(TIME_RANGE))
         .decimals(0)
         .description(
-            "Spans in the trace store: those that Jaeger wrote, or that Tempo received and did not "
-            f"discard. {estimate}"
+            f"Spans that Jaeger wrote, or that Tempo received and did not discard. {estimate}"
         ),
         stat("Missing", style.COUNT, telemetry.spans_missing(TIME_RANGE), bad=1)
         .decimals(0)
@@ -88,22 +85,21 @@ def _spans() -> list[Panel]:
     }
     return [
         graph("Spans", "suffix:spans/s", rates).description(
-            "Spans per second. Normally created, sent and stored are the same; the first that "
-            "falls below the others shows where spans are lost."
+            "Normally as many are created, sent and stored; the first line that falls below the "
+            "others shows where spans are lost."
         ),
         graph("Span queue", style.COUNT, queue).description(
-            "Spans that wait in the API to be sent. At the limit the oldest are dropped; requests "
-            "never wait for the queue."
+            "Spans that wait in the API. At the limit the oldest are dropped; requests never wait."
         ),
         graph("Time to send a batch", style.SECONDS, export).description(
-            "50 and 95 % of batches of spans took no longer than this. A batch fails after 2 s."
+            "50 and 95 % of batches of spans took no longer. A batch fails after 2 s."
         ),
         graph("Discarded by Tempo", style.COUNT, discarded)
         .no_value("Nothing discarded, or no Tempo")
         .axis_soft_max(1)
         .description(
-            "Spans that Tempo received and discarded, by reason, and calls missing in the service "
-            "graph. Raise the limits in tempo.yaml. Jaeger has no such limits."
+            "Spans discarded, by reason, and calls missing in the service graph. The limits are in "
+            "tempo.yaml; Jaeger has none."
         ),
     ]
 
@@ -117,14 +113,13 @@ def _pushes() -> list[Graph]:
     pushes = telemetry.push_rate(WINDOW)
     return [
         graph("Time since the last metric", style.SECONDS, ages).description(
-            "Age of the newest sample of each sender. Above 20 s there is a gap. k6 only sends "
-            "during a run, the trace store only while it receives spans."
+            "Above 20 s there is a gap. k6 only sends during a run, the trace store only while it "
+            "receives spans."
         ),
         graph("Pushes", style.PER_SECOND, {"{{handler}} {{code}}": pushes})
         .stacked()
         .description(
-            "Pushes per second by receiver and status. 2xx: accepted. 4xx: rejected and lost. 5xx: "
-            "will be retried."
+            "By receiver and status. 2xx: accepted. 4xx: rejected and lost. 5xx: will be retried."
         ),
         _increases("Samples lost", telemetry.LOST_SAMPLES).description(
             "Samples rejected by Prometheus, by reason, and span metrics that the trace store "
@@ -150,12 +145,11 @@ def _scrapes_rules_and_notifications() -> list[Panel]:
             "Scrape duration", style.SECONDS, {"{{instance}}": telemetry.scrape_seconds()}
         ).description("How long scraping each target takes. Near 5 s, scrapes are missed."),
         _increases("Failed rule evaluations", telemetry.RULE_FAILURES).description(
-            "Evaluations of alerting and recording rules that failed, or were missed because "
-            "others took too long. Above 0, an alert may not fire."
+            "Evaluations that failed, or were missed as others took too long. Above 0, an alert "
+            "may not fire."
         ),
         _increases("Notifications", telemetry.NOTIFICATIONS).description(
-            "Notifications that Alertmanager sent, and those that failed on the way to it or from "
-            "it: nobody received them."
+            "Sent by Alertmanager; or failed on the way to it or from it: nobody received them."
         ),
     ]
 
@@ -189,15 +183,13 @@ def _limits_and_storage() -> list[Panel]:
             "exemplars, as intended; for every other limit, new data is lost."
         ),
         graph("Disk", style.BYTES, disk).description(
-            "Disk space that Prometheus and Tempo use, and free space. Old samples and traces are "
-            "deleted automatically, rows in PostgreSQL are not."
+            "Old samples and traces are deleted automatically, rows in PostgreSQL are not."
         ),
         graph("Memory", style.BYTES, {"{{instance}}": telemetry.memory_bytes()}).description(
-            "Resident memory of the scraped programs; for the API's see Clinic API. A steady rise "
-            "without load is a leak."
+            "Resident memory of the scraped programs. A steady rise without load is a leak."
         ),
         graph("Series and live traces", style.COUNT, sizes).description(
-            "Series in Prometheus, series that Tempo makes of spans, and traces that Tempo has not "
-            "written yet. A run adds some hundred series for 15 minutes."
+            "Series in Prometheus, series that Tempo makes of spans, and traces it has not written "
+            "yet. A run adds some hundred series for 15 minutes."
         ),
     ]
