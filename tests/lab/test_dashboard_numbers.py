@@ -1,12 +1,10 @@
 """Known series in, known numbers out: the dashboards about runs, by the queries in their JSON."""
 
-from collections.abc import Mapping
-
 import pytest
 
 from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
 from lab.promql.selectors import ENDED, PASSED, PLANNED, SPAN_CALLS, STARTED, THRESHOLD_PASSED, Side
-from tests.support.panels import ANNOTATIONS, VARIABLES, Address, queries
+from tests.support.panels import ANNOTATIONS, VARIABLES, Address, by_address, queries
 from tests.support.promtool import (
     AT,
     JAEGER,
@@ -163,154 +161,156 @@ THIS_RUN = {
 }
 
 
-def table(dashboard: str, panel: str, columns: Mapping[str, Samples]) -> dict[Address, Samples]:
-    return {(dashboard, panel, column): samples for column, samples in columns.items()}
-
-
 def only_get(get: float) -> Samples:
     return by("operation", {GET: get})
+
+
+def choices(*runs: tuple[str, str, str, float]) -> Samples:
+    """Expect what the variable of a run offers, by id, profile, time in the id, and start."""
+    return {
+        f'{{testid="{run_id}",profile="{profile}",journey="book",'
+        f'run="2026-11-23 {time} · {profile} · book"}}': started
+        for run_id, profile, time, started in runs
+    }
 
 
 def both_quantiles(q: float, side: int) -> Samples:
     return operations(quantile(q, side), quantile(q, side + POSTS))
 
 
+ALL_P95 = total(quantile(16.95 / 21, CLIENT + POSTS))
 TOTALS: dict[Address, Samples] = {
-    **table("Home", "Runs", RUN_LIST),
-    **table("Load test", "Run", THIS_RUN),
-    ("Load test", "Verdict", ""): total(0),
-    ("Load test", "Requests", ""): total(81),
-    ("Load test", "Rate", ""): total(81 / 20),
-    ("Load test", "Failed", ""): total(5 / 81),
-    ("Load test", "Client p95", ""): total(quantile(16.95 / 21, CLIENT + POSTS)),
-    # 80 were answered, 79 have a trace; 16 rows were promised by a 201, 14 written.
-    ("Load test", "Completeness", "sent"): total(81),
-    ("Load test", "Completeness", "traced"): total(79),
-    ("Load test", "Completeness", "created"): total(16),
-    ("Load test", "Completeness", "written"): total(14),
-    ("Load test", "Lost", "traces"): total(1),
-    ("Load test", "Lost", "rows"): total(2),
-    **table(
+    **by_address("Home", {"Runs": RUN_LIST}),
+    **by_address(
         "Load test",
-        "Operations",
         {
-            "Requests": operations(60, 21),
-            "Requests/s": operations(60 / 20, 21 / 20),
-            "Client p50": both_quantiles(0.5, CLIENT),
-            "Client p95": both_quantiles(0.95, CLIENT),
-            "Client p99": both_quantiles(0.99, CLIENT),
-            "Server p95": both_quantiles(0.95, SERVER),
-            "Database p95": both_quantiles(0.95, DATABASE),
-            "In server": operations((24 - 12) / 48, (42 - 21) / 84),
-            "In database": operations(12 / 48, 21 / 84),
-            "Failed": operations(0, 5 / 21),
+            "Run": THIS_RUN,
+            # 80 were answered, 79 have a trace; 16 rows were promised by a 201, 14 written.
+            "Completeness": {
+                "sent": total(81),
+                "traced": total(79),
+                "created": total(16),
+                "written": total(14),
+            },
+            "Verdict": {"": total(VERDICT_CODES["failed"])},
+            "Requests": {"": total(81)},
+            "Rate": {"": total(81 / 20)},
+            "Failed": {"": total(5 / 81)},
+            "Client p95": {"": ALL_P95},
+            "Lost": {"traces": total(1), "rows": total(2)},
+            "Operations": {
+                "Requests": operations(60, 21),
+                "Requests/s": operations(60 / 20, 21 / 20),
+                "Client p50": both_quantiles(0.5, CLIENT),
+                "Client p95": both_quantiles(0.95, CLIENT),
+                "Client p99": both_quantiles(0.99, CLIENT),
+                "Server p95": both_quantiles(0.95, SERVER),
+                "Database p95": both_quantiles(0.95, DATABASE),
+                "In server": operations((24 - 12) / 48, (42 - 21) / 84),
+                "In database": operations(12 / 48, 21 / 84),
+                "Failed": operations(0, 5 / 21),
+            },
+            "Thresholds": {
+                "Verdict": {
+                    '{metric="http_req_failed{name:POST /owners}",threshold="rate<0.01"}': 0,
+                    '{metric="http_req_failed{name:GET /owners}",threshold="rate<0.01"}': 1,
+                }
+            },
+            "Errors": {
+                "Errors": {
+                    '{operation="POST /owners",kind="status"}': 4,
+                    '{operation="POST /owners",kind="timeout"}': 1,
+                }
+            },
+            # 20 of the 79 with a trace are slower: of the 80 measured the 59.75th is one of the
+            # 60 GETs.
+            VARIABLES: {"slow": total(1000 * quantile(80 * (1 - 20 / 79) / 60, SERVER))},
         },
     ),
-    ("Load test", "Thresholds", "Verdict"): {
-        '{metric="http_req_failed{name:POST /owners}",threshold="rate<0.01"}': 0,
-        '{metric="http_req_failed{name:GET /owners}",threshold="rate<0.01"}': 1,
-    },
-    ("Load test", "Errors", "Errors"): {
-        '{operation="POST /owners",kind="status"}': 4,
-        '{operation="POST /owners",kind="timeout"}': 1,
-    },
-    # 20 of the 79 with a trace are slower: of the 80 measured the 59.75th is among the 60 GETs.
-    ("Load test", VARIABLES, "slow"): total(1000 * quantile(80 * (1 - 20 / 79) / 60, SERVER)),
-    **table("Runs", "Runs", RUN_LIST),
-    **table("Runs", "The two runs", RUN_LIST),
-    ("Runs", "Can they be compared?", ""): total(MISMATCH_CODES["aborted"]),
-    **table(
+    **by_address(
         "Runs",
-        "Client",
         {
-            "Requests/s, this run": operations(60 / 20, 21 / 20),
-            "Requests/s, other run": only_get(30 / 20),
-            "p95, this run": both_quantiles(0.95, CLIENT),
-            "p95, other run": only_get(quantile(0.95, CLIENT + 1)),
-            "p95, ratio": only_get(1 / 2),
-            "Failed, this run": operations(0, 5 / 21),
-            "Failed, other run": only_get(0),
+            "Runs": RUN_LIST,
+            "The two runs": RUN_LIST,
+            "Can they be compared?": {"": total(MISMATCH_CODES["aborted"])},
+            "Client": {
+                "Requests/s, this run": operations(60 / 20, 21 / 20),
+                "Requests/s, other run": only_get(30 / 20),
+                "p95, this run": both_quantiles(0.95, CLIENT),
+                "p95, other run": only_get(quantile(0.95, CLIENT + 1)),
+                "p95, ratio": only_get(1 / 2),
+                "Failed, this run": operations(0, 5 / 21),
+                "Failed, other run": only_get(0),
+            },
+            "Server and database": {
+                "Server p95, this run": both_quantiles(0.95, SERVER),
+                "Server p95, other run": only_get(quantile(0.95, SERVER)),
+                "Server p95, ratio": only_get(1),
+                "Database p95, this run": both_quantiles(0.95, DATABASE),
+                "Database p95, other run": only_get(quantile(0.95, DATABASE)),
+                "Database p95, ratio": only_get(1),
+            },
+            VARIABLES: {"against": choices((OTHER, "stress", "05:32:50", 105))},
         },
     ),
-    **table(
-        "Runs",
-        "Server and database",
-        {
-            "Server p95, this run": both_quantiles(0.95, SERVER),
-            "Server p95, other run": only_get(quantile(0.95, SERVER)),
-            "Server p95, ratio": only_get(1),
-            "Database p95, this run": both_quantiles(0.95, DATABASE),
-            "Database p95, other run": only_get(quantile(0.95, DATABASE)),
-            "Database p95, ratio": only_get(1),
-        },
-    ),
-    ("Load test", VARIABLES, "testid"): {
-        '{testid="20261123-053250-stress",profile="stress",journey="book",'
-        'run="2026-11-23 05:32:50 · stress · book"}': 105,
-        '{testid="20261123-053249-load",profile="load",journey="book",'
-        'run="2026-11-23 05:32:49 · load · book"}': 100,
-    },
-    ("Runs", VARIABLES, "against"): {
-        '{testid="20261123-053250-stress",profile="stress",journey="book",'
-        'run="2026-11-23 05:32:50 · stress · book"}': 105,
-    },
 }
 for dashboard in DASHBOARDS:
-    TOTALS[dashboard, VARIABLES, "testid"] = TOTALS["Load test", VARIABLES, "testid"]
-    TOTALS[dashboard, ANNOTATIONS, "Run starts"] = marked(100_000, 105_000)
-    TOTALS[dashboard, ANNOTATIONS, "Run ends"] = marked(120_000, 125_000)
+    TOTALS |= by_address(
+        dashboard,
+        {
+            VARIABLES: {
+                "testid": choices(
+                    (OTHER, "stress", "05:32:50", 105), (RUN, "load", "05:32:49", 100)
+                )
+            },
+            ANNOTATIONS: {
+                "Run starts": marked(100_000, 105_000),
+                "Run ends": marked(120_000, 125_000),
+            },
+        },
+    )
 
 # By the time since the run began: before 0 s there is nothing; at 15 s five seconds of requests
 # were added, and nothing to the histograms.
-OVER_TIME: dict[Address, dict[str, Samples]] = {
-    ("Load test", "Load", "requests"): {
-        "0s": total(19 / 5),
-        "15s": total(22 / 5),
-        "60s": total(0),
+OVER_TIME: dict[Address, dict[str, Samples]] = by_address(
+    "Load test",
+    {
+        "Load": {
+            "requests": {"0s": total(19 / 5), "15s": total(22 / 5), "60s": total(0)},
+            "failed": {"0s": total(0), "5s": total(2 / 5), "15s": total(3 / 5)},
+            "virtual users": {"0s": total(2), "10s": total(4), "60s": {}},
+            "dropped iterations": {"0s": {}, "5s": total(2 / 5), "15s": total(0)},
+        },
+        # Of 80 spans the 76th: 16 of the 20 POSTs are faster.
+        "p95 by side": {
+            "client": {"0s": ALL_P95, "15s": {}},
+            "server": {"0s": total(quantile(16 / 20, SERVER + POSTS)), "15s": {}},
+            "database": {"0s": total(quantile(16 / 20, DATABASE + POSTS)), "15s": {}},
+        },
+        "Where the time goes": {
+            "in database": {"0s": total(33 / 81), "15s": {}},
+            "in server": {"0s": total(33 / 81), "15s": {}},
+            "outside server": {"0s": total(66 / 81), "15s": {}},
+        },
+        "Errors by kind": {
+            "{{kind}}": {
+                "0s": {},
+                "5s": by("kind", {"status": 2 / 5}),
+                "15s": by("kind", {"status": 2 / 5, "timeout": 1 / 5}),
+            }
+        },
+        **{
+            f"{title} p95 by operation": {
+                "{{operation}}": {"0s": both_quantiles(0.95, side), "15s": {}}
+            }
+            for title, side in (("Client", CLIENT), ("Server", SERVER), ("Database", DATABASE))
+        },
+        "Connections and event loop": {
+            "in use": {"5s": total(7), "10s": total(3)},
+            "allowed": {"0s": total(10)},
+        },
     },
-    ("Load test", "Load", "failed"): {"0s": total(0), "5s": total(2 / 5), "15s": total(3 / 5)},
-    ("Load test", "Load", "virtual users"): {"0s": total(2), "10s": total(4), "60s": {}},
-    ("Load test", "Load", "dropped iterations"): {
-        "0s": {},
-        "5s": total(2 / 5),
-        "15s": total(0),
-    },
-    ("Load test", "p95 by side", "client"): {
-        "0s": TOTALS["Load test", "Client p95", ""],
-        "15s": {},
-    },
-    # Of 80 the 76th: 16 of the 20 POSTs are faster.
-    ("Load test", "p95 by side", "server"): {
-        "0s": total(quantile(16 / 20, SERVER + POSTS)),
-        "15s": {},
-    },
-    ("Load test", "p95 by side", "database"): {
-        "0s": total(quantile(16 / 20, DATABASE + POSTS)),
-        "15s": {},
-    },
-    ("Load test", "Where the time goes", "in database"): {"0s": total(33 / 81), "15s": {}},
-    ("Load test", "Where the time goes", "in server"): {"0s": total(33 / 81), "15s": {}},
-    ("Load test", "Where the time goes", "outside server"): {"0s": total(66 / 81), "15s": {}},
-    ("Load test", "Errors by kind", "{{kind}}"): {
-        "0s": {},
-        "5s": by("kind", {"status": 2 / 5}),
-        "15s": by("kind", {"status": 2 / 5, "timeout": 1 / 5}),
-    },
-    ("Load test", "Client p95 by operation", "{{operation}}"): {
-        "0s": both_quantiles(0.95, CLIENT),
-        "15s": {},
-    },
-    ("Load test", "Server p95 by operation", "{{operation}}"): {
-        "0s": both_quantiles(0.95, SERVER),
-        "15s": {},
-    },
-    ("Load test", "Database p95 by operation", "{{operation}}"): {
-        "0s": both_quantiles(0.95, DATABASE),
-        "15s": {},
-    },
-    ("Load test", "Connections and event loop", "in use"): {"5s": total(7), "10s": total(3)},
-    ("Load test", "Connections and event loop", "allowed"): {"0s": total(10)},
-}
+)
 
 
 def test_every_query_has_a_known_answer() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from lab.promql.selectors import SPAN_CALLS, Side
 from lab.promql.telemetry import LOST_SAMPLES, NOTIFICATIONS, RULE_FAILURES
-from tests.support.panels import ANNOTATIONS, VARIABLES, Address, queries
+from tests.support.panels import ANNOTATIONS, VARIABLES, Address, by_address, queries
 from tests.support.promtool import (
     JAEGER,
     OTHER,
@@ -128,6 +128,7 @@ SERVICE: dict[str, str] = {
     named("ALERTS", alertname="Watchdog", alertstate="firing", severity="heartbeat"): "1x120",
     named("ALERTS_FOR_STATE", alertname="Watchdog", severity="heartbeat"): "0x120",
 }
+BY_STATUS = {"200": 40, "201": 10, "404": 1, "500": 2, "503": 4}
 # 47 requests took less than 1 s, 10 took longer.
 ALL_P95 = quantile((0.95 * 57 - 47) / 10, 1)
 
@@ -153,64 +154,63 @@ def statements(select: float, insert: float) -> Samples:
     return by("span_name", {"SELECT owner": select, "INSERT owner": insert})
 
 
-SERVICE_ANSWERS: dict[Address, Samples] = {
-    ("Clinic API", "Requests", ""): total(57 / 60),
-    ("Clinic API", "Failed", ""): total(6 / 57),
-    ("Clinic API", "p95", ""): total(ALL_P95),
-    ("Clinic API", "CPU", ""): total(0.5),
-    ("Clinic API", "Connections in use", ""): total(0.7),
-    ("Clinic API", "Database", ""): total(0),
-    ("Clinic API", "Last metric received", ""): total(10),
-    ("Clinic API", "Alerts firing", ""): total(1),
-    ("Clinic API", "Requests by route", "{{http_request_method}} {{http_route}}"): by_route(
-        44 / EACH, 12 / EACH, 1 / EACH
-    ),
-    ("Clinic API", "Organic requests and load runs", "organic"): total(13 / EACH),
-    ("Clinic API", "Organic requests and load runs", "load runs"): total(44 / EACH),
-    (
-        "Clinic API",
-        "Failed share by route",
-        "{{http_request_method}} {{http_route}}",
-    ): by_route(4 / 44, 2 / 12, 0),
-    ("Clinic API", "Responses by status", "{{http_response_status_code}}"): by(
-        "http_response_status_code",
-        {
-            "200": 40 / EACH,
-            "201": 10 / EACH,
-            "404": 1 / EACH,
-            "500": 2 / EACH,
-            "503": 4 / EACH,
+BY_ROUTE = "{{http_request_method}} {{http_route}}"
+SERVICE_ANSWERS: dict[Address, Samples] = by_address(
+    "Clinic API",
+    {
+        "Requests": {"": total(57 / 60)},
+        "Failed": {"": total(6 / 57)},
+        "p95": {"": total(ALL_P95)},
+        "CPU": {"": total(0.5), "{{type}}": by("type", {"user": 0.4, "system": 0.1})},
+        "Connections in use": {"": total(0.7)},
+        "Database": {"": total(0)},
+        "Last metric received": {"": total(10)},
+        "Alerts firing": {"": total(1)},
+        "Requests by route": {BY_ROUTE: by_route(44 / EACH, 12 / EACH, 1 / EACH)},
+        "Organic requests and load runs": {
+            "organic": total(13 / EACH),
+            "load runs": total(44 / EACH),
         },
-    ),
-    ("Clinic API", "Request duration", "p50"): total(quantile(0.5 * 57 / 47, 0)),
-    ("Clinic API", "Request duration", "p95"): total(ALL_P95),
-    ("Clinic API", "Request duration", "p99"): total(quantile((0.99 * 57 - 47) / 10, 1)),
-    ("Clinic API", "p95 by route", "{{http_request_method}} {{http_route}}"): by_route(
-        quantile((0.95 * 44 - 36) / 8, 1), quantile((0.95 * 12 - 10) / 2, 1), quantile(0.95, 0)
-    ),
-    ("Clinic API", "Statements", "{{span_name}}"): statements(40 / EACH, 8 / EACH),
-    ("Clinic API", "p95 by statement", "{{span_name}}"): statements(
-        quantile(0.95, STATEMENT), quantile(0.95, STATEMENT + 1)
-    ),
-    ("Clinic API", "Failed statements and 503 responses", "{{span_name}} failed"): by(
-        "span_name", {"INSERT owner": 2 / EACH}
-    ),
-    ("Clinic API", "Failed statements and 503 responses", "503 responses"): total(4 / EACH),
-    ("Clinic API", "Connections", "in use"): total(7),
-    ("Clinic API", "Connections", "allowed"): total(10),
-    ("Clinic API", "Event-loop delay", "p50"): total(quantile(0.5, LAG)),
-    ("Clinic API", "Event-loop delay", "p99"): total(quantile(0.99, LAG)),
-    ("Clinic API", "CPU", "{{type}}"): by("type", {"user": 0.4, "system": 0.1}),
-    ("Clinic API", "Memory", "resident"): total(150),
-    ("Clinic API", "Garbage collections", "generation {{generation}}"): by(
-        "generation", {"0": 0.2}
-    ),
-    ("Clinic API", "Alerts", "Since"): {
-        alert("Down", "firing", "page", "a"): 500_000,
-        alert("Slow", "pending", "ticket"): 550_000,
-        alert("LoadTest", "firing", "none"): 300_000,
+        "Failed share by route": {BY_ROUTE: by_route(4 / 44, 2 / 12, 0)},
+        "Responses by status": {
+            "{{http_response_status_code}}": by(
+                "http_response_status_code",
+                {status: count / EACH for status, count in BY_STATUS.items()},
+            )
+        },
+        "Request duration": {
+            "p50": total(quantile(0.5 * 57 / 47, 0)),
+            "p95": total(ALL_P95),
+            "p99": total(quantile((0.99 * 57 - 47) / 10, 1)),
+        },
+        "p95 by route": {
+            BY_ROUTE: by_route(
+                quantile((0.95 * 44 - 36) / 8, 1),
+                quantile((0.95 * 12 - 10) / 2, 1),
+                quantile(0.95, 0),
+            )
+        },
+        "Statements": {"{{span_name}}": statements(40 / EACH, 8 / EACH)},
+        "p95 by statement": {
+            "{{span_name}}": statements(quantile(0.95, STATEMENT), quantile(0.95, STATEMENT + 1))
+        },
+        "Failed statements and 503 responses": {
+            "{{span_name}} failed": by("span_name", {"INSERT owner": 2 / EACH}),
+            "503 responses": total(4 / EACH),
+        },
+        "Connections": {"in use": total(7), "allowed": total(10)},
+        "Event-loop delay": {"p50": total(quantile(0.5, LAG)), "p99": total(quantile(0.99, LAG))},
+        "Memory": {"resident": total(150)},
+        "Garbage collections": {"generation {{generation}}": by("generation", {"0": 0.2})},
+        "Alerts": {
+            "Since": {
+                alert("Down", "firing", "page", "a"): 500_000,
+                alert("Slow", "pending", "ticket"): 550_000,
+                alert("LoadTest", "firing", "none"): 300_000,
+            }
+        },
     },
-}
+)
 
 
 def store(metric: str, **labels: str) -> str:
@@ -296,59 +296,69 @@ BY_TEMPO: Series = {
 }
 
 
-def losses_shown(panel: str, counters: dict[str, str]) -> dict[Address, Samples]:
-    return {
-        ("Telemetry", panel, legend): total(place) for place, legend in enumerate(counters, start=1)
-    }
+def losses_shown(counters: dict[str, str]) -> dict[str, Samples]:
+    return {legend: total(place) for place, legend in enumerate(counters, start=1)}
 
 
 def pushed(handler: str, code: int) -> str:
     return f'{{handler="/api/v1/{handler}",code="{code}"}}'
 
 
-TELEMETRY_ANSWERS: dict[Address, Samples] = {
-    ("Telemetry", "Created", ""): total(65),
-    ("Telemetry", "Sent", ""): total(56),
-    ("Telemetry", "Dropped", ""): total(5),
-    ("Telemetry", "Send failed", ""): total(4),
-    ("Telemetry", "Stored", ""): total(53),
-    ("Telemetry", "Missing", ""): total(56 - 53),
-    ("Telemetry", "Spans", "created"): total(65 / EACH),
-    ("Telemetry", "Spans", "sent"): total(56 / EACH),
-    ("Telemetry", "Spans", "stored"): total(53 / EACH),
-    ("Telemetry", "Spans", "dropped"): total(5 / EACH),
-    ("Telemetry", "Spans", "send failed"): total(4 / EACH),
-    ("Telemetry", "Span queue", "waiting"): total(30),
-    ("Telemetry", "Span queue", "limit"): total(100),
-    ("Telemetry", "Time to send a batch", "p50"): total(quantile(0.5, BATCH)),
-    ("Telemetry", "Time to send a batch", "p95"): total(quantile(0.95, BATCH)),
-    ("Telemetry", "Discarded by Tempo", "missing in the service graph"): total(EACH / 5),
-    ("Telemetry", "Time since the last metric", "clinic"): total(10),
-    ("Telemetry", "Time since the last metric", "span metrics"): total(15),
-    ("Telemetry", "Time since the last metric", "k6"): total(5),
-    ("Telemetry", "Pushes", "{{handler}} {{code}}"): {
-        pushed("write", 204): 6 / EACH,
-        pushed("write", 400): 4 / EACH,
+TELEMETRY_ANSWERS: dict[Address, Samples] = by_address(
+    "Telemetry",
+    {
+        "Created": {"": total(65)},
+        "Sent": {"": total(56)},
+        "Dropped": {"": total(5)},
+        "Send failed": {"": total(4)},
+        "Stored": {"": total(53)},
+        "Missing": {"": total(56 - 53)},
+        "Spans": {
+            "created": total(65 / EACH),
+            "sent": total(56 / EACH),
+            "stored": total(53 / EACH),
+            "dropped": total(5 / EACH),
+            "send failed": total(4 / EACH),
+        },
+        "Span queue": {"waiting": total(30), "limit": total(100)},
+        "Time to send a batch": {
+            "p50": total(quantile(0.5, BATCH)),
+            "p95": total(quantile(0.95, BATCH)),
+        },
+        "Discarded by Tempo": {"missing in the service graph": total(EACH / 5)},
+        "Time since the last metric": {
+            "clinic": total(10),
+            "span metrics": total(15),
+            "k6": total(5),
+        },
+        "Pushes": {
+            "{{handler}} {{code}}": {
+                pushed("write", 204): 6 / EACH,
+                pushed("write", 400): 4 / EACH,
+            }
+        },
+        "Samples lost": losses_shown(LOST_SAMPLES),
+        "Targets": {"{{instance}}": by("instance", {"prometheus": 1, "tempo": 0})},
+        "Scrape duration": {"{{instance}}": by("instance", {"tempo": 0.25})},
+        "Failed rule evaluations": losses_shown(RULE_FAILURES),
+        "Notifications": losses_shown(NOTIFICATIONS),
+        "Limits": {
+            "Span queue": total(0.3),
+            "Prometheus disk": total(0.2),
+            "Prometheus retention": total(0.25),
+            "Exemplars": total(0.25),
+            "Tempo series": total(0.5),
+            "Open files of {{instance}}": by("instance", {"tempo": 0.1}),
+        },
+        "Disk": {"Prometheus": total(200), "Tempo": total(75), "free": total(5000)},
+        "Memory": {"{{instance}}": by("instance", {"tempo": 200, "jaeger": 90})},
+        "Series and live traces": {
+            "Prometheus": total(1234),
+            "Tempo": total(30),
+            "live traces": total(12),
+        },
     },
-    **losses_shown("Samples lost", LOST_SAMPLES),
-    ("Telemetry", "Targets", "{{instance}}"): by("instance", {"prometheus": 1, "tempo": 0}),
-    ("Telemetry", "Scrape duration", "{{instance}}"): by("instance", {"tempo": 0.25}),
-    **losses_shown("Failed rule evaluations", RULE_FAILURES),
-    **losses_shown("Notifications", NOTIFICATIONS),
-    ("Telemetry", "Limits", "Span queue"): total(0.3),
-    ("Telemetry", "Limits", "Prometheus disk"): total(0.2),
-    ("Telemetry", "Limits", "Prometheus retention"): total(0.25),
-    ("Telemetry", "Limits", "Exemplars"): total(0.25),
-    ("Telemetry", "Limits", "Tempo series"): total(0.5),
-    ("Telemetry", "Limits", "Open files of {{instance}}"): by("instance", {"tempo": 0.1}),
-    ("Telemetry", "Disk", "Prometheus"): total(200),
-    ("Telemetry", "Disk", "Tempo"): total(75),
-    ("Telemetry", "Disk", "free"): total(5000),
-    ("Telemetry", "Memory", "{{instance}}"): by("instance", {"tempo": 200, "jaeger": 90}),
-    ("Telemetry", "Series and live traces", "Prometheus"): total(1234),
-    ("Telemetry", "Series and live traces", "Tempo"): total(30),
-    ("Telemetry", "Series and live traces", "live traces"): total(12),
-}
+)
 DISCARDED: dict[Address, Samples] = {
     ("Telemetry", "Discarded by Tempo", "{{reason}}"): by("reason", {"trace_too_large": 2})
 }

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.paths import PROJECT
 
@@ -14,27 +14,54 @@ FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 # A dashboard's title, a panel's title, and a legend or a column's title: empty where a panel has
 # one series without a name. Variables and annotations count as panels of these titles.
 Address = tuple[str, str, str]
+T = TypeVar("T")
 VARIABLES, ANNOTATIONS = "(variables)", "(annotations)"
+
+
+def by_address(dashboard: str, panels: Mapping[str, Mapping[str, T]]) -> dict[Address, T]:
+    """Flatten values by panel and legend."""
+    return {
+        (dashboard, panel, series): value
+        for panel, values in panels.items()
+        for series, value in values.items()
+    }
+
 
 # What stays empty for a run in which all went well.
 MAY_BE_EMPTY: dict[Address, str] = {
-    ("Home", "Runs", "Ended early by"): "no run ended early",
-    ("Load test", "Run", "Ended early by"): "the run did not end early",
-    ("Load test", "Load", "dropped iterations"): "every iteration was started",
-    ("Load test", "Errors by kind", "{{kind}}"): "nothing was wrong",
-    ("Load test", "Failed traces", ""): "nothing failed",
-    ("Load test", "Errors", "Errors"): "nothing was wrong",
-    ("Runs", "Runs", "Ended early by"): "no run ended early",
-    ("Runs", "The two runs", "Ended early by"): "neither run ended early",
-    ("Clinic API", "Organic requests and load runs", "organic"): "nobody else called",
-    (
+    **by_address("Home", {"Runs": {"Ended early by": "no run ended early"}}),
+    **by_address(
+        "Load test",
+        {
+            "Run": {"Ended early by": "the run did not end early"},
+            "Load": {"dropped iterations": "every iteration was started"},
+            "Errors by kind": {"{{kind}}": "nothing was wrong"},
+            "Failed traces": {"": "nothing failed"},
+            "Errors": {"Errors": "nothing was wrong"},
+        },
+    ),
+    **by_address(
+        "Runs",
+        {
+            "Runs": {"Ended early by": "no run ended early"},
+            "The two runs": {"Ended early by": "neither run ended early"},
+        },
+    ),
+    **by_address(
         "Clinic API",
-        "Failed statements and 503 responses",
-        "{{span_name}} failed",
-    ): "no statement failed",
-    ("Clinic API", "Alerts", "Since"): "nothing fired",
-    ("Telemetry", "Discarded by Tempo", "{{reason}}"): "nothing was discarded",
-    ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
+        {
+            "Organic requests and load runs": {"organic": "nobody else called"},
+            "Failed statements and 503 responses": {"{{span_name}} failed": "nothing failed"},
+            "Alerts": {"Since": "nothing fired"},
+        },
+    ),
+    **by_address(
+        "Telemetry",
+        {
+            "Discarded by Tempo": {"{{reason}}": "nothing was discarded"},
+            "Disk": {"Tempo": "Tempo writes its first block after some minutes"},
+        },
+    ),
 }
 JAEGER_ONLY: set[Address] = {("Telemetry", "Samples lost", "not pushed by Jaeger")}
 TEMPO_ONLY: set[Address] = {
