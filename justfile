@@ -139,7 +139,7 @@ test *args:
 # Measure what telemetry costs a request, as a ratio
 [group('check')]
 bench:
-    uv run python performance/bench/telemetry_cost.py
+    uv run python -m performance.bench.telemetry_cost
 
 # Write generated files: Grafana's dashboards and Prometheus's rules
 [group('generate')]

@@ -1,13 +1,14 @@
-"""What telemetry costs a request: `just bench` prints the ratio of its CPU time with and without.
+"""Measure what telemetry costs: the CPU time of a request with and without it, and the ratio.
 
-Both apps live in one process and take turns, so that whatever else the machine does meets both.
-Spans go through the batching queue and are then thrown away: encoding and sending come on top.
+Both apps run in one process and take turns, so that other load on the machine affects both alike.
+Spans pass the batch processor and are then discarded: encoding and export are not measured.
 """
 
 import os
 import statistics
 import time
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import uvloop
@@ -18,23 +19,21 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from clinic.app import create_app
 from clinic.settings import Settings
-from tests.conftest import caller, fresh_database
+from tests.support.clinic import app_client, migrated_database
 
 REQUESTS = 1000
 ROUNDS = 9
 BAGGAGE = b"k6.test_run_id=20261123-053249-load,k6.scenario=load"
 
 
-class Nowhere(SpanExporter):
-    """Takes every span and keeps none."""
-
+class DiscardingExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         del spans
         return SpanExportResult.SUCCESS
 
 
 async def cost(app: Litestar, path: str) -> float:
-    """Return the CPU seconds of a request, without those of a client or a server around it."""
+    """Return the CPU seconds per request of the app alone, without client and server."""
     started = time.process_time()
     for _ in range(REQUESTS):
         scope: Any = {
@@ -60,28 +59,29 @@ async def receive() -> Any:
 
 
 async def send(message: Any) -> None:
-    assert message.get("status", 200) == 200
+    if message.get("status", HTTPStatus.OK) != HTTPStatus.OK:
+        raise RuntimeError(f"expected status 200, got {message}")
 
 
 async def compare(settings: Settings) -> None:
-    """Let both apps answer in turns and print what each took."""
-    traced = create_app(settings, exporter=Nowhere(), reader=InMemoryMetricReader())
+    """Run both apps in turns and print the CPU time of each and their ratio."""
+    traced = create_app(settings, exporter=DiscardingExporter(), reader=InMemoryMetricReader())
     plain = create_app(settings)
     async with traced.lifespan():
         os.environ["OTEL_SDK_DISABLED"] = "true"
         async with plain.lifespan():
-            async with caller(plain) as client:
+            async with app_client(plain) as client:
                 owner = {"name": "Ana", "email": "ana@example.org"}
                 path = (await client.post("/owners", json=owner)).headers["location"]
             await cost(traced, path), await cost(plain, path)
             rounds = [(await cost(traced, path), await cost(plain, path)) for _ in range(ROUNDS)]
     for name, seconds in zip(("traced", "plain"), zip(*rounds, strict=True), strict=True):
-        print(f"{name:<7} {statistics.median(seconds) * 1e6:6.0f} us of CPU a request")
-    ratios = sorted(traced / plain for traced, plain in rounds)
-    middle = statistics.median(ratios)
-    print(f"ratio   {middle:6.2f}  ({ratios[0]:.2f} to {ratios[-1]:.2f}, {ROUNDS} rounds)")
+        print(f"{name:<7} {statistics.median(seconds) * 1e6:6.0f} µs of CPU time per request")
+    low, *_, high = ratios = sorted(traced / plain for traced, plain in rounds)
+    ratio = statistics.median(ratios)
+    print(f"ratio   {ratio:6.2f}  ({low:.2f} to {high:.2f}, {ROUNDS} rounds)")
 
 
 if __name__ == "__main__":
-    with fresh_database() as settings:
+    with migrated_database() as settings:
         uvloop.run(compare(settings))

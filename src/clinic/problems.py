@@ -161,8 +161,9 @@ def to_problem(  # noqa: PLR0911 a map, one line for each kind of exception
         case InvalidFieldError():
             fault = Fault(error.detail, pointer=f"#/{error.field}")
             return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, fault)
-        case msgspec.MsgspecError():
-            fault = body_fault(str(error), annotation(request, "data"))
+        case msgspec.DecodeError():
+            body_type = request.route_handler.parsed_fn_signature.parameters["data"].annotation
+            fault = body_fault(str(error), body_type)
             return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, fault)
         case DBAPIError(orig=BaseException(__cause__=cause)) if (
             name := getattr(cause, "constraint_name", None)
@@ -204,23 +205,15 @@ def invalid_parameters(request: Request[Any, Any, Any], error: ValidationExcepti
         return RefusedError(HTTPStatus.NOT_FOUND, "There is no such resource.")
     if any(entry.get("key") == "data" for entry in entries):
         return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, Fault("Expected a JSON body.", "#"))
-    faults = [
-        Fault(
-            expectation(entry["message"], type_info(annotation(request, entry["key"]))),
-            parameter=entry["key"],
-        )
-        for entry in entries
-    ]
+    faults = [parameter_fault(request, entry["key"], entry["message"]) for entry in entries]
     return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, *faults)
 
 
-def annotation(request: Request[Any, Any, Any], name: str) -> Any:
-    """Return the type of one of the handler's arguments, by its name or its alias."""
-    for argument, definition in request.route_handler.parsed_fn_signature.parameters.items():
-        kwarg = definition.kwarg_definition
-        if name in {argument, getattr(kwarg, "name", None)}:
-            return definition.annotation
-    return Any
+def parameter_fault(request: Request[Any, Any, Any], argument: str, message: str) -> Fault:
+    """Turn msgspec's message on an argument of the handler into a fault of its parameter."""
+    definition = request.route_handler.parsed_fn_signature.parameters[argument]
+    name = getattr(definition.kwarg_definition, "name", None) or argument
+    return Fault(expectation(message, type_info(definition.annotation)), parameter=name)
 
 
 def body_fault(message: str, body_type: Any) -> Fault:

@@ -1,7 +1,6 @@
-"""Metrics leave at even times of the clock, and the last when the clinic stops."""
+"""Metrics are exported at fixed times of the clock, and once more at shutdown."""
 
 import time
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,19 +11,17 @@ from clinic.telemetry import export_interval
 from clinic.telemetry.aligned_reader import AlignedMetricReader, seconds_to_middle
 
 
-class Slow(MetricExporter):
-    """Takes its time, and remembers when it was asked, and what was counted by then."""
+class CountExporter(MetricExporter):
+    """Stores the value of the only counter at each export."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.seconds = seconds
-        self.sent: list[tuple[float, Any]] = []
+        self.counts: list[int] = []
 
     def export(self, metrics_data: MetricsData, *_: Any, **__: Any) -> MetricExportResult:
         metric = metrics_data.resource_metrics[0].scope_metrics[0].metrics[0]
         point: Any = next(iter(metric.data.data_points))
-        self.sent.append((point.time_unix_nano / 1e9, point))
-        time.sleep(self.seconds)
+        self.counts.append(point.value)
         return MetricExportResult.SUCCESS
 
     def force_flush(self, *_: Any) -> bool:
@@ -37,51 +34,55 @@ class Slow(MetricExporter):
 @pytest.mark.parametrize(
     ("now", "wait"), [(100.0, 2.5), (102.4, 0.1), (102.5, 5.0), (102.6, 4.9), (104.9, 2.6)]
 )
-def test_the_next_middle_of_an_interval_is_waited_for(now: float, wait: float) -> None:
+def test_the_next_export_is_due_in_the_middle_of_an_interval(now: float, wait: float) -> None:
     assert seconds_to_middle(now, 5) == pytest.approx(wait)
 
 
-def test_slow_exports_do_not_put_off_the_next_and_the_last_count_is_sent() -> None:
-    exporter = Slow(0.2)
-    meters = MeterProvider([AlignedMetricReader(exporter, 0.5)], shutdown_on_exit=False)
+def test_counts_are_exported_periodically_and_at_shutdown() -> None:
+    exporter = CountExporter()
+    meters = MeterProvider([AlignedMetricReader(exporter, 0.05)], shutdown_on_exit=False)
     counter = meters.get_meter("test").create_counter("iterations")
+
     counter.add(1)
-    time.sleep(2.2)
+    deadline = time.monotonic() + 30
+    while len(exporter.counts) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     counter.add(1)
     meters.shutdown()
 
-    *times, _ = (at for at, _ in exporter.sent)
-    intervals = {round(at // 0.5) for at in times}
-    assert len(intervals) == len(times) >= 3
-    assert all(0.2 < at % 0.5 < 0.5 for at in times)
-    assert all(later - earlier < 0.8 for earlier, later in pairwise(times))
-    assert exporter.sent[-1][1].value == 2
+    assert exporter.counts[:2] == [1, 1]
+    assert exporter.counts[-1] == 2
 
 
-def test_metrics_that_cannot_be_read_once_are_sent_the_next_time(
+def test_metrics_that_cannot_be_collected_are_exported_the_next_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    exporter = Slow(0)
-    reader = AlignedMetricReader(exporter, 60)
-    meters = MeterProvider([reader], shutdown_on_exit=False)
+    collect = AlignedMetricReader.collect
+    failures = iter([MetricsTimeoutError])
+
+    def collect_late(reader: AlignedMetricReader) -> None:
+        for failure in failures:
+            raise failure
+        collect(reader)
+
+    monkeypatch.setattr(AlignedMetricReader, "collect", collect_late)
+    exporter = CountExporter()
+    meters = MeterProvider([AlignedMetricReader(exporter, 0.05)], shutdown_on_exit=False)
     meters.get_meter("test").create_counter("iterations").add(1)
 
-    def too_late(*_: Any, **__: Any) -> None:
-        raise MetricsTimeoutError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(reader, "collect", too_late)
-        reader._send_once()  # noqa: SLF001 - what its thread does
+    deadline = time.monotonic() + 30
+    while not exporter.counts and time.monotonic() < deadline:
+        time.sleep(0.01)
     meters.shutdown()
 
     assert "timed out" in caplog.text
-    assert len(exporter.sent) == 1
+    assert exporter.counts[0] == 1
 
 
-@pytest.mark.parametrize(("said", "seconds"), [("1000", 1), ("often", 5), ("0", 5), ("inf", 5)])
-def test_the_interval_is_the_standard_variables(
-    monkeypatch: pytest.MonkeyPatch, said: str, seconds: float
+@pytest.mark.parametrize(("value", "seconds"), [("1000", 1), ("often", 5), ("0", 5), ("inf", 5)])
+def test_the_interval_is_read_from_the_standard_variable(
+    monkeypatch: pytest.MonkeyPatch, value: str, seconds: float
 ) -> None:
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", said)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", value)
 
     assert export_interval() == seconds

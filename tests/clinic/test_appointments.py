@@ -7,23 +7,23 @@ from httpx import AsyncClient
 pytestmark = pytest.mark.anyio
 
 
-def at(time: str, **fields: Any) -> dict[str, Any]:
+def appointment_at(time: str, **fields: Any) -> dict[str, Any]:
     return {"scheduled_at": time, "reason": "check-up", **fields}
 
 
 async def book(client: AsyncClient, pet_id: int, time: str, **fields: Any) -> dict[str, Any]:
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=at(time, **fields))
+    answer = await client.post(f"/pets/{pet_id}/appointments", json=appointment_at(time, **fields))
     assert answer.status_code == 201, answer.text
     appointment: dict[str, Any] = answer.json()
     return appointment
 
 
-async def test_a_booked_appointment_keeps_its_moment_in_utc(
-    client: AsyncClient, pet_id: int
-) -> None:
-    wish = at("2090-05-17T09:30:00-04:00", veterinarian="Dr. Soto", notes="Bring the card.\nFast.")
+async def test_booking_returns_the_appointment_in_utc(client: AsyncClient, pet_id: int) -> None:
+    body = appointment_at(
+        "2090-05-17T09:30:00-04:00", veterinarian="Dr. Soto", notes="Bring the card.\nFast."
+    )
 
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=wish)
+    answer = await client.post(f"/pets/{pet_id}/appointments", json=body)
 
     appointment = answer.json()
     assert answer.status_code == 201
@@ -42,17 +42,17 @@ async def test_a_booked_appointment_keeps_its_moment_in_utc(
     assert (await client.get(answer.headers["location"])).json() == appointment
 
 
-async def test_a_pet_is_seen_once_at_a_time(client: AsyncClient, pet_id: int) -> None:
+async def test_a_pet_has_one_appointment_at_a_time(client: AsyncClient, pet_id: int) -> None:
     same = ["2090-01-02T09:00:00Z", "2090-01-02T10:00:00+01:00", "2090-01-02T09:00:00.000Z"]
 
     answers = await gather(
-        *(client.post(f"/pets/{pet_id}/appointments", json=at(time)) for time in same)
+        *(client.post(f"/pets/{pet_id}/appointments", json=appointment_at(time)) for time in same)
     )
 
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
 
 
-async def test_a_veterinarian_may_see_two_pets_at_a_time(
+async def test_a_veterinarian_may_have_two_appointments_at_a_time(
     client: AsyncClient, owner_id: int, pet_id: int
 ) -> None:
     answer = await client.post(f"/owners/{owner_id}/pets", json={"name": "Sol", "species": "cat"})
@@ -61,22 +61,22 @@ async def test_a_veterinarian_may_see_two_pets_at_a_time(
         await book(client, pet, "2090-01-02T09:00:00Z", veterinarian="Dr. Soto")
 
 
-async def test_a_pet_that_is_not_there_is_not_booked(client: AsyncClient, pet_id: int) -> None:
+async def test_a_deleted_pet_cannot_be_booked(client: AsyncClient, pet_id: int) -> None:
     await client.delete(f"/pets/{pet_id}")
 
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=at("2090-01-02T09:00:00Z"))
+    answer = await client.post(
+        f"/pets/{pet_id}/appointments", json=appointment_at("2090-01-02T09:00:00Z")
+    )
 
     assert answer.status_code == 404
     assert (await client.get(f"/pets/{pet_id}/appointments")).status_code == 404
 
 
 @pytest.mark.parametrize("time", ["2020-01-02T09:00:00Z", "0001-01-02T00:00:00+14:00"])
-async def test_an_appointment_is_never_in_the_past(
-    client: AsyncClient, pet_id: int, time: str
-) -> None:
+async def test_times_in_the_past_are_refused(client: AsyncClient, pet_id: int, time: str) -> None:
     appointment = await book(client, pet_id, "2090-01-02T09:00:00Z")
 
-    booked = await client.post(f"/pets/{pet_id}/appointments", json=at(time))
+    booked = await client.post(f"/pets/{pet_id}/appointments", json=appointment_at(time))
     moved = await client.patch(f"/appointments/{appointment['id']}", json={"scheduled_at": time})
 
     assert (booked.status_code, moved.status_code) == (422, 422)
@@ -84,7 +84,7 @@ async def test_an_appointment_is_never_in_the_past(
     assert (await client.get(f"/appointments/{appointment['id']}")).json() == appointment
 
 
-async def test_a_cancelled_appointment_frees_its_time_and_stays_as_it_is(
+async def test_cancelling_is_idempotent_final_and_frees_the_time(
     client: AsyncClient, pet_id: int
 ) -> None:
     appointment = await book(client, pet_id, "2090-01-02T09:00:00Z")
@@ -104,7 +104,7 @@ async def test_a_cancelled_appointment_frees_its_time_and_stays_as_it_is(
     await book(client, pet_id, "2090-01-02T09:00:00Z")
 
 
-async def test_cancelling_and_changing_at_once_never_changes_a_cancelled_one(
+async def test_concurrent_cancel_and_change_never_change_a_cancelled_appointment(
     client: AsyncClient, pet_id: int
 ) -> None:
     appointment = await book(client, pet_id, "2090-01-02T09:00:00Z")
@@ -120,27 +120,27 @@ async def test_cancelling_and_changing_at_once_never_changes_a_cancelled_one(
     assert after["reason"] == ("surgery" if changed.status_code == 200 else "check-up")
 
 
-async def test_a_change_moves_an_appointment_but_not_onto_another(
+async def test_an_appointment_can_move_to_a_free_time_only(
     client: AsyncClient, pet_id: int
 ) -> None:
     first = await book(client, pet_id, "2090-01-02T09:00:00Z", veterinarian="Dr. Soto")
     await book(client, pet_id, "2090-01-02T10:00:00Z")
     path = f"/appointments/{first['id']}"
 
-    onto = await client.patch(path, json={"scheduled_at": "2090-01-02T10:00:00Z"})
-    beside = await client.patch(
+    taken = await client.patch(path, json={"scheduled_at": "2090-01-02T10:00:00Z"})
+    moved = await client.patch(
         path, json={"scheduled_at": "2090-01-02T11:00:00Z", "veterinarian": None}
     )
 
-    assert onto.status_code == 409
-    assert beside.json() == {
+    assert taken.status_code == 409
+    assert moved.json() == {
         **first,
         "scheduled_at": "2090-01-02T11:00:00Z",
         "veterinarian": None,
     }
 
 
-async def test_a_pets_appointments_come_by_time(client: AsyncClient, pet_id: int) -> None:
+async def test_a_pets_appointments_are_sorted_by_time(client: AsyncClient, pet_id: int) -> None:
     times = ["2090-03-01T09:00:00Z", "2090-01-01T09:00:00Z", "2090-02-01T09:00:00Z"]
     for time in times:
         await book(client, pet_id, time)
@@ -149,7 +149,7 @@ async def test_a_pets_appointments_come_by_time(client: AsyncClient, pet_id: int
     first = await client.get(path, params={"limit": 2})
     second = await client.get(first.links["next"]["url"])
 
-    assert [one["scheduled_at"] for one in first.json() + second.json()] == sorted(times)
+    assert [item["scheduled_at"] for item in first.json() + second.json()] == sorted(times)
     assert "next" not in second.links
 
 
@@ -159,7 +159,7 @@ async def test_a_pet_without_appointments_has_an_empty_list(
     assert (await client.get(f"/pets/{pet_id}/appointments")).json() == []
 
 
-async def test_the_agenda_is_filtered_and_turned_by_pages(client: AsyncClient, pet_id: int) -> None:
+async def test_the_agenda_filters_and_pages(client: AsyncClient, pet_id: int) -> None:
     vet = f"Dr. Soto {pet_id}"
     booked = [
         await book(client, pet_id, f"2095-01-{day:02}T09:00:00Z", veterinarian=vet)
@@ -167,27 +167,25 @@ async def test_the_agenda_is_filtered_and_turned_by_pages(client: AsyncClient, p
     ]
     await book(client, pet_id, "2095-01-03T10:00:00Z", veterinarian="Dr. Vega")
     cancelled = await client.post(f"/appointments/{booked[3]['id']}/cancel")
-    asked: dict[str, str | int] = {
+    query: dict[str, str | int] = {
         "from": "2095-01-02T09:00:00Z",
         "to": "2095-01-07T10:00:00+01:00",
         "veterinarian": vet,
         "limit": 2,
     }
 
-    answer = await client.get("/appointments", params=asked)
-    seen = answer.json()
+    answer = await client.get("/appointments", params=query)
+    listed = answer.json()
     while "next" in answer.links:
         answer = await client.get(answer.links["next"]["url"])
-        seen += answer.json()
-    only = await client.get("/appointments", params={**asked, "status": "cancelled"})
+        listed += answer.json()
+    cancelled_only = await client.get("/appointments", params={**query, "status": "cancelled"})
 
-    assert [one["id"] for one in seen] == [one["id"] for one in booked[1:6]]
-    assert only.json() == [cancelled.json()]
+    assert [item["id"] for item in listed] == [item["id"] for item in booked[1:6]]
+    assert cancelled_only.json() == [cancelled.json()]
 
 
-async def test_a_cursor_does_not_lead_before_the_agendas_beginning(
-    client: AsyncClient, pet_id: int
-) -> None:
+async def test_a_cursor_cannot_start_before_from(client: AsyncClient, pet_id: int) -> None:
     for day in (1, 2, 3):
         await book(client, pet_id, f"2096-01-{day:02}T09:00:00Z")
     early = await client.get("/appointments", params={"from": "2096-01-01T00:00:00Z", "limit": 1})

@@ -11,7 +11,7 @@ from clinic.models import OWNER
 from clinic.settings import Settings
 
 
-def test_the_models_are_what_the_migrations_made(settings: Settings) -> None:
+def test_migrations_produce_the_models(settings: Settings) -> None:
     check = AlembicCommands(database_config(settings)).check
 
     check()
@@ -23,7 +23,7 @@ def test_the_models_are_what_the_migrations_made(settings: Settings) -> None:
 
 
 @pytest.mark.anyio
-async def test_constraints_have_the_names_that_answers_go_by(settings: Settings) -> None:
+async def test_constraints_have_the_names_that_problems_rely_on(settings: Settings) -> None:
     engine = database_config(settings).get_engine()
     async with engine.connect() as connection:
         names = await connection.scalars(
@@ -44,7 +44,7 @@ async def test_constraints_have_the_names_that_answers_go_by(settings: Settings)
     await engine.dispose()
 
 
-def test_migrating_again_or_twice_at_once_changes_nothing(settings: Settings) -> None:
+def test_repeated_and_concurrent_migrations_succeed(settings: Settings) -> None:
     env = {"CLINIC_DATABASE_URL": settings.database_url}
     command = [sys.executable, "-m", "clinic", "migrate"]
     runs = [subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) for _ in range(2)]
@@ -52,7 +52,7 @@ def test_migrating_again_or_twice_at_once_changes_nothing(settings: Settings) ->
     assert [run.wait(60) for run in runs] == [0, 0]
 
 
-def test_a_database_that_is_away_fails_the_migration_in_one_line() -> None:
+def test_migrating_an_unavailable_database_fails_with_one_log_line() -> None:
     env = {"CLINIC_DATABASE_URL": "postgresql+asyncpg://clinic@127.0.0.1:1/clinic"}
 
     run = subprocess.run(
@@ -66,4 +66,5 @@ def test_a_database_that_is_away_fails_the_migration_in_one_line() -> None:
 
     assert run.returncode == 1
     assert run.stderr == ""
-    assert "Cannot migrate" in run.stdout
+    [line] = run.stdout.splitlines()
+    assert "Cannot migrate the database (ConnectionRefusedError)" in line

@@ -5,47 +5,46 @@ from httpx import AsyncClient
 
 from clinic.database import Database
 from clinic.owners import statements
-from tests.conftest import an_email
+from tests.support.clinic import unique_email
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_registered_owner_is_answered_with_its_place(client: AsyncClient) -> None:
-    email = an_email()
-    wish = {"name": "Ana Rojas", "email": email, "phone": "+56 9 1234 5678"}
+async def test_registering_returns_the_owner_and_its_location(client: AsyncClient) -> None:
+    email = unique_email()
+    body = {"name": "Ana Rojas", "email": email, "phone": "+56 9 1234 5678"}
 
-    answer = await client.post("/owners", json=wish)
+    answer = await client.post("/owners", json=body)
 
     assert answer.status_code == 201
     owner = answer.json()
-    assert owner | wish == owner
+    assert owner | body == owner
     assert answer.headers["location"] == f"/owners/{owner['id']}"
     assert (await client.get(answer.headers["location"])).json() == owner
 
 
-async def test_the_row_is_there_when_201_is_answered(
+async def test_the_row_is_committed_before_the_answer(
     client: AsyncClient, database: Database
 ) -> None:
-    answer = await client.post("/owners", json={"name": "Ana", "email": an_email()})
+    answer = await client.post("/owners", json={"name": "Ana", "email": unique_email()})
 
     row = await database.one(statements.READ, owner_id=answer.json()["id"])
 
-    assert row is not None
     assert row.email == answer.json()["email"]
 
 
-async def test_one_address_registers_once_whatever_its_letter_case(client: AsyncClient) -> None:
-    email = an_email()
-    wishes = [{"name": "Ana", "email": address} for address in (email, email.upper(), email)]
+async def test_email_addresses_are_unique_regardless_of_case(client: AsyncClient) -> None:
+    email = unique_email()
+    bodies = [{"name": "Ana", "email": address} for address in (email, email.upper(), email)]
 
-    answers = await gather(*(client.post("/owners", json=wish) for wish in wishes))
+    answers = await gather(*(client.post("/owners", json=body) for body in bodies))
 
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
     refused = next(answer for answer in answers if answer.status_code == 409)
     assert refused.json()["errors"][0]["pointer"] == "#/email"
 
 
-async def test_a_change_leaves_absent_fields_and_clears_null_ones(
+async def test_a_patch_keeps_absent_fields_and_clears_null_ones(
     client: AsyncClient, owner_id: int
 ) -> None:
     path = f"/owners/{owner_id}"
@@ -59,9 +58,7 @@ async def test_a_change_leaves_absent_fields_and_clears_null_ones(
     assert (await client.get(path)).json() == without.json()
 
 
-async def test_a_change_of_nothing_answers_what_is_there(
-    client: AsyncClient, owner_id: int
-) -> None:
+async def test_an_empty_patch_returns_the_owner(client: AsyncClient, owner_id: int) -> None:
     path = f"/owners/{owner_id}"
 
     answer = await client.patch(path, json={})
@@ -69,9 +66,9 @@ async def test_a_change_of_nothing_answers_what_is_there(
     assert answer.json() == (await client.get(path)).json()
 
 
-async def test_an_owner_cannot_take_anothers_address(client: AsyncClient, owner_id: int) -> None:
+async def test_an_owner_cannot_take_an_address_in_use(client: AsyncClient, owner_id: int) -> None:
     taken = (await client.get(f"/owners/{owner_id}")).json()["email"]
-    other = (await client.post("/owners", json={"name": "Eva", "email": an_email()})).json()
+    other = (await client.post("/owners", json={"name": "Eva", "email": unique_email()})).json()
 
     answer = await client.patch(f"/owners/{other['id']}", json={"email": taken.upper()})
 
@@ -79,11 +76,11 @@ async def test_an_owner_cannot_take_anothers_address(client: AsyncClient, owner_
     assert (await client.get(f"/owners/{other['id']}")).json() == other
 
 
-async def test_an_owner_goes_with_pets_and_their_appointments(
+async def test_deleting_an_owner_deletes_its_pets_and_their_appointments(
     client: AsyncClient, owner_id: int, pet_id: int
 ) -> None:
-    wish = {"scheduled_at": "2090-01-02T09:00:00Z", "reason": "check-up"}
-    appointment = (await client.post(f"/pets/{pet_id}/appointments", json=wish)).json()
+    body = {"scheduled_at": "2090-01-02T09:00:00Z", "reason": "check-up"}
+    appointment = (await client.post(f"/pets/{pet_id}/appointments", json=body)).json()
 
     deleted = await client.delete(f"/owners/{owner_id}")
 
@@ -97,23 +94,23 @@ async def test_an_owner_goes_with_pets_and_their_appointments(
     assert (await client.delete(f"/owners/{owner_id}")).status_code == 404
 
 
-async def test_pages_show_every_owner_once_newest_first(client: AsyncClient) -> None:
-    made = [
-        (await client.post("/owners", json={"name": "Ana", "email": an_email()})).json()["id"]
+async def test_pages_list_every_owner_once_newest_first(client: AsyncClient) -> None:
+    created = [
+        (await client.post("/owners", json={"name": "Ana", "email": unique_email()})).json()["id"]
         for _ in range(7)
     ]
-    seen: list[int] = []
+    listed: list[int] = []
     path = "/owners?limit=3"
 
-    while len(seen) < len(made):
+    while len(listed) < len(created):
         answer = await client.get(path)
         assert len(answer.json()) <= 3
-        seen += [owner["id"] for owner in answer.json()]
+        listed += [owner["id"] for owner in answer.json()]
         path = answer.links.get("next", {}).get("url", "/owners?limit=3")
-        # Rows that come while somebody turns pages do not shift them.
-        await client.post("/owners", json={"name": "Eva", "email": an_email()})
+        # Rows inserted meanwhile do not shift the pages.
+        await client.post("/owners", json={"name": "Eva", "email": unique_email()})
 
-    assert seen[:7] == sorted(made, reverse=True)
+    assert listed[:7] == sorted(created, reverse=True)
 
 
 async def test_the_last_page_has_no_next(client: AsyncClient, owner_id: int) -> None:

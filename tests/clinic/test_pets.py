@@ -4,35 +4,37 @@ from httpx import AsyncClient
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_registered_pet_is_its_owners(client: AsyncClient, owner_id: int) -> None:
-    wish = {"name": "Luna", "species": "dog", "breed": "beagle"}
+async def test_registering_returns_the_pet_and_its_location(
+    client: AsyncClient, owner_id: int
+) -> None:
+    body = {"name": "Luna", "species": "dog", "breed": "beagle"}
 
-    answer = await client.post(f"/owners/{owner_id}/pets", json=wish)
+    answer = await client.post(f"/owners/{owner_id}/pets", json=body)
 
     pet = answer.json()
     assert answer.status_code == 201
-    assert pet | wish | {"owner_id": owner_id} == pet
+    assert pet | body | {"owner_id": owner_id} == pet
     assert answer.headers["location"] == f"/pets/{pet['id']}"
     assert (await client.get(f"/pets/{pet['id']}")).json() == pet
     assert (await client.get(f"/owners/{owner_id}/pets")).json() == [pet]
 
 
-async def test_a_pet_needs_an_owner_who_exists(client: AsyncClient) -> None:
+async def test_a_pet_needs_an_existing_owner(client: AsyncClient) -> None:
     answer = await client.post("/owners/999999999/pets", json={"name": "Luna", "species": "dog"})
 
     assert answer.status_code == 404
 
 
-async def test_an_owner_without_pets_has_an_empty_list_and_no_owner_has_none(
+async def test_an_owner_without_pets_has_an_empty_list_and_an_unknown_owner_is_404(
     client: AsyncClient, owner_id: int
 ) -> None:
     assert (await client.get(f"/owners/{owner_id}/pets")).json() == []
     assert (await client.get("/owners/999999999/pets")).status_code == 404
 
 
-async def test_pages_show_every_pet_once_newest_first(client: AsyncClient, owner_id: int) -> None:
+async def test_pages_list_every_pet_once_newest_first(client: AsyncClient, owner_id: int) -> None:
     path = f"/owners/{owner_id}/pets"
-    made = [
+    created = [
         (await client.post(path, json={"name": f"Luna {n}", "species": "dog"})).json()["id"]
         for n in range(5)
     ]
@@ -41,12 +43,12 @@ async def test_pages_show_every_pet_once_newest_first(client: AsyncClient, owner
     second = await client.get(first.links["next"]["url"])
     beyond = await client.get(path, params={"cursor": "WzFd"})
 
-    assert [pet["id"] for pet in first.json() + second.json()] == sorted(made, reverse=True)
+    assert [pet["id"] for pet in first.json() + second.json()] == sorted(created, reverse=True)
     assert "next" not in second.links
     assert (beyond.status_code, beyond.json()) == (200, [])
 
 
-async def test_a_change_leaves_absent_fields_and_clears_null_ones(
+async def test_a_patch_keeps_absent_fields_and_clears_null_ones(
     client: AsyncClient, pet_id: int
 ) -> None:
     path = f"/pets/{pet_id}"

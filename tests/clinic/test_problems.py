@@ -1,15 +1,21 @@
 from asyncio import gather
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from httpx import AsyncClient, Response
+from litestar import Litestar, post
+from litestar.params import JSONBody, QueryParameter
+from msgspec import UNSET, Struct, UnsetType
 
+from clinic.body import JSONRequest
+from clinic.problems import answer_problem
 from clinic.settings import Settings
 from lab.stack import postgres
 from lab.stack.config import StackConfig
 from lab.stack.ports import free as free_port
-from tests.conftest import an_email, another_app, caller, running_postgres
+from tests.support.clinic import app_client, running_app, running_postgres, unique_email
 
 pytestmark = pytest.mark.anyio
 
@@ -19,18 +25,18 @@ JSON = {"content-type": "application/json"}
 
 
 def faults(answer: Response) -> list[dict[str, Any]]:
-    """Check that an answer is a whole problem, and return what it finds at fault."""
+    """Check that the answer is a complete problem and return its `errors`."""
     problem = answer.json()
     assert answer.headers["content-type"] == PROBLEM
     assert problem["status"] == answer.status_code
     assert problem["title"]
     assert problem["detail"].endswith(".")
-    found: list[dict[str, Any]] = problem.get("errors", [])
-    return found
+    errors: list[dict[str, Any]] = problem.get("errors", [])
+    return errors
 
 
 @pytest.mark.parametrize(
-    ("wish", "pointer", "expected"),
+    ("body", "pointer", "expected"),
     [
         ({"email": "a@b.cl"}, "#/name", "required"),
         ({"name": "Ana"}, "#/email", "required"),
@@ -53,10 +59,10 @@ def faults(answer: Response) -> list[dict[str, Any]]:
         ([GOOD], "#", "object"),
     ],
 )
-async def test_an_invalid_field_is_named_with_what_was_expected(
-    client: AsyncClient, wish: object, pointer: str, expected: str
+async def test_invalid_fields_are_named_with_what_was_expected(
+    client: AsyncClient, body: object, pointer: str, expected: str
 ) -> None:
-    answer = await client.post("/owners", json=wish)
+    answer = await client.post("/owners", json=body)
 
     [fault] = faults(answer)
     assert answer.status_code == 400
@@ -78,7 +84,7 @@ async def test_an_invalid_field_is_named_with_what_was_expected(
         b'{"name": "a", "email": "a@b.cl", "x": ' + b"[" * 60_000,
     ],
 )
-async def test_a_body_that_is_not_json_is_refused(client: AsyncClient, body: bytes) -> None:
+async def test_malformed_json_is_refused(client: AsyncClient, body: bytes) -> None:
     answer = await client.post("/owners", content=body, headers=JSON)
 
     assert answer.status_code == 400
@@ -98,12 +104,10 @@ async def test_a_body_that_is_not_json_is_refused(client: AsyncClient, body: byt
         None,
     ],
 )
-async def test_a_time_that_is_no_moment_is_refused(
-    client: AsyncClient, pet_id: int, time: object
-) -> None:
-    wish = {"scheduled_at": time, "reason": "check-up"}
+async def test_invalid_times_are_refused(client: AsyncClient, pet_id: int, time: object) -> None:
+    body = {"scheduled_at": time, "reason": "check-up"}
 
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=wish)
+    answer = await client.post(f"/pets/{pet_id}/appointments", json=body)
 
     assert answer.status_code == 400
     assert [fault["pointer"] for fault in faults(answer)] == ["#/scheduled_at"]
@@ -129,7 +133,7 @@ async def test_a_time_that_is_no_moment_is_refused(
         ("veterinarian=", "veterinarian"),
     ],
 )
-async def test_an_invalid_parameter_is_named(
+async def test_invalid_parameters_are_named_with_what_was_expected(
     client: AsyncClient, query: str, parameter: str
 ) -> None:
     answer = await client.get(f"/appointments?{query}")
@@ -138,58 +142,94 @@ async def test_an_invalid_parameter_is_named(
     [fault] = faults(answer)
     assert fault["parameter"] == parameter
     assert fault["detail"].startswith("Expected")
+    if parameter == "status":
+        assert fault["detail"] == "Expected `booked` or `cancelled`."
+
+
+class Size(StrEnum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Cage(Struct):
+    size: Size | UnsetType | None = UNSET
+
+
+class Order(Struct):
+    cage: Cage
+
+
+@post("/orders")
+async def place_order(
+    data: JSONBody[Order],
+    priority: Annotated[Size | None, QueryParameter(name="prio")] = None,
+) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("query", "size", "where"),
+    [("?prio=huge", "small", {"parameter": "prio"}), ("", "huge", {"pointer": "#/cage/size"})],
+)
+async def test_invalid_enum_values_list_the_members_of_their_own_enum(
+    query: str, size: str, where: dict[str, str]
+) -> None:
+    app = Litestar(
+        [place_order], exception_handlers={Exception: answer_problem}, request_class=JSONRequest
+    )
+    async with app_client(app) as client:
+        answer = await client.post(f"/orders{query}", json={"cage": {"size": size}})
+
+    assert faults(answer) == [{"detail": "Expected `small` or `large`.", **where}]
 
 
 @pytest.mark.parametrize("kind", ["owners", "pets", "appointments"])
 @pytest.mark.parametrize(
     "key", ["0", "-1", "999999999", str(2**63 - 1), str(2**63), "9" * 5000, "abc", "%00", "1.5"]
 )
-async def test_an_id_that_names_nothing_is_not_found(
-    client: AsyncClient, kind: str, key: str
-) -> None:
+async def test_unknown_and_impossible_ids_are_404(client: AsyncClient, kind: str, key: str) -> None:
     answer = await client.get(f"/{kind}/{key}")
 
     faults(answer)
     assert answer.status_code == 404
 
 
-async def test_other_refusals_are_problems_too(client: AsyncClient) -> None:
+async def test_errors_of_the_framework_are_problems(client: AsyncClient) -> None:
     form = await client.post("/owners", data=GOOD)
     plain = await client.post("/owners", content=b"{}", headers={"content-type": "text/plain"})
     large = await client.post("/owners", content=b"x" * 1_000_000, headers=JSON)
     method = await client.put("/owners", json=GOOD)
-    nowhere = await client.get("/people")
+    unknown = await client.get("/people")
 
-    answers = (form, plain, large, method, nowhere)
+    answers = (form, plain, large, method, unknown)
     assert [answer.status_code for answer in answers] == [415, 415, 413, 405, 404]
     for answer in answers:
         faults(answer)
     assert "POST" in method.headers["allow"]
 
 
-async def test_a_body_without_a_type_is_taken_for_json(client: AsyncClient) -> None:
+async def test_a_body_without_content_type_is_read_as_json(client: AsyncClient) -> None:
     answer = await client.post(
-        "/owners", content=b'{"name": "Ana", "email": "%s"}' % an_email().encode()
+        "/owners", content=b'{"name": "Ana", "email": "%s"}' % unique_email().encode()
     )
 
     assert answer.status_code == 201
 
 
-async def test_a_refused_request_leaves_nothing(client: AsyncClient, pet_id: int) -> None:
+async def test_a_refused_request_changes_nothing(client: AsyncClient, pet_id: int) -> None:
     before = (await client.get("/owners?limit=1")).json()
 
-    await client.post("/owners", json={**GOOD, "email": an_email(), "nmae": 1})
+    await client.post("/owners", json={**GOOD, "email": unique_email(), "nmae": 1})
     await client.patch(f"/pets/{pet_id}", json={"name": "Sol", "species": 1})
 
     assert (await client.get("/owners?limit=1")).json() == before
     assert (await client.get(f"/pets/{pet_id}")).json()["name"] == "Luna"
 
 
-async def test_a_database_that_is_away_is_503_and_says_when_to_come_back(
+async def test_an_unavailable_database_is_503_with_retry_after(
     settings: Settings,
 ) -> None:
-    nowhere = f"postgresql+asyncpg://clinic@127.0.0.1:{free_port()}/clinic"
-    async with another_app(settings, database_url=nowhere) as app, caller(app) as client:
+    unreachable = f"postgresql+asyncpg://clinic@127.0.0.1:{free_port()}/clinic"
+    async with running_app(settings, database_url=unreachable) as app, app_client(app) as client:
         for answer in await gather(
             client.get("/owners"), client.post("/owners", json=GOOD), client.get("/readyz")
         ):
@@ -200,10 +240,10 @@ async def test_a_database_that_is_away_is_503_and_says_when_to_come_back(
         assert (await client.get("/livez")).status_code == 200
 
 
-async def test_no_free_connection_is_503(settings: Settings) -> None:
+async def test_an_exhausted_pool_is_503(settings: Settings) -> None:
     async with (
-        another_app(settings, pool_size=1, pool_timeout=1) as app,
-        caller(app) as client,
+        running_app(settings, pool_size=1, pool_timeout=1) as app,
+        app_client(app) as client,
         app.state.database.engine.connect(),
     ):
         answer = await client.get("/owners")
@@ -211,17 +251,20 @@ async def test_no_free_connection_is_503(settings: Settings) -> None:
     assert answer.status_code == 503
 
 
-async def test_a_restart_of_postgresql_needs_none_of_the_clinic(
+async def test_the_api_recovers_from_a_restart_of_postgresql(
     settings: Settings, passable_dir: Path
 ) -> None:
     own = StackConfig(passable_dir, postgres_port=free_port())
     postgres.prepare(own)
-    async with another_app(settings, database_url=own.database_url) as app, caller(app) as client:
+    async with (
+        running_app(settings, database_url=own.database_url) as app,
+        app_client(app) as client,
+    ):
         with running_postgres(own):
             before = await gather(*(client.get("/readyz") for _ in range(20)))
         during = await client.get("/readyz")
         with running_postgres(own):
-            # Nobody asked while it was away: the pool's old connections must not show.
+            # No request came in between: the pool still holds the closed connections.
             after = await gather(*(client.get("/readyz") for _ in range(20)))
 
     assert {answer.status_code for answer in before} == {200}

@@ -4,7 +4,7 @@ import pytest
 from httpx import AsyncClient
 
 from clinic.settings import Settings
-from tests.conftest import another_app
+from tests.support.clinic import running_app
 
 pytestmark = pytest.mark.anyio
 
@@ -41,17 +41,17 @@ def operations(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return [operation for path in schema["paths"].values() for operation in path.values()]
 
 
-async def test_the_schema_is_openapi_3_1_in_json_and_yaml(client: AsyncClient) -> None:
+async def test_the_schema_is_openapi_3_1_as_json_and_yaml(client: AsyncClient) -> None:
     for path in ("/schema", "/schema/openapi.json"):
         assert (await client.get(path)).json()["openapi"].startswith("3.1.")
     assert "openapi: 3.1" in (await client.get("/schema/openapi.yaml")).text
 
 
-async def test_operations_keep_their_names(schema: dict[str, Any]) -> None:
+async def test_operation_ids_are_stable(schema: dict[str, Any]) -> None:
     assert {operation["operationId"] for operation in operations(schema)} == OPERATIONS
 
 
-async def test_every_refusal_is_documented_as_a_problem(schema: dict[str, Any]) -> None:
+async def test_errors_are_documented_as_problems(schema: dict[str, Any]) -> None:
     for operation in operations(schema):
         statuses = set(operation["responses"])
         if operation["tags"] != ["Health"]:
@@ -62,10 +62,10 @@ async def test_every_refusal_is_documented_as_a_problem(schema: dict[str, Any]) 
                 assert list(content) == ["application/problem+json"]
 
 
-async def test_the_bearer_token_is_documented_where_it_is_asked_for(
+async def test_the_bearer_token_is_documented_where_it_is_required(
     schema: dict[str, Any], settings: Settings
 ) -> None:
-    async with another_app(settings, api_token="correct-horse-battery") as app:
+    async with running_app(settings, api_token="correct-horse-battery") as app:
         with_token = app.openapi_schema.to_schema()
 
     for operation in operations(with_token):
@@ -74,7 +74,7 @@ async def test_the_bearer_token_is_documented_where_it_is_asked_for(
     assert not any("security" in operation for operation in operations(schema))
 
 
-async def test_every_field_that_is_sent_or_answered_has_an_example(schema: dict[str, Any]) -> None:
+async def test_every_field_has_an_example(schema: dict[str, Any]) -> None:
     for name, model in schema["components"]["schemas"].items():
         if name.endswith(("In", "Patch", "Out")):
             for field, described in model["properties"].items():

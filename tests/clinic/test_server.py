@@ -1,4 +1,4 @@
-"""The clinic as it is run: its own process, told by environment variables, stopped by a signal."""
+"""The API as a process: configured by environment variables, stopped by a signal."""
 
 import json
 import signal
@@ -20,14 +20,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from clinic.settings import Settings
 from lab.stack.config import HOST
 from lab.stack.ports import free as free_port
-from tests.conftest import an_email
+from tests.support.clinic import unique_email
 
 
-class Receiver(ThreadingHTTPServer):
-    """Counts the server spans that OTLP brings."""
+class OTLPReceiver(ThreadingHTTPServer):
+    """Stores the names of the spans that it receives."""
 
     def __init__(self) -> None:
-        super().__init__((HOST, 0), Intake)
+        super().__init__((HOST, 0), OTLPHandler)
         self.spans: list[str] = []
         Thread(target=self.serve_forever, daemon=True).start()
 
@@ -36,8 +36,8 @@ class Receiver(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_port}"
 
 
-class Intake(BaseHTTPRequestHandler):
-    server: Receiver
+class OTLPHandler(BaseHTTPRequestHandler):
+    server: OTLPReceiver
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -53,12 +53,12 @@ class Intake(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Keep the tests' output clean."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving(settings: Settings, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the clinic on a free port until the test is done with it."""
+    """Run the API on a free port."""
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "clinic"],
@@ -72,7 +72,7 @@ def serving(settings: Settings, **env: str) -> Iterator[tuple[subprocess.Popen[s
         deadline = time.monotonic() + 60
         while True:
             assert server.poll() is None, server.communicate()[0]
-            assert time.monotonic() < deadline, "not up after 60 s"
+            assert time.monotonic() < deadline, "not ready after 60 s"
             try:
                 httpx.get(f"{url}/readyz").raise_for_status()
                 break
@@ -87,19 +87,19 @@ def serving(settings: Settings, **env: str) -> Iterator[tuple[subprocess.Popen[s
 
 
 def stop(server: subprocess.Popen[str]) -> tuple[float, list[dict[str, str]]]:
-    """Stop the clinic politely; return the seconds that took, and its log."""
-    began = time.monotonic()
+    """Send SIGTERM; return the seconds until the exit, and the log."""
+    started = time.monotonic()
     server.send_signal(signal.SIGTERM)
-    said, _ = server.communicate(timeout=30)
-    return time.monotonic() - began, [json.loads(line) for line in said.splitlines()]
+    output, _ = server.communicate(timeout=30)
+    return time.monotonic() - started, [json.loads(line) for line in output.splitlines()]
 
 
-def test_a_stop_loses_no_span_and_no_request(settings: Settings) -> None:
-    receiver = Receiver()
+def test_a_shutdown_loses_no_span(settings: Settings) -> None:
+    receiver = OTLPReceiver()
     with serving(settings, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url) as (server, url):
         with httpx.Client(base_url=url) as client, ThreadPoolExecutor(8) as callers:
             statuses = list(callers.map(lambda _: register(client), range(700)))
-            # OTLP cannot carry an id beyond 64 bits.
+            # OTLP cannot carry an ID beyond 64 bits.
             client.get(f"/owners/{2**63}")
         seconds, log = stop(server)
 
@@ -116,24 +116,24 @@ def test_a_stop_loses_no_span_and_no_request(settings: Settings) -> None:
 
 
 def register(client: httpx.Client) -> int:
-    return client.post("/owners", json={"name": "Ana", "email": an_email()}).status_code
+    return client.post("/owners", json={"name": "Ana", "email": unique_email()}).status_code
 
 
 @contextmanager
 def silent_port() -> Iterator[int]:
-    """Accept connections and never answer."""
-    with socket.socket() as deaf:
-        deaf.bind((HOST, 0))
-        deaf.listen(100)
-        yield deaf.getsockname()[1]
+    """Yield a port that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(100)
+        yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize("receiver", ["refuses", "never answers"])
-def test_a_receiver_that_is_away_costs_no_answer_and_no_long_stop(
+def test_an_unavailable_receiver_affects_neither_answers_nor_shutdown(
     settings: Settings, receiver: str
 ) -> None:
-    with silent_port() as deaf:
-        port = deaf if receiver == "never answers" else free_port()
+    with silent_port() as silent:
+        port = silent if receiver == "never answers" else free_port()
         with serving(settings, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{HOST}:{port}") as (
             server,
             url,
@@ -147,8 +147,8 @@ def test_a_receiver_that_is_away_costs_no_answer_and_no_long_stop(
     assert any(line["level"] in {"WARNING", "ERROR"} for line in log)
 
 
-def test_disabled_telemetry_opens_no_connection_and_adds_no_header(settings: Settings) -> None:
-    receiver = Receiver()
+def test_disabled_telemetry_exports_nothing_and_adds_no_header(settings: Settings) -> None:
+    receiver = OTLPReceiver()
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_SDK_DISABLED": "true"}
     with serving(settings, **env) as (server, url):
         answer = httpx.get(f"{url}/owners")
@@ -161,7 +161,7 @@ def test_disabled_telemetry_opens_no_connection_and_adds_no_header(settings: Set
     receiver.server_close()
 
 
-def test_an_unusable_setting_is_one_clear_line() -> None:
+def test_an_invalid_setting_is_reported_in_one_line() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "clinic"],
         env={"CLINIC_PORT": "http"},

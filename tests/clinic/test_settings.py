@@ -31,7 +31,7 @@ def test_settings_come_from_the_environment() -> None:
         ("CLINIC_DATABASE_PASSWORD_FILE", "/nonexistent"),
     ],
 )
-def test_an_unusable_setting_is_named(name: str, value: str) -> None:
+def test_invalid_settings_are_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings.from_env({name: value})
 
@@ -43,7 +43,7 @@ def test_secrets_are_not_shown() -> None:
     assert "horse" not in repr(settings)
 
 
-def test_the_database_s_password_comes_from_a_file(tmp_path: Path) -> None:
+def test_the_database_password_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("p@ss/word\n")
     env = {
         "CLINIC_DATABASE_URL": "postgresql+asyncpg://clinic@postgres:5432/clinic",
@@ -57,7 +57,7 @@ def test_the_database_s_password_comes_from_a_file(tmp_path: Path) -> None:
     )
 
 
-def test_a_url_of_no_database_is_named(tmp_path: Path) -> None:
+def test_an_invalid_database_url_is_named(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret")
     env = {
         "CLINIC_DATABASE_URL": "postgres",

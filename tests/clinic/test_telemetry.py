@@ -17,37 +17,40 @@ from clinic.logs import JSONFormatter
 from clinic.settings import Settings
 from clinic.telemetry import Telemetry
 from clinic.telemetry.context import add_trace_fields, parse_run
-from tests.conftest import an_email, caller
+from tests.support.clinic import app_client, unique_email
 
 pytestmark = pytest.mark.anyio
 
 RUN = {"baggage": "k6.test_run_id=20261123-053249-load,k6.scenario=load"}
 
 
-class Seen:
-    """The spans that ended since the test began."""
+class RecordedSpans:
+    """The spans that ended since the test began, or since `clear`."""
 
     def __init__(self, telemetry: Telemetry, exporter: InMemorySpanExporter) -> None:
         self.telemetry = telemetry
         self.exporter = exporter
 
-    def spans(self) -> list[ReadableSpan]:
+    def all(self) -> list[ReadableSpan]:
         self.telemetry.flush()
         return list(self.exporter.get_finished_spans())
 
+    def clear(self) -> None:
+        self.telemetry.flush()
+        self.exporter.clear()
+
     def request(self) -> tuple[ReadableSpan, ReadableSpan]:
-        """Return the server span and the database span of the only request."""
-        database, server = sorted(self.spans(), key=lambda span: span.kind is SpanKind.SERVER)
+        """Return the server span and the client span of the only request."""
+        database, server = sorted(self.all(), key=lambda span: span.kind is SpanKind.SERVER)
         return server, database
 
 
 @pytest.fixture
-def seen(app: Litestar, spans: InMemorySpanExporter) -> Iterator[Seen]:
-    seen = Seen(app.state.telemetry, spans)
-    seen.spans()
-    spans.clear()
-    yield seen
-    spans.clear()
+def recorded(app: Litestar, spans: InMemorySpanExporter) -> Iterator[RecordedSpans]:
+    recorded = RecordedSpans(app.state.telemetry, spans)
+    recorded.clear()
+    yield recorded
+    recorded.clear()
 
 
 def points(metrics: InMemoryMetricReader, name: str) -> list[Any]:
@@ -63,15 +66,14 @@ def points(metrics: InMemoryMetricReader, name: str) -> list[Any]:
     ]
 
 
-async def test_a_request_is_one_server_span_and_one_database_span(
-    client: AsyncClient, owner_id: int, seen: Seen
+async def test_a_request_has_one_server_span_and_one_client_span(
+    client: AsyncClient, owner_id: int, recorded: RecordedSpans
 ) -> None:
-    seen.spans()
-    seen.exporter.clear()
+    recorded.clear()
 
     await client.get(f"/owners/{owner_id}")
 
-    server, database = seen.request()
+    server, database = recorded.request()
     assert server.name == "GET /owners/{owner_id}"
     assert server.parent is None
     assert dict(server.attributes or {}) == {
@@ -104,12 +106,12 @@ async def test_a_request_is_one_server_span_and_one_database_span(
     }
 
 
-async def test_both_spans_and_the_metric_know_the_load_run(
-    client: AsyncClient, seen: Seen, metrics: InMemoryMetricReader
+async def test_spans_carry_the_load_run_and_durations_are_marked_synthetic(
+    client: AsyncClient, recorded: RecordedSpans, metrics: InMemoryMetricReader
 ) -> None:
-    await client.post("/owners", json={"name": "Ana", "email": an_email()}, headers=RUN)
+    await client.post("/owners", json={"name": "Ana", "email": unique_email()}, headers=RUN)
 
-    for span in seen.request():
+    for span in recorded.request():
         attributes = span.attributes or {}
         assert attributes["k6.test_run_id"] == "20261123-053249-load"
         assert attributes["k6.scenario"] == "load"
@@ -125,18 +127,20 @@ async def test_both_spans_and_the_metric_know_the_load_run(
     assert not any("k6" in name for label in labels for name in label)
 
 
-async def test_what_a_call_made_is_named_on_its_span(client: AsyncClient, seen: Seen) -> None:
-    answer = await client.post("/owners", json={"name": "Ana", "email": an_email()})
+async def test_the_span_carries_the_id_of_a_new_resource(
+    client: AsyncClient, recorded: RecordedSpans
+) -> None:
+    answer = await client.post("/owners", json={"name": "Ana", "email": unique_email()})
 
-    server, _ = seen.request()
+    server, _ = recorded.request()
 
     assert (server.attributes or {})["clinic.owner.id"] == answer.json()["id"]
 
 
-async def test_the_answer_says_which_trace_it_is(client: AsyncClient, seen: Seen) -> None:
+async def test_the_answer_names_its_trace(client: AsyncClient, recorded: RecordedSpans) -> None:
     answer = await client.get("/owners")
 
-    server, _ = seen.request()
+    server, _ = recorded.request()
 
     assert server.context is not None
     assert answer.headers["traceresponse"] == (
@@ -144,26 +148,28 @@ async def test_the_answer_says_which_trace_it_is(client: AsyncClient, seen: Seen
     )
 
 
-async def test_a_callers_trace_goes_on_here(client: AsyncClient, seen: Seen) -> None:
+async def test_the_span_continues_the_callers_trace(
+    client: AsyncClient, recorded: RecordedSpans
+) -> None:
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
     await client.get("/owners", headers={"traceparent": parent})
 
-    server, _ = seen.request()
+    server, _ = recorded.request()
     assert server.parent is not None
     assert f"{server.parent.span_id:016x}" == "b7ad6b7169203331"
 
 
-async def test_a_load_run_is_traced_even_where_its_caller_is_not(
-    client: AsyncClient, seen: Seen
+async def test_load_runs_are_sampled_even_if_the_caller_is_not(
+    client: AsyncClient, recorded: RecordedSpans
 ) -> None:
     unsampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}
 
     await client.get("/owners", headers=unsampled)
-    assert seen.spans() == []
+    assert recorded.all() == []
 
     await client.get("/owners", headers={**unsampled, **RUN})
-    assert len(seen.spans()) == 2
+    assert len(recorded.all()) == 2
 
 
 @pytest.mark.parametrize(
@@ -182,29 +188,27 @@ async def test_a_load_run_is_traced_even_where_its_caller_is_not(
         (b"", {}),
     ],
 )
-def test_only_a_run_and_its_scenario_are_taken_from_baggage(
-    baggage: bytes, run: dict[str, str]
-) -> None:
+def test_only_run_and_scenario_are_read_from_baggage(baggage: bytes, run: dict[str, str]) -> None:
     assert parse_run(baggage) == run
 
 
 @pytest.mark.parametrize("header", ["traceparent", "tracestate", "baggage"])
-async def test_garbage_in_headers_changes_no_answer(
-    client: AsyncClient, seen: Seen, header: str
+async def test_malformed_trace_headers_are_ignored(
+    client: AsyncClient, recorded: RecordedSpans, header: str
 ) -> None:
     answer = await client.get("/owners", headers={header.encode(): b"\xff;,=garbage" * 50})
 
     assert answer.status_code == 200
-    assert seen.request()[0].parent is None
+    assert recorded.request()[0].parent is None
 
 
-async def test_unknown_paths_share_one_name_and_keep_their_secret(
-    client: AsyncClient, seen: Seen
+async def test_unknown_paths_and_methods_are_not_recorded(
+    client: AsyncClient, recorded: RecordedSpans
 ) -> None:
     await client.get("/people/ana@example.org")
     await client.request("BREW", "/owners")
 
-    get, brew = seen.spans()
+    get, brew = recorded.all()
 
     assert (get.name, brew.name) == ("GET", "HTTP")
     for span in (get, brew):
@@ -212,62 +216,64 @@ async def test_unknown_paths_share_one_name_and_keep_their_secret(
         assert "url.path" not in (span.attributes or {})
 
 
-async def test_health_checks_are_not_traced(client: AsyncClient, seen: Seen) -> None:
+async def test_health_checks_are_not_traced(client: AsyncClient, recorded: RecordedSpans) -> None:
     await client.get("/livez")
     await client.get("/readyz")
 
-    assert seen.spans() == []
+    assert recorded.all() == []
 
 
-async def test_a_refused_statement_fails_its_span_but_not_the_servers(
-    client: AsyncClient, owner_id: int, seen: Seen
+async def test_a_failed_statement_marks_only_the_client_span_as_failed(
+    client: AsyncClient, owner_id: int, recorded: RecordedSpans
 ) -> None:
     taken = (await client.get(f"/owners/{owner_id}")).json()["email"]
-    seen.spans()
-    seen.exporter.clear()
+    recorded.clear()
 
     await client.post("/owners", json={"name": "Ana", "email": taken})
 
-    server, database = seen.request()
+    server, database = recorded.request()
     assert server.status.status_code is StatusCode.UNSET
     assert (server.attributes or {})["http.response.status_code"] == 409
     assert database.status.status_code is StatusCode.ERROR
     assert (database.attributes or {})["db.response.status_code"] == "23505"
 
 
-async def test_nothing_personal_is_kept(
-    client: AsyncClient, seen: Seen, metrics: InMemoryMetricReader, caplog: pytest.LogCaptureFixture
+async def test_no_personal_data_is_recorded(
+    client: AsyncClient,
+    recorded: RecordedSpans,
+    metrics: InMemoryMetricReader,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     secrets = ["Zacarias", "zacarias@secret.example", "+56 9 8888", "Drummond", "NoteSecret"]
     owner = {"name": secrets[0], "email": secrets[1], "phone": secrets[2]}
     headers = {"user-agent": "Drummond", "baggage": "user=Drummond", "authorization": "Drummond"}
     with caplog.at_level(logging.DEBUG):
-        made = (await client.post("/owners", json=owner, headers=headers)).json()
+        created = (await client.post("/owners", json=owner, headers=headers)).json()
         await client.post("/owners", json=owner)
-        await client.patch(f"/owners/{made['id']}", json=owner)
+        await client.patch(f"/owners/{created['id']}", json=owner)
         await client.get("/appointments", params={"veterinarian": "Drummond"})
         await client.get("/owners/zacarias@secret.example")
         await client.post("/owners", json={**owner, "NoteSecret": 1})
         await client.post("/owners", content=b"NoteSecret")
 
-    kept = [span.to_json() for span in seen.spans()]
-    kept.append(repr(metrics.get_metrics_data()))
+    texts = [span.to_json() for span in recorded.all()]
+    texts.append(repr(metrics.get_metrics_data()))
     own = [record for record in caplog.records if not record.name.startswith("http")]
-    kept += [JSONFormatter().format(record) for record in own]
+    texts += [JSONFormatter().format(record) for record in own]
 
-    for text in kept:
+    for text in texts:
         assert not [secret for secret in secrets if secret in text], text
 
 
-async def test_a_failure_is_told_without_what_the_caller_sent(
+async def test_errors_are_recorded_without_what_the_caller_sent(
     settings: Settings, spans: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The server's own database has no tables of the clinic.
-    elsewhere = replace(
+    # PostgreSQL's own database has no tables of the clinic.
+    without_tables = replace(
         settings, database_url=settings.database_url.removesuffix("clinic") + "postgres"
     )
-    app = create_app(elsewhere, exporter=spans, reader=InMemoryMetricReader())
-    async with app.lifespan(), caller(app) as client:
+    app = create_app(without_tables, exporter=spans, reader=InMemoryMetricReader())
+    async with app.lifespan(), app_client(app) as client:
         caplog.handler.addFilter(add_trace_fields)
         answer = await client.post("/owners", json={"name": "Zoe", "email": "z@x.cl"}, headers=RUN)
         caplog.handler.removeFilter(add_trace_fields)
@@ -278,6 +284,7 @@ async def test_a_failure_is_told_without_what_the_caller_sent(
     record = next(record for record in caplog.records if record.name == "clinic.problems")
     line = json.loads(JSONFormatter().format(record))
     assert answer.status_code == 500
+    assert line["message"] == "Unhandled error in POST /owners (UndefinedTableError)"
     assert server.context is not None
     assert line["trace_id"] == f"{server.context.trace_id:032x}"
     assert line["k6_test_run_id"] == "20261123-053249-load"
@@ -290,7 +297,7 @@ async def test_a_failure_is_told_without_what_the_caller_sent(
     assert "Zoe" not in server.to_json() + repr(line)
 
 
-async def test_durations_are_exponential_and_lead_to_traces(
+async def test_durations_are_exponential_histograms_with_exemplars(
     client: AsyncClient, metrics: InMemoryMetricReader
 ) -> None:
     answer = await client.get("/owners", params={"limit": 7})
@@ -306,7 +313,7 @@ async def test_durations_are_exponential_and_lead_to_traces(
     assert trace_id in [exemplar.trace_id for point in durations for exemplar in point.exemplars]
 
 
-async def test_pool_runtime_and_own_losses_are_measured(
+async def test_pool_process_and_span_queue_are_measured(
     client: AsyncClient, metrics: InMemoryMetricReader
 ) -> None:
     await client.get("/owners")

@@ -1,0 +1,89 @@
+"""The API under test: its PostgreSQL, apps on it and clients of them."""
+
+import secrets
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from advanced_alchemy.alembic.commands import AlembicCommands
+from httpx import ASGITransport, AsyncClient
+from litestar import Litestar
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from clinic.app import create_app
+from clinic.database import database_config
+from clinic.settings import Settings
+from lab.stack import postgres
+from lab.stack.config import HOST, StackConfig
+from lab.stack.ports import free as free_port
+
+
+@contextmanager
+def running_postgres(config: StackConfig) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the stack's PostgreSQL without its supervisor."""
+    with (config.state / "postgres.log").open("ab") as log:
+        server = subprocess.Popen(
+            postgres.command(config),
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            user=postgres.user(),
+            group=postgres.user(),
+            extra_groups=[] if postgres.user() else None,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not postgres.ready(config.postgres_port):
+            assert server.poll() is None, (config.state / "postgres.log").read_text()
+            assert time.monotonic() < deadline, "PostgreSQL is not ready after 30 s"
+            time.sleep(0.05)
+        yield server
+    finally:
+        server.send_signal(2)
+        server.wait(30)
+
+
+@contextmanager
+def migrated_database() -> Iterator[Settings]:
+    """Run PostgreSQL with the clinic's schema; return settings that connect to it."""
+    with TemporaryDirectory(prefix="clinic-") as folder:
+        config = StackConfig(Path(folder), postgres_port=free_port())
+        postgres.prepare(config)
+        with running_postgres(config):
+            settings = Settings(database_url=config.database_url)
+            AlembicCommands(database_config(settings)).upgrade()
+            yield settings
+
+
+@asynccontextmanager
+async def running_app(settings: Settings, **changes: Any) -> AsyncIterator[Litestar]:
+    """Run an app with changed settings."""
+    app = create_app(
+        replace(settings, **changes),
+        exporter=InMemorySpanExporter(),
+        reader=InMemoryMetricReader(),
+    )
+    async with app.lifespan():
+        yield app
+    # advanced-alchemy disposes the engine of a process's first app only.
+    await app.state.database.engine.dispose()
+
+
+def app_client(app: Litestar, host: str = HOST) -> AsyncClient:
+    """Return a client at that address; exceptions become answers, as over HTTP."""
+    transport = ASGITransport(
+        app,  # type: ignore[arg-type]  # Litestar types scopes more narrowly than ASGI does
+        raise_app_exceptions=False,
+        client=(host, 49152),
+    )
+    return AsyncClient(transport=transport, base_url="http://clinic")
+
+
+def unique_email() -> str:
+    return f"owner-{secrets.token_hex(8)}@example.org"
