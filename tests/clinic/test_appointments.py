@@ -142,21 +142,17 @@ async def test_an_appointment_can_move_to_a_free_time_only(
 
 async def test_a_pets_appointments_are_sorted_by_time(client: AsyncClient, pet_id: int) -> None:
     times = ["2090-03-01T09:00:00Z", "2090-01-01T09:00:00Z", "2090-02-01T09:00:00Z"]
+    path = f"/pets/{pet_id}/appointments"
+    empty = await client.get(path)
     for time in times:
         await book(client, pet_id, time)
-    path = f"/pets/{pet_id}/appointments"
 
     first = await client.get(path, params={"limit": 2})
     second = await client.get(first.links["next"]["url"])
 
+    assert (empty.status_code, empty.json()) == (200, [])
     assert [item["scheduled_at"] for item in first.json() + second.json()] == sorted(times)
     assert "next" not in second.links
-
-
-async def test_a_pet_without_appointments_has_an_empty_list(
-    client: AsyncClient, pet_id: int
-) -> None:
-    assert (await client.get(f"/pets/{pet_id}/appointments")).json() == []
 
 
 async def test_the_agenda_filters_and_pages(client: AsyncClient, pet_id: int) -> None:

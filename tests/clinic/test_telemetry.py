@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from clinic.app import create_app
 from clinic.logs import JSONFormatter
 from clinic.settings import Settings
-from clinic.telemetry import Telemetry
+from clinic.telemetry import Telemetry, log_traces
 from clinic.telemetry.context import add_trace_fields, parse_run
 from tests.support.clinic import app_client, unique_email
 
@@ -71,9 +71,13 @@ async def test_a_request_has_one_server_span_and_one_client_span(
 ) -> None:
     recorded.clear()
 
-    await client.get(f"/owners/{owner_id}")
+    answer = await client.get(f"/owners/{owner_id}")
 
     server, database = recorded.request()
+    assert server.context is not None
+    assert answer.headers["traceresponse"] == (
+        f"00-{server.context.trace_id:032x}-{server.context.span_id:016x}-01"
+    )
     assert server.name == "GET /owners/{owner_id}"
     assert server.parent is None
     assert dict(server.attributes or {}) == {
@@ -90,7 +94,7 @@ async def test_a_request_has_one_server_span_and_one_client_span(
     assert database.name == "SELECT owner"
     assert database.kind is SpanKind.CLIENT
     assert database.parent is not None
-    assert database.parent.span_id == (server.context.span_id if server.context else 0)
+    assert database.parent.span_id == server.context.span_id
     attributes = dict(database.attributes or {})
     assert attributes.pop("db.query.text", "").startswith("SELECT owner.id")  # type: ignore[union-attr]
     assert attributes.pop("server.port")
@@ -106,12 +110,15 @@ async def test_a_request_has_one_server_span_and_one_client_span(
     }
 
 
-async def test_spans_carry_the_load_run_and_durations_are_marked_synthetic(
+async def test_spans_carry_the_load_run_and_the_new_id_and_durations_are_synthetic(
     client: AsyncClient, recorded: RecordedSpans, metrics: InMemoryMetricReader
 ) -> None:
-    await client.post("/owners", json={"name": "Ana", "email": unique_email()}, headers=RUN)
+    owner = {"name": "Ana", "email": unique_email()}
+    answer = await client.post("/owners", json=owner, headers=RUN)
 
-    for span in recorded.request():
+    server, database = recorded.request()
+    assert (server.attributes or {})["clinic.owner.id"] == answer.json()["id"]
+    for span in (server, database):
         attributes = span.attributes or {}
         assert attributes["k6.test_run_id"] == "20261123-053249-load"
         assert attributes["k6.scenario"] == "load"
@@ -125,27 +132,6 @@ async def test_spans_carry_the_load_run_and_durations_are_marked_synthetic(
         "user_agent.synthetic.type": "test",
     } in labels
     assert not any("k6" in name for label in labels for name in label)
-
-
-async def test_the_span_carries_the_id_of_a_new_resource(
-    client: AsyncClient, recorded: RecordedSpans
-) -> None:
-    answer = await client.post("/owners", json={"name": "Ana", "email": unique_email()})
-
-    server, _ = recorded.request()
-
-    assert (server.attributes or {})["clinic.owner.id"] == answer.json()["id"]
-
-
-async def test_the_answer_names_its_trace(client: AsyncClient, recorded: RecordedSpans) -> None:
-    answer = await client.get("/owners")
-
-    server, _ = recorded.request()
-
-    assert server.context is not None
-    assert answer.headers["traceresponse"] == (
-        f"00-{server.context.trace_id:032x}-{server.context.span_id:016x}-01"
-    )
 
 
 async def test_the_span_continues_the_callers_trace(
@@ -295,6 +281,17 @@ async def test_errors_are_recorded_without_what_the_caller_sent(
     assert "controller.py" in line["exception"]
     assert "UndefinedTableError" in line["exception"]
     assert "Zoe" not in server.to_json() + repr(line)
+
+
+def test_log_handlers_are_restored_after_an_error() -> None:
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+
+    with pytest.raises(RuntimeError), log_traces():
+        raise RuntimeError
+
+    logging.getLogger().removeHandler(handler)
+    assert add_trace_fields not in handler.filters
 
 
 async def test_durations_are_exponential_histograms_with_exemplars(
