@@ -161,15 +161,29 @@ def test_disabled_telemetry_exports_nothing_and_adds_no_header(settings: Setting
     receiver.server_close()
 
 
-def test_an_invalid_setting_is_reported_in_one_line() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "clinic"],
-        env={"CLINIC_PORT": "http"},
+def run_command(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clinic", *arguments],
+        env=env,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
 
+
+def test_an_invalid_setting_is_reported_in_one_line() -> None:
+    run = run_command(CLINIC_PORT="http")
+
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1].endswith("CLINIC_PORT: Expected `int`, got `str`.")
+
+
+def test_help_names_the_commands_and_other_commands_are_refused() -> None:
+    usage = run_command("--help")
+    unknown = run_command("start")
+
+    assert usage.returncode == 0
+    assert {"serve", "migrate"} <= set(usage.stdout.split())
+    assert unknown.returncode == 2
+    assert "'start'" in unknown.stderr
