@@ -46,7 +46,7 @@ def _now() -> list[Stat]:
         .no_value(NO_REQUESTS)
         .description(
             "Share of the last minute's requests answered with status 500 or more. The SLO is "
-            f"less than {SLO.failed_share:.0%}."
+            f"less than {SLO.failed_share * 100:.0f} %."
         ),
         stat("p95", style.SECONDS, p95, bad=SLO.p95)
         .no_value(NO_REQUESTS)
@@ -58,8 +58,8 @@ def _now() -> list[Stat]:
         .decimals(2)
         .description("Cores in use in the last minute. A process can use one: near 1 it is busy."),
         stat("Connections in use", style.SHARE, pool, warning=0.8, bad=1).description(
-            "The most of the pool's connections in use in the last minute. At 100 % requests wait "
-            "for one; after 5 s they are answered with 503."
+            "Peak use of the connection pool in the last minute. At 100 % requests wait for a "
+            "connection; after 5 s they are answered with 503."
         ),
         stat("Database", style.TEXT, service.database_up(LAST_MINUTE))
         .mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
@@ -111,7 +111,7 @@ def _requests() -> list[Panel]:
             "was free."
         ),
         graph("Request duration", style.SECONDS, quantiles, exemplars="p95").description(
-            "50, 95 and 99 % of requests took no longer. Each dot is a request with its trace."
+            "50, 95 and 99 % of requests took no longer. Click a dot for the trace of a request."
         ),
         _by_route(
             "p95 by route", style.SECONDS, partial(service.duration_quantile, 0.95)
@@ -175,7 +175,7 @@ def _process() -> list[Panel]:
     collections = service.garbage_collection_rate(WINDOW)
     return [
         graph("Event-loop delay", style.SECONDS, delay).description(
-            "Time that each request waits before its code runs. Above some 10 ms the process is "
+            "Time that each request waits before its code runs. Above about 10 ms the process is "
             "short of CPU, or something blocks the event loop."
         ),
         graph("CPU", style.CORES, {"{{type}}": service.cpu_cores(WINDOW, "type")})

@@ -9,11 +9,11 @@ from lab.dashboards.runs import run_table
 WELCOME = """\
 # Vet clinic
 
-`just smoke`, `just load` or `just stress` runs a load test against the clinic. Every run has an id;
-the dashboards below show, for each operation, what k6, the server and the database measured.
+`just smoke`, `just load` or `just stress` runs a load test against the clinic. Every run has an id,
+and the dashboards show what k6, the server and the database measured for each operation.
 """
 DASHBOARDS = "\n".join(
-    f"- [{title}](/d/{uid}): {description[0].lower()}{description[1:]}"
+    f"- **[{title}](/d/{uid})** {description}"
     for uid, (title, description) in base.DASHBOARDS.items()
     if uid != "home"
 )

@@ -75,8 +75,8 @@ def _overview() -> list[Panel]:
         .span(7)
         .height(3)
         .description(
-            "Requests sent, and traces of them stored; responses with status 201, and rows "
-            "written. They arrive at different times, so they differ while a run is running."
+            "Requests sent and their traces stored; responses with status 201 and their rows "
+            "written. During a run these differ, as they arrive at different times."
         ),
         stat("Verdict", style.TEXT, load_run.verdict(RUN))
         .mappings(style.mappings(style.VERDICTS))
@@ -94,7 +94,7 @@ def _overview() -> list[Panel]:
         ),
         failed.decimals(2).description(
             "Share of requests with an unexpected response or none. The SLO is less than "
-            f"{SLO.failed_share:.0%}."
+            f"{SLO.failed_share * 100:.0f} %."
         ),
         p95.description(
             "95 % of requests took k6 no longer than this. The SLO for all requests together is "
@@ -168,7 +168,7 @@ def _over_time() -> list[Panel]:
         .no_value(NO_DATA)
         .description(
             "Where virtual users (right axis) still rise and requests no longer do, the system is "
-            "saturated. Iterations are dropped when no virtual user is free: load is missing."
+            "saturated. Iterations dropped for want of a free virtual user are missing load."
         ),
         graph("p95 by side", style.SECONDS, p95)
         .limit(SLO.p95, style.NEUTRAL)

@@ -50,7 +50,7 @@ def _side_by_side() -> list[Panel]:
         *_with_ratio("p95", partial(load_run.client_quantile, 0.95, by=OPERATION)),
         *_both("Failed", style.SHARE, partial(load_run.failed_share, by=OPERATION)),
     ).description(
-        "What k6 measured. A ratio is this run divided by the other. Whether a difference is "
+        "As measured by k6. A ratio is this run divided by the other. Whether a difference is "
         "significant or noise, only `just compare` can tell."
     )
     sides = _compare_tables(
@@ -58,7 +58,7 @@ def _side_by_side() -> list[Panel]:
         *_with_ratio("Server p95", quantile(Side.SERVER)),
         *_with_ratio("Database p95", quantile(Side.DATABASE)),
     ).description(
-        "What spans measured. An operation that is slower for k6 but not in the server waits in "
+        "As measured by spans. An operation that is slower for k6 but not in the server waits in "
         "the network, or in a queue before the server."
     )
     mismatch = load_run.mismatch(RunList(RETENTION, BOTH_RUNS))
@@ -70,7 +70,7 @@ def _side_by_side() -> list[Panel]:
         .height(3)
         .description(
             "Runs can be compared if profile, journey and planned length are the same and neither "
-            "ended early; otherwise these explain the differences below."
+            "ended early. Otherwise the differences below may have these causes alone."
         ),
         two_runs.description("This run and the other run, as chosen above."),
         client,
@@ -114,7 +114,7 @@ def run_table(title: str, matchers: str = "", *, results: bool = True) -> Table:
         Column("Failed", load_run.failed_share(runs, "testid"), style.SHARE),
         Column("Verdict", load_run.verdict(runs, "testid"), style.TEXT, verdict),
     ]
-    return join_table(
+    table = join_table(
         title,
         labels,
         Column("Started", started, style.TIME, [style.width(158)]),
@@ -123,4 +123,6 @@ def run_table(title: str, matchers: str = "", *, results: bool = True) -> Table:
         *(result_columns if results else []),
         Column("from", run_list.dashboard_from(runs), style.NUMBER, [style.HIDDEN]),
         Column("to", run_list.dashboard_to(runs), style.NUMBER, [style.HIDDEN]),
-    ).sort_by([SortBy().display_name("Started").desc(True)])
+    )
+    table.no_value("No runs; `just smoke` makes one in 20 s")
+    return table.sort_by([SortBy().display_name("Started").desc(True)])
