@@ -1,30 +1,25 @@
 """The command line behind `just`: the stack, runs, alerts and generated files."""
 
 import json
-import os
 import signal
 import sys
 from types import FrameType
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
-from lab.clients import trace_store
-from lab.clients.alertmanager import Alertmanager, seconds_of
+from lab.clients import tempo_or_jaeger
+from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.prometheus import Prometheus
-from lab.clients.prometheus_alerts import active_alerts, known_alerts
-from lab.clients.trace_store import TraceStoreError
+from lab.clients.trace_store import TraceStoreError, complete_trace_id
 from lab.console import make_console
 from lab.errors import UserError
 from lab.reports import alert_list, comparison_report, run_list, waterfall
-from lab.reports.run_report import report as write_report
-from lab.runs import generator, reader, record, start
-from lab.runs.environment import read_environment
-from lab.runs.other_cpu import OtherCpu
-from lab.runs.reader import UnknownRunError
+from lab.reports.run_report import report as print_report
+from lab.runs import k6, record, start
 from lab.runs.record import Record
+from lab.runs.run_list import UnknownRunError, list_runs
 from lab.stack.base import UP, Stack
 from lab.stack.config import StackConfig
 from lab.stack.select import choose
@@ -43,33 +38,33 @@ def cli() -> None:
     """
 
 
-def this_stack() -> Stack:
+def selected_stack() -> Stack:
     return choose(StackConfig.from_env())
 
 
 @cli.command()
 def up() -> None:
     """Start every service that is not running, in order, and print where each one is."""
-    this_stack().up()
+    selected_stack().up()
 
 
 @cli.command()
 def down() -> None:
     """Stop every service; the data stays."""
-    this_stack().down()
+    selected_stack().down()
 
 
 @cli.command()
 def status() -> None:
     """Show the state of each service; exit with 0 only if all of them are up."""
-    states = this_stack().states()
+    states = selected_stack().states()
     if not states:
         click.echo("Nothing is running; `just up` starts the stack.")
         sys.exit(1)
     table = Table("service", "version", "state", "uptime", "address", box=None, pad_edge=False)
     for service in states:
         table.add_row(service.name, service.version, service.state, service.uptime, service.address)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    make_console().print(table)
     if any(service.state != UP for service in states):
         click.echo(
             "`just up` starts what is not running; `just logs SERVICE` shows why it stopped."
@@ -83,14 +78,14 @@ def status() -> None:
 @click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
 def logs(service: str | None, *, follow: bool, lines: int) -> None:
     """Print the last log lines of SERVICE, or of every service."""
-    this_stack().logs(service, lines, follow=follow)
+    selected_stack().logs(service, lines, follow=follow)
 
 
 @cli.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def destroy(*, yes: bool) -> None:
     """Stop every service and remove the data: rows, metrics, traces, logs and password."""
-    stack = this_stack()
+    stack = selected_stack()
     data = stack.data()
     if not data:
         click.echo("There is no data to remove.")
@@ -109,82 +104,67 @@ def destroy(*, yes: bool) -> None:
     type=click.Choice(start.JOURNEYS),
     envvar="JOURNEY",
     default="book",
-    help="What the clients do; JOURNEY in the environment sets it too.",
+    show_default=True,
+    help="What the clients do; the variable JOURNEY sets it too.",
 )
 @click.option(
-    "--without-prometheus", is_flag=True, help="Run with k6's own summary only; nothing is kept."
+    "--without-prometheus", is_flag=True, help="Print k6's own summary only and store nothing."
 )
 def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
-    """Run PROFILE, then print its table and write its page; exit with k6's status.
+    """Run the load test PROFILE and report it; exit with k6's status.
 
     The target is the stack's API, or BASE_URL. RUN names the run; DURATION, RATE and VUS change
-    the amount and length of the load.
+    the length and amount of the load.
     """
     config = StackConfig.from_env()
-    target = (os.environ.get("BASE_URL") or config.api_url).rstrip("/")
-    start.check_environment(os.environ)
-    wanted = os.environ.get("RUN")
-    run_id = start.given_run_id(wanted) if wanted else start.new_run_id(profile)
-    sent_to = None
-    if not without_prometheus:
-        sent_to = start.remote_write(os.environ, config.remote_write_url)
-    settings = start.k6_settings(run_id, profile, target, sent_to, os.environ)
-    environment = os.environ | settings | {"JOURNEY": journey}
-    start.check_target(target, os.environ)
-    k6 = generator.command(config, str(start.SCRIPT), environment)
-    kept = sent_to == config.remote_write_url
-    if kept:
-        with Prometheus(config.prometheus_url) as prometheus:
-            prometheus.check()
-            if wanted:
-                start.check_unused(run_id, reader.known_runs(prometheus))
-        made_in = read_environment(config, str(start.SCRIPT), environment)
-
-    click.echo(f"Run {run_id} against {target}")
-    other_cpu = OtherCpu(config) if target == config.api_url else None
-    status = start.run_k6(k6, environment)
-    other_cpu_share = other_cpu.share() if other_cpu else None
-    click.echo(start.say_status(status))
-    if not kept and not without_prometheus:
-        click.echo(
-            f"Its metrics went to {start.place(environment)}, not to the stack's Prometheus, so "
-            "there is no table of it here."
-        )
-    if kept:
-        made_in = msgspec.structs.replace(made_in, other_cpu_share=other_cpu_share)
+    test = start.prepare(config, profile, journey, without_prometheus=without_prometheus)
+    click.echo(f"Run {test.run_id} against {test.target}")
+    status, environment = start.execute(config, test)
+    click.echo(k6.describe_status(status))
+    if environment:
         try:
-            write_report(config, run_id, made_in)
+            print_report(config, test.run_id, environment)
         except UnknownRunError:
-            click.echo("No metric of this run reached Prometheus, so there is no table of it.")
+            click.echo("No metrics of this run reached Prometheus, so there is no report.")
         except UserError as error:
             error.show()
+    elif not without_prometheus:
+        click.echo(
+            f"Its metrics went to {k6.describe_output(test.settings)}, not to the stack's "
+            "Prometheus, so there is no report."
+        )
     sys.exit(status if status >= 0 else 128 - status)
 
 
 @cli.command()
 @click.argument("run", required=False)
 def report(run: str | None) -> None:
-    """Print the table of RUN, by default the newest run, and write its page."""
-    write_report(StackConfig.from_env(), run)
+    """Print RUN, by default the newest run, and write its record and its report page.
+
+    The first characters of an id are enough.
+    """
+    config = StackConfig.from_env()
+    runs = list_runs(config.prometheus_url)
+    print_report(config, (runs.find(run) if run else runs.newest()).run_id)
 
 
 @cli.command()
 @click.argument("trace_id", metavar="ID")
 def trace(trace_id: str) -> None:
     """Print a trace as a waterfall; the first digits of its id are enough."""
-    with trace_store.store_at(StackConfig.from_env().traces_url) as store:
-        full = trace_store.full_id(store, trace_id, record.trace_ids())
-        spans = store.trace(full)
+    with tempo_or_jaeger.connect(StackConfig.from_env().traces_url) as store:
+        full_id = complete_trace_id(store, trace_id, record.saved_trace_ids())
+        spans = store.spans(full_id)
     if not spans:
-        raise TraceStoreError(f"{store.name} has no trace {full}; traces are kept for a day.")
-    waterfall.show(make_console(), full, spans)
+        raise TraceStoreError(f"{store.name} has no trace {full_id}; traces are kept for a day.")
+    waterfall.show(make_console(), full_id, spans)
 
 
 @cli.command()
-@click.option("--last", type=click.IntRange(1), help="List no more than this many.")
+@click.option("--last", type=click.IntRange(1), help="List at most this many.")
 def runs(last: int | None) -> None:
     """List runs, newest first: those in Prometheus, and saved ones that it no longer has."""
-    run_list.show(make_console(), run_list.read(StackConfig.from_env().prometheus_url), last)
+    run_list.show(make_console(), list_runs(StackConfig.from_env().prometheus_url), last)
 
 
 @cli.command()
@@ -225,9 +205,11 @@ def schema() -> None:
 def alerts() -> None:
     """Show firing and pending alerts, since when and why, and what is silenced or inhibited."""
     config = StackConfig.from_env()
-    active = active_alerts(config.prometheus_url)
-    alertmanager = Alertmanager(config.alertmanager_url)
-    alert_list.show(make_console(), active, alertmanager.alerts(), alertmanager.silences())
+    with (
+        Prometheus(config.prometheus_url) as prometheus,
+        Alertmanager(config.alertmanager_url) as alertmanager,
+    ):
+        alert_list.show(make_console(), prometheus, alertmanager)
 
 
 @cli.command()
@@ -235,14 +217,14 @@ def alerts() -> None:
 @click.argument("alertname", required=False)
 def silence(duration: str, alertname: str | None) -> None:
     """Silence ALERTNAME, or every alert, for DURATION, such as 30m or 1h30m."""
-    seconds = seconds_of(duration)
+    length = parse_duration(duration)
     config = StackConfig.from_env()
-    known = known_alerts(config.prometheus_url)
-    if alertname and alertname not in known:
-        raise UserError(
-            f"There is no alert called {alertname!r}; expected one of {', '.join(known)}."
-        )
-    ends = Alertmanager(config.alertmanager_url).silence(seconds, alertname)
+    with Prometheus(config.prometheus_url) as prometheus:
+        names = prometheus.alert_names()
+    if alertname and alertname not in names:
+        raise UserError(f"There is no alert {alertname!r}; expected one of {', '.join(names)}.")
+    with Alertmanager(config.alertmanager_url) as alertmanager:
+        ends = alertmanager.silence(length, alertname)
     click.echo(
         f"{alertname or 'Every alert except Watchdog'} is silenced until "
         f"{ends:%Y-%m-%d %H:%M:%S} UTC.\n"
@@ -252,8 +234,9 @@ def silence(duration: str, alertname: str | None) -> None:
 
 @cli.command()
 def unsilence() -> None:
-    """End every silence that `just silence` made."""
-    ended = Alertmanager(StackConfig.from_env().alertmanager_url).unsilence()
+    """End every silence that `just silence` created."""
+    with Alertmanager(StackConfig.from_env().alertmanager_url) as alertmanager:
+        ended = alertmanager.unsilence()
     for name in ended:
         click.echo(f"{name} is no longer silenced.")
     if not ended:

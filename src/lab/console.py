@@ -1,4 +1,4 @@
-"""Print what others wrote: nothing in it may steer the terminal or be taken for markup."""
+"""Format values for people, and print text so that nothing in it can control the terminal."""
 
 import re
 import sys
@@ -12,7 +12,7 @@ WHOLE_MILLISECONDS = 100
 
 
 def plain(text: object, limit: int = 200) -> str:
-    """Show a value as one line of visible characters, whatever is in it."""
+    """Return a value as one line of printable characters, at most `limit`."""
     one_line = " ".join(str(text).split())
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
@@ -22,7 +22,7 @@ def plain(text: object, limit: int = 200) -> str:
 
 
 def make_console() -> Console:
-    """Give a console that takes text as it is, as wide as the terminal."""
+    """Return a console that prints text literally, as wide as the terminal."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
 
@@ -67,10 +67,10 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share * 100:,.{digits}f} %"
 
 
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # noqa: T201 - progress is for the person at the terminal
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress belongs to the terminal, not to the output
 
 
 def short_path(path: Path) -> Path:
-    """Shorten a path for the reader when it lies below the current folder."""
+    """Return a path relative to the current folder if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -7,8 +7,8 @@ import pytest
 
 from lab.clients.prometheus import Prometheus
 from lab.findings.comparison import compare
-from lab.runs import start
-from lab.runs.reader import period_of, read_record
+from lab.runs import k6
+from lab.runs.reader import read_metrics
 from lab.runs.record import Record
 from lab.stack.programs import find
 from tests.support.fake_clinic import FakeClinic, Request
@@ -27,9 +27,9 @@ def clinic(seconds: float) -> FakeClinic:
 
 
 def smoke(prometheus: Prometheus, run: str, url: str) -> subprocess.Popen[str]:
-    told = start.k6_settings(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
+    told = k6.run_settings(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
     return subprocess.Popen(
-        [find("k6"), "run", "--quiet", start.SCRIPT],
+        [find("k6"), "run", "--quiet", k6.SCRIPT],
         env={"PATH": "/usr/bin:/bin", **told},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -38,7 +38,7 @@ def smoke(prometheus: Prometheus, run: str, url: str) -> subprocess.Popen[str]:
 
 
 def read(prometheus: Prometheus, run: str) -> Record:
-    return read_record(prometheus, run, period_of(prometheus, run))
+    return read_metrics(prometheus, run)
 
 
 def test_a_fifth_slower_is_worse_and_the_same_is_not(prometheus: Prometheus) -> None:
@@ -75,8 +75,8 @@ def test_the_parts_of_a_run_add_up_to_it(prometheus: Prometheus) -> None:
 
     assert (client.operation, client.side, server.side) == ("GET /owners", "client", "server")
     assert client.first == -40
-    assert [(part[0], part[-1]) for part in client.parts] == [(10, 0), (30, 0), (0, 10), (50, 0)]
-    assert sum(map(sum, server.parts)) == 100
+    assert [(part[0], part[-1]) for part in client.segments] == [(10, 0), (30, 0), (0, 10), (50, 0)]
+    assert sum(map(sum, server.segments)) == 100
 
 
 def test_a_run_of_a_few_seconds_has_no_parts_to_tell_noise_from(prometheus: Prometheus) -> None:

@@ -23,7 +23,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from lab.clients.prometheus import Prometheus
-from lab.clients.trace_store import RunTraces, store_at
+from lab.clients.tempo_or_jaeger import connect
+from lab.clients.trace_store import TraceSearch
 from lab.paths import PROJECT
 from lab.promql.run_list import SECONDS_AFTER
 from lab.runs import reader, record
@@ -71,15 +72,14 @@ class Run:
 
     def numbers(self) -> Record:
         with Prometheus(self.config.prometheus_url) as prometheus:
-            period = reader.period_of(prometheus, self.id)
-            return reader.read_record(prometheus, self.id, period)
+            return reader.read_metrics(prometheus, self.id)
 
     def shown(self, panel: str, series: str = "") -> dict[str, float]:
         """Give what a panel of the Load test dashboard shows at the run's end, by operation."""
         query = queries()["Load test", panel, series]
         asked = query.filled(testid=self.id, scenario=".+")
         with Prometheus(self.config.prometheus_url) as prometheus:
-            period = reader.period_of(prometheus, self.id)
+            period = reader.find_period(prometheus, self.id)
             return prometheus.by_label(asked, "operation", period.ended + SECONDS_AFTER)
 
 
@@ -261,9 +261,9 @@ def searched(run: Run, query: str) -> list[Any]:
 
 def test_every_request_has_its_trace_with_both_spans(run: Run) -> None:
     of_run = run.numbers()
-    with store_at(run.config.traces_url) as store:
-        requests, left_out = store.over(RunTraces(run.id, of_run.period), 0, 5000)
-        spans = store.trace(requests[0].trace_id)
+    with connect(run.config.traces_url) as store:
+        requests, left_out = store.slower_than(TraceSearch(run.id, of_run.period), 0, 5000)
+        spans = store.spans(requests[0].trace_id)
 
     assert not left_out
     assert len({request.trace_id for request in requests}) == counted_by_k6(run)

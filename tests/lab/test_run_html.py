@@ -101,10 +101,10 @@ def test_hostile_names_and_attributes_are_text() -> None:
 
 def test_the_file_of_a_hostile_run_stays_in_its_folder() -> None:
     for run in ("../../etc/passwd", "/etc/passwd", "a/b", "..", "x" * 500):
-        place = record.place(run, ".html")
+        place = record.result_file(run, ".html")
 
-        assert place.parent == record.folder()
-        assert place.resolve().parent == record.folder().resolve()
+        assert place.parent == record.results_folder()
+        assert place.resolve().parent == record.results_folder().resolve()
 
 
 def test_unknown_values_are_marked_as_unknown() -> None:
@@ -186,9 +186,9 @@ def test_a_record_is_read_as_it_was_saved(tmp_path: Path, monkeypatch: pytest.Mo
     run = make_full_record()
 
     assert record.load(run.save()) == run
-    assert record.saved(run.run_id) == run
-    assert record.saved("another") is None
-    assert record.all_saved() == [tmp_path / "new" / f"{run.run_id}.json"]
+    assert record.load_saved(run.run_id) == run
+    assert record.load_saved("another") is None
+    assert record.saved_files() == [tmp_path / "new" / f"{run.run_id}.json"]
 
 
 @pytest.mark.parametrize(

@@ -1,105 +1,153 @@
-"""The runs there are: of Prometheus, and of saved files when it has forgotten them."""
+"""The list of runs: from Prometheus, and from saved records that it no longer has."""
 
 import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from lab.clients.prometheus import Prometheus
-from tests.support.factories import make_comparable as record
+from lab.runs.run_list import Runs, RunSummary, UnknownRunError, list_runs
+from tests.support.factories import BEGAN, make_record
 from tests.support.fake_series import Feed, run_id
 from tests.support.programs import NOWHERE, ask
 
 stack = pytest.mark.stack
-A, B = "20261123-100000-load", "20261123-110000-load"
+
+OLD, NEW = "20261124-100000-load", "before-the-change"
 
 
-def listed(prometheus_url: str, folder: Path, *words: str) -> Any:
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Save two records; the newer one has a name that says nothing of its time."""
+    monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
+    make_record(run_id=OLD).save()
+    later = replace(make_record().period, started=BEGAN + 600, ended=BEGAN + 660)
+    make_record(run_id=NEW, period=later).save()
+    return tmp_path
+
+
+def runs_command(prometheus_url: str, folder: Path, *words: str) -> Any:
     return ask(
         *(prometheus_url, NOWHERE, "runs", *words), CLINIC_RESULTS_DIR=str(folder), COLUMNS="140"
     )
 
 
-def line_of(run: str, said: str) -> list[str]:
-    return next(line.split() for line in said.splitlines() if run in line.split())
+def line_of(run: str, output: str) -> list[str]:
+    return next(line.split() for line in output.splitlines() if run in line.split())
 
 
-def feed(prometheus: Prometheus, *, ago: float = 200, **marks: Any) -> str:
-    """Feed a run of 20 s with 100 requests, five of them failed, of 30.2 ms at the 95th."""
-    fed = Feed(run_id("smoke"), time.time() - ago)
-    fed.requests("GET /owners", 95)
-    fed.requests("GET /owners", 5, 500)
-    fed.client_seconds("GET /owners", {-6: 100})
+def feed(prometheus: Prometheus, *, run: str = "", age: float = 200, **marks: Any) -> str:
+    """Feed a run of 20 s with 100 requests: 5 failed, and the p95 is 30.2 ms."""
+    series = Feed(run or run_id("smoke"), time.time() - age)
+    series.requests("GET /owners", 95)
+    series.requests("GET /owners", 5, 500)
+    series.client_seconds("GET /owners", {-6: 100})
     if marks:
-        fed.marks("smoke", **marks)
-    fed.send(prometheus)
-    return fed.run
+        series.marks("smoke", **marks)
+    series.send(prometheus)
+    return series.run
 
 
 PASSED = {("http_req_duration", "p(95)<200"): True}
-CROSSED = {("http_req_failed", "rate<0.01"): False}
+FAILED = {("http_req_failed", "rate<0.01"): False}
 
 
 @stack
 def test_each_run_has_a_line_with_its_verdict(prometheus: Prometheus, tmp_path: Path) -> None:
     passed = feed(prometheus, thresholds=PASSED)
-    crossed = feed(prometheus, thresholds=CROSSED)
-    broken_off = feed(prometheus, thresholds=PASSED, planned=60.0)
+    failed = feed(prometheus, thresholds=FAILED)
+    aborted = feed(prometheus, thresholds=PASSED, planned=60.0)
     killed = feed(prometheus, ended=False)
-    still_on = feed(prometheus, ago=0, ended=False)
+    running = feed(prometheus, age=0, ended=False)
     by_hand = feed(prometheus)
 
-    said = listed(prometheus.url, tmp_path).stdout
+    output = runs_command(prometheus.url, tmp_path).stdout
 
-    numbers = ["100", "30.2", "5.00"]
-    assert line_of(passed, said)[2:] == [passed, "smoke", "book", "20", "s", *numbers, "passed"]
-    assert line_of(crossed, said)[-1] == "failed"
-    assert line_of(broken_off, said)[-2:] == ["broken", "off"]
-    assert line_of(killed, said)[5:] == ["-", *numbers, "broken", "off"]
-    assert line_of(still_on, said)[-2:] == ["still", "on"]
-    assert line_of(by_hand, said)[-8:] == ["-", "-", "-", *numbers, "not", "judged"]
+    values = ["100", "30.2", "5.00"]
+    assert line_of(passed, output)[2:] == [passed, "smoke", "book", "20", "s", *values, "passed"]
+    assert line_of(failed, output)[-1] == "failed"
+    assert line_of(aborted, output)[-1] == "aborted"
+    assert line_of(killed, output)[5:] == ["-", *values, "aborted"]
+    assert line_of(running, output)[-1] == "running"
+    assert line_of(by_hand, output)[-8:] == ["-", "-", "-", *values, "no", "verdict"]
 
 
 @stack
-def test_a_run_that_prometheus_forgot_is_read_from_its_file(
+def test_the_newest_run_is_the_last_to_start_whatever_its_name(
     prometheus: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
-    record(A).save()
-    known = feed(prometheus, thresholds=PASSED)
-    msgspec.structs.replace(record(B), run=known).save()
+    older = feed(prometheus, age=300, thresholds=PASSED)
+    named = feed(prometheus, run=run_id("named").partition("-")[2], age=150, thresholds=PASSED)
 
-    said = listed(prometheus.url, tmp_path).stdout
+    ids = [run.run_id for run in list_runs(prometheus.url).runs]
 
-    assert line_of(A, said)[2:] == [
-        *(A, "*", "load", "book", "1", "min", "2,000", "36.0", "0.00", "passed")
-    ]
-    assert "* Prometheus does not hold it: read from its saved file." in said
-    assert line_of(known, said)[2:5] == [known, "smoke", "book"]
+    assert ids.index(named) < ids.index(older)
 
 
-def test_without_prometheus_the_saved_runs_are_listed_newest_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@stack
+def test_runs_that_prometheus_forgot_are_read_from_their_records(
+    prometheus: Prometheus, saved: Path
 ) -> None:
-    monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
-    record(A).save()
-    record(B).save()
-    every, last = listed(NOWHERE, tmp_path), listed(NOWHERE, tmp_path, "--last", "1")
+    known = feed(prometheus, thresholds=PASSED)
+    make_record(run_id=known).save()
+
+    output = runs_command(prometheus.url, saved).stdout
+
+    assert line_of(OLD, output)[2:] == [
+        *(OLD, "*", "load", "book", "1", "min", "600", "50.0", "0.00", "passed")
+    ]
+    assert "* No longer in Prometheus" in output
+    assert line_of(known, output)[2:5] == [known, "smoke", "book"]
+
+
+def test_without_prometheus_saved_runs_are_listed_newest_first(saved: Path) -> None:
+    every, last = runs_command(NOWHERE, saved), runs_command(NOWHERE, saved, "--last", "1")
 
     assert every.returncode == last.returncode == 0
-    assert every.stdout.index(B) < every.stdout.index(A)
+    assert every.stdout.index(NEW) < every.stdout.index(OLD)
     assert "Prometheus does not answer" in every.stdout
-    assert "Only saved runs are listed." in every.stdout
-    assert B in last.stdout
-    assert A not in last.stdout
+    assert NEW in last.stdout
+    assert OLD not in last.stdout
     assert "1 of 2 runs." in last.stdout
 
 
-def test_where_there_is_no_run_that_is_said(tmp_path: Path) -> None:
-    answer = listed(NOWHERE, tmp_path)
+def test_report_without_an_id_takes_the_newest_run(saved: Path) -> None:
+    report = ask(NOWHERE, NOWHERE, "report", CLINIC_RESULTS_DIR=str(saved))
+
+    assert report.returncode == 0, report.stderr
+    assert f"Run {NEW}  " in report.stdout
+
+
+def test_an_unreadable_record_is_named_and_skipped(saved: Path) -> None:
+    (saved / "other.json").write_text("{}")
+
+    answer = runs_command(NOWHERE, saved)
 
     assert answer.returncode == 0
-    assert "Only saved runs are listed." in answer.stdout
-    assert "There is none." in answer.stdout
+    assert "other.json" in answer.stdout
+    assert OLD in answer.stdout
+
+
+def test_no_runs_is_stated(tmp_path: Path) -> None:
+    answer = runs_command(NOWHERE, tmp_path)
+
+    assert answer.returncode == 0
+    assert "No runs yet" in answer.stdout
+
+
+def summary(run: str) -> RunSummary:
+    return RunSummary(run, 0.0, "load", "book", 60.0, 100, 0.05, 0.0, "passed")
+
+
+def test_a_run_is_found_by_the_first_characters_of_its_id() -> None:
+    runs = Runs([summary("20260102-load"), summary("20260101-load"), summary("20260101-load-2")])
+
+    assert runs.find("20260102").run_id == "20260102-load"
+    assert runs.find("20260101-load").run_id == "20260101-load"
+    with pytest.raises(UnknownRunError, match="3 runs start with '2026'"):
+        runs.find("2026")
+    with pytest.raises(UnknownRunError, match="Similar ids: 20260102-load"):
+        runs.find("20260103-load")

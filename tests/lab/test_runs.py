@@ -1,7 +1,6 @@
-"""A run read back from a real Prometheus that was fed known series."""
+"""Runs: started by k6 against a fake API, and read from a real Prometheus with known series."""
 
 import os
-import secrets
 import signal
 import subprocess
 import threading
@@ -11,41 +10,34 @@ from pathlib import Path
 import click
 import pytest
 
+from lab import slo
 from lab.clients.prometheus import Prometheus, PrometheusError
-from lab.runs import start
-from lab.runs.reader import (
-    FLOW,
-    UnknownRunError,
-    newest_run,
-    period_of,
-    read_completeness,
-    read_record,
-    wait_for_spans,
-)
-from lab.runs.timeline import PUSH_INTERVAL
+from lab.promql.load_run import PUSH_SECONDS
+from lab.runs import k6
+from lab.runs.reader import find_period, read_completeness, read_metrics, wait_for_spans
+from lab.runs.record import Completeness, Verdict
+from lab.runs.run_list import UnknownRunError
+from lab.runs.verdict import verdict
 from tests.support.fake_clinic import FakeClinic
 from tests.support.fake_series import Feed, feed_a_run, run_id
 from tests.support.programs import NOWHERE, PROJECT, ask, command
 
 stack = pytest.mark.stack
 
+# Reading a run
+
 
 @stack
-def test_a_runs_numbers_are_those_that_were_fed(prometheus: Prometheus) -> None:
+def test_a_record_has_the_metrics_of_the_run(prometheus: Prometheus) -> None:
     run = run_id()
-    ended = time.time() - 100
-    feed_a_run(prometheus, run, ended)
+    feed_a_run(prometheus, run, time.time() - 100)
 
-    period = period_of(prometheus, run)
-    numbers = read_record(prometheus, run, period)
+    record = read_metrics(prometheus, run)
 
-    assert period.seconds == pytest.approx(20, abs=0.01)
-    assert [row.operation for row in numbers.operations] == [
-        "POST /owners",
-        "GET /owners",
-        "GET /zoo",
-    ]
-    posts, gets, zoo = numbers.operations
+    assert record.period.seconds == pytest.approx(20, abs=0.01)
+    operations = ["POST /owners", "GET /owners", "GET /zoo"]
+    assert [row.operation for row in record.operations] == operations
+    posts, gets, zoo = record.operations
     assert (posts.requests, gets.requests, zoo.requests) == (100, 1134, 40)
     assert posts.rate == pytest.approx(5, abs=0.01)
     assert posts.client_p95 == pytest.approx(2**-6 * 2**0.95)
@@ -54,127 +46,104 @@ def test_a_runs_numbers_are_those_that_were_fed(prometheus: Prometheus) -> None:
     assert posts.failed_share == pytest.approx(0.03)
     assert gets.failed_share == 0
     assert (gets.server_p95, zoo.client_p95) == (None, None)
-    assert numbers.total.requests == 1274
-    assert numbers.total.failed_share == pytest.approx(3 / 1274)
-    assert (
-        numbers.completeness.sent,
-        numbers.completeness.traced,
-        numbers.completeness.missing,
-    ) == (1274, 1271, 3)
-    assert numbers.failed_statuses == [503]
+    assert record.total.requests == 1274
+    assert record.total.failed_share == pytest.approx(3 / 1274)
+    assert record.completeness == Completeness(1274, 0, 1271, 97, 0)
+    assert record.completeness.missing == 3
+    assert record.failed_statuses == [503]
 
 
 @stack
-def test_the_table_shows_them_in_the_order_of_the_flow(prometheus: Prometheus) -> None:
+def test_report_prints_the_table(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
 
-    report = ask(prometheus.url, NOWHERE, "report", run)
+    # The first characters of the id are enough.
+    report = ask(prometheus.url, NOWHERE, "report", run[:-1])
 
-    assert report.returncode == 0
+    assert report.returncode == 0, report.stderr
+    assert f"Run {run}  " in report.stdout
     rows = [line.split() for line in report.stdout.splitlines()]
     assert ["POST", "/owners", "100", "5.0", "30.2", "22.1", "15.1", "3.00"] in rows
     assert ["GET", "/owners", "1,134", "56.7", "22.1", "-", "-", "0.00"] in rows
     assert ["All", "1,274", "63.7", "29.3", "22.1", "15.1", "0.24"] in rows
-    assert "Completeness: 1,274 requests sent, 1,271 traced." in report.stdout
+    assert "1,274 requests sent, 1,271 traced" in report.stdout
     assert "3 of 1,274 requests have no stored span." in report.stdout
-    assert f"The trace store does not answer at {NOWHERE}: is the stack up?" in report.stderr
+    assert f"The trace store does not answer at {NOWHERE}" in report.stdout
 
 
 @stack
-def test_a_request_without_an_answer_need_have_no_span(prometheus: Prometheus) -> None:
+def test_unanswered_requests_need_no_span(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time() - 100)
     feed.requests("GET /owners", 10)
     feed.requests("GET /owners", 2, 0)
     feed.spans("GET /owners", 10)
     feed.send(prometheus)
 
-    completeness = read_completeness(prometheus, feed.run, period_of(prometheus, feed.run))
+    completeness = read_metrics(prometheus, feed.run).completeness
 
-    assert (
-        completeness.sent,
-        completeness.unanswered,
-        completeness.traced,
-        completeness.missing,
-    ) == (12, 2, 10, 0)
+    assert completeness == Completeness(12, 2, 10)
+    assert completeness.missing == 0
 
 
 @stack
-def test_an_unknown_run_is_answered_with_the_nearest(prometheus: Prometheus) -> None:
+def test_unknown_run_id_is_answered_with_similar_ones(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
 
     report = ask(prometheus.url, NOWHERE, "report", f"{run}x")
 
     assert report.returncode == 1
-    assert f"Prometheus holds no run called '{run}x'. The nearest: {run}" in report.stderr
-    assert "Traceback" not in report.stderr
+    assert f"There is no run '{run}x'. Similar ids: {run}" in report.stderr
 
 
 @stack
-def test_what_a_runs_id_begins_with_is_enough(prometheus: Prometheus) -> None:
-    run = run_id()
-    feed_a_run(prometheus, run, time.time() - 100)
-
-    report = ask(prometheus.url, NOWHERE, "report", run[:-1])
-
-    assert report.returncode == 0, report.stderr
-    assert f"Run {run}  " in report.stdout
-
-
-@stack
-def test_the_newest_run_is_the_one_with_the_latest_time_in_its_id(prometheus: Prometheus) -> None:
-    for run in ("20991231-235958-load", "zzz-by-hand", "20991231-235959-smoke"):
-        feed = Feed(run, time.time() - 100)
-        feed.requests("GET /owners", 1)
-        feed.send(prometheus)
-
-    assert newest_run(prometheus) == "20991231-235959-smoke"
-
-
-@stack
-def test_a_run_is_waited_for_until_its_last_span(prometheus: Prometheus) -> None:
+def test_reading_waits_for_the_last_spans(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time())
     feed.requests("GET /owners", 50)
     feed.spans("GET /owners", 30)
     feed.send(prometheus)
-    period = period_of(prometheus, feed.run)
-    seen: list[int] = []
+    period = find_period(prometheus, feed.run)
+    traced: list[int] = []
 
-    def late() -> None:
+    def send_late() -> None:
         time.sleep(1.5)
         feed.ended += 5
         feed.spans("GET /owners", 50)
         feed.send(prometheus)
 
-    thread = threading.Thread(target=late)
+    thread = threading.Thread(target=send_late)
     thread.start()
-    began = time.monotonic()
-    wait_for_spans(
-        prometheus, feed.run, period, lambda completeness: seen.append(completeness.traced)
-    )
-    took = time.monotonic() - began
+    wait_for_spans(prometheus, feed.run, period, lambda counts: traced.append(counts.traced))
     thread.join()
 
-    assert 1 < took < 10
-    assert seen[0] == 30
+    assert traced[0] == 30
     assert read_completeness(prometheus, feed.run, period).missing == 0
 
 
 @stack
-def test_waiting_has_a_limit_and_a_run_of_old_is_not_waited_for(prometheus: Prometheus) -> None:
-    began = time.monotonic()
-    for ago, limit in ((0, 2.0), (300, 30.0)):
-        feed = Feed(run_id(), time.time() - ago)
-        feed.requests("GET /owners", 50)
-        feed.send(prometheus)
-        period = period_of(prometheus, feed.run)
-        wait_for_spans(prometheus, feed.run, period, lambda _: None, limit)
+@pytest.mark.parametrize(("age", "waits"), [(0, True), (300, False)])
+def test_waiting_has_a_limit_and_only_new_runs_are_waited_for(
+    prometheus: Prometheus, age: float, *, waits: bool
+) -> None:
+    feed = Feed(run_id(), time.time() - age)
+    feed.requests("GET /owners", 50)
+    feed.send(prometheus)
+    period = find_period(prometheus, feed.run)
+    traced: list[int] = []
 
-    assert 1.5 < time.monotonic() - began < 8
+    wait_for_spans(prometheus, feed.run, period, lambda counts: traced.append(counts.traced), 2.0)
+
+    assert bool(traced) is waits
 
 
-def test_prometheus_away_is_one_sentence(tmp_path: Path) -> None:
+@stack
+def test_a_run_without_samples_is_unknown(prometheus: Prometheus) -> None:
+    with pytest.raises(UnknownRunError):
+        find_period(prometheus, run_id("none"))
+
+
+def test_report_without_prometheus_fails(tmp_path: Path) -> None:
     report = ask(NOWHERE, NOWHERE, "report", CLINIC_RESULTS_DIR=str(tmp_path))
 
     assert report.returncode == 1
@@ -183,78 +152,114 @@ def test_prometheus_away_is_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_no_prometheus_is_said() -> None:
+def test_another_program_is_not_taken_for_prometheus() -> None:
     with (
         FakeClinic() as other,
         Prometheus(other.url) as client,
-        pytest.raises(PrometheusError, match="not of the Prometheus API"),
+        pytest.raises(PrometheusError, match=other.url),
     ):
         client.number("up", 0)
 
 
-@stack
-def test_an_empty_prometheus_is_said(prometheus: Prometheus) -> None:
-    with pytest.raises(UnknownRunError, match=r"none called|called 'none"):
-        period_of(prometheus, "none" + secrets.token_hex(8))
+@pytest.mark.parametrize(
+    ("expected", "passed", "seconds", "planned", "silent_for"),
+    [
+        ("passed", 1, 60.0, 60, 100),
+        ("passed", 1, 59.2, 60, 100),
+        ("failed", 0, 60.0, 60, 100),
+        ("failed", 0, 20.0, 60, 100),
+        ("aborted", 1, 20.0, 60, 100),
+        ("aborted", None, 20.0, 60, 100),
+        ("aborted", None, None, 60, 100),
+        ("running", None, None, 60, 3),
+        ("running", None, None, None, 3),
+        ("none", None, 60.0, 60, 100),
+        ("none", None, None, None, 100),
+    ],
+)
+def test_verdict(
+    expected: Verdict,
+    passed: float | None,
+    seconds: float | None,
+    planned: float | None,
+    silent_for: float,
+) -> None:
+    judged = verdict(passed=passed, seconds=seconds, planned=planned, silent_for=silent_for)
+
+    assert judged == expected
 
 
 # Starting a run
 
 
-def test_an_unready_clinic_gets_no_load() -> None:
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"K6_VUS": "7"}, "K6_VUS in the environment would silently replace the profile's"),
+        ({"RUN": "my run"}, "RUN is 'my run'; expected 1 to 64 of the characters"),
+        ({"K6_TAGS": "testid=x"}, "K6_TAGS sets 'testid'"),
+    ],
+)
+def test_wrong_settings_are_rejected_before_any_request(
+    settings: dict[str, str], words: str
+) -> None:
+    with FakeClinic() as clinic:
+        answer = ask(NOWHERE, NOWHERE, "run", "load", BASE_URL=clinic.url, **settings)
+
+    assert answer.returncode == 1
+    assert words in answer.stderr
+    assert not clinic.requests
+
+
+def test_an_api_that_is_not_ready_gets_no_load() -> None:
     with FakeClinic(ready=503) as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
 
     assert answer.returncode == 1
-    assert "is not ready (GET /readyz gave 503, expected 200)" in answer.stderr
+    assert "GET /readyz returned 503, expected 200" in answer.stderr
     assert not clinic.load
 
 
-def test_settings_that_would_replace_the_profile_are_refused() -> None:
-    with FakeClinic() as clinic:
-        answer = ask(NOWHERE, NOWHERE, "run", "load", BASE_URL=clinic.url, K6_VUS="7")
+@pytest.mark.parametrize(
+    ("confirmed", "words"),
+    [
+        ("", "Set CONFIRM_TARGET=1"),
+        ("1", "The API does not answer at http://clinic.invalid:8000"),
+    ],
+)
+def test_a_remote_target_must_be_confirmed(confirmed: str, words: str) -> None:
+    target = "http://clinic.invalid:8000"
+
+    answer = ask(*(NOWHERE, NOWHERE, "run", "smoke"), BASE_URL=target, CONFIRM_TARGET=confirmed)
 
     assert answer.returncode == 1
-    assert "K6_VUS in the environment would replace the profile's scenario" in answer.stderr
-    assert not clinic.requests
-
-
-def test_a_target_elsewhere_must_be_confirmed() -> None:
-    answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL="http://clinic.invalid:8000")
-    confirmed = ask(
-        *(NOWHERE, NOWHERE, "run", "smoke"),
-        BASE_URL="http://clinic.invalid:8000",
-        CONFIRM_TARGET="1",
-    )
-
-    assert answer.returncode == confirmed.returncode == 1
-    assert "is not this machine, and a load can bring it down" in answer.stderr
-    assert "The clinic does not answer at http://clinic.invalid:8000" in confirmed.stderr
-
-
-def test_a_run_id_by_hand_is_checked() -> None:
-    with FakeClinic() as clinic:
-        answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url, RUN="my run")
-
-    assert answer.returncode == 1
-    assert "RUN is 'my run'; expected 1 to 64 of the characters" in answer.stderr
-    assert not clinic.requests
+    assert words in answer.stderr
 
 
 @stack
-def test_a_run_id_that_was_used_is_refused(prometheus: Prometheus) -> None:
+def test_a_used_run_id_is_rejected(prometheus: Prometheus) -> None:
     run = run_id()
     feed_a_run(prometheus, run, time.time() - 100)
     with FakeClinic() as clinic:
         answer = ask(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url, RUN=run)
 
     assert answer.returncode == 1
-    assert f"Prometheus already holds a run called {run}" in answer.stderr
+    assert f"Prometheus already has a run {run}" in answer.stderr
     assert not clinic.load
 
 
 @stack
-def test_numbers_sent_elsewhere_need_nothing_local() -> None:
+def test_no_load_is_sent_without_prometheus() -> None:
+    with FakeClinic() as clinic:
+        answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
+
+    assert answer.returncode == 1
+    assert "Prometheus does not answer" in answer.stderr
+    assert not clinic.load
+
+
+@stack
+def test_metrics_for_another_prometheus_need_no_local_one() -> None:
     with FakeClinic() as clinic, FakeClinic(override=lambda _: (200, {})) as cloud:
         answer = ask(
             *(NOWHERE, NOWHERE, "run", "smoke"),
@@ -267,24 +272,14 @@ def test_numbers_sent_elsewhere_need_nothing_local() -> None:
         )
 
     assert answer.returncode == 0, answer.stderr
-    assert f"Its numbers went to {cloud.url}/api/prom/push, not to the stack's" in answer.stdout
+    assert f"Its metrics went to {cloud.url}/api/prom/push, not to the stack's" in answer.stdout
     assert "Completeness" not in answer.stdout
     assert [request for request in cloud.requests if request.path == "/api/prom/push?key=secret"]
     assert "k6.test_run_id=by-hand,k6.scenario=smoke" in clinic.load[0].headers["baggage"]
 
 
-@stack
-def test_no_load_is_sent_while_prometheus_is_away() -> None:
-    with FakeClinic() as clinic:
-        answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
-
-    assert answer.returncode == 1
-    assert "Prometheus does not answer" in answer.stderr
-    assert not clinic.load
-
-
-def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Press Ctrl-C on a run some seconds after its start, and again while it waits for spans."""
+def interrupt(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Press Ctrl-C some seconds after the start of a run, and again while it waits for spans."""
     process = subprocess.Popen(
         words,
         env=environment,
@@ -295,123 +290,115 @@ def interrupted(words: list[str], environment: dict[str, str]) -> tuple[int, str
         start_new_session=True,
     )
     assert process.stdout is not None
-    said = ""
-    while " against " not in said and (line := process.stdout.readline()):
-        said += line
+    output = ""
+    while " against " not in output and (line := process.stdout.readline()):
+        output += line
     time.sleep(5)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in its foreground
-    while "k6 ended with" not in said and (line := process.stdout.readline()):
-        said += line
+    while "k6 ended with" not in output and (line := process.stdout.readline()):
+        output += line
     time.sleep(2)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
-    return process.returncode, said + rest
+    return process.returncode, output + rest
 
 
 @stack
-def test_ctrl_c_ends_a_run_with_its_summary_and_its_table(prometheus: Prometheus) -> None:
+def test_ctrl_c_ends_a_run_with_its_summary_and_its_report(prometheus: Prometheus) -> None:
     with FakeClinic() as clinic:
         words, environment = command(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
-        status, said = interrupted(words, environment)
+        status, output = interrupt(words, environment)
         sent = len(clinic.load)
 
-    assert status == start.INTERRUPTED
-    assert "http_req_duration" in said
-    assert "k6 ended with status 105: the run was interrupted." in said
-    assert f"Completeness: {sent} requests sent, 0 traced." in said
-    assert all(f"\n {name} " in said for name in FLOW[:6])
-    assert "Traceback" not in said
+    assert status == k6.INTERRUPTED
+    assert "http_req_duration" in output
+    assert "k6 ended with status 105: the run was interrupted." in output
+    assert f"{sent} requests sent, 0 traced" in output
+    assert all(f"\n {name} " in output for name in slo.OPERATIONS[:6])
+    assert "Traceback" not in output
 
 
 @stack
-def test_a_run_without_prometheus_is_k6s_summary_alone() -> None:
+def test_a_run_without_prometheus_prints_only_k6s_summary() -> None:
     with FakeClinic() as clinic:
         words, environment = command(
             NOWHERE, NOWHERE, "run", "smoke", "--without-prometheus", BASE_URL=clinic.url
         )
-        status, said = interrupted(words, environment)
+        status, output = interrupt(words, environment)
 
-    assert status == start.INTERRUPTED
-    assert "http_req_duration" in said
-    assert "Completeness" not in said
-    assert "Prometheus" not in said
+    assert status == k6.INTERRUPTED
+    assert "http_req_duration" in output
+    assert "Completeness" not in output
+    assert "Prometheus" not in output
+
+
+# k6's settings and status
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (0, "every threshold held"),
-        (99, "a threshold was crossed"),
+        (0, "all thresholds passed"),
+        (99, "a threshold failed"),
         (-9, "SIGKILL"),
         (42, "status 42"),
     ],
 )
-def test_k6s_status_is_said_in_words(status: int, words: str) -> None:
-    assert words in start.say_status(status)
+def test_exit_status_is_explained(status: int, words: str) -> None:
+    assert words in k6.describe_status(status)
 
 
 @pytest.mark.parametrize("tags", ["env=qa, owner=me", "env:qa,owner:me", "env=qa,,owner = me"])
-def test_tags_are_labels_in_either_form(tags: str) -> None:
-    assert start.labels(tags) == {"env": "qa", "owner": "me"}
-    given = start.k6_settings("r", "smoke", "http://clinic", None, {"K6_TAGS": tags})
-    assert given["K6_TAGS"] == "env:qa,owner:me"
+def test_tags_are_accepted_in_either_form(tags: str) -> None:
+    assert k6.parse_tags(tags) == {"env": "qa", "owner": "me"}
+    settings = k6.run_settings("r", "smoke", "http://clinic", None, {"K6_TAGS": tags})
+    assert settings["K6_TAGS"] == "env:qa,owner:me"
+
+
+@pytest.mark.parametrize("tags", ["env", "env=a:b", "2nd=x", "testid=x", "__name__=x"])
+def test_tags_that_cannot_be_labels_are_rejected(tags: str) -> None:
+    with pytest.raises(click.ClickException, match="K6_TAGS"):
+        k6.parse_tags(tags)
+
+
+STACK_URL = "http://127.0.0.1:9090/api/v1/write"
 
 
 @pytest.mark.parametrize(
-    ("tags", "sentence"),
+    ("given", "url"),
     [
-        ("env", "expected names and values such as env=qa,owner=me"),
-        ("env=a:b", "without colons in a value"),
-        ("2nd=x", "expected names and values"),
-        ("testid=x", "a label that the run's own numbers carry"),
-        ("__name__=x", "a label that the run's own numbers carry"),
-    ],
-)
-def test_tags_that_cannot_be_labels_are_refused(tags: str, sentence: str) -> None:
-    with pytest.raises(click.ClickException, match=sentence):
-        start.labels(tags)
-
-
-BUNDLES = "http://127.0.0.1:9090/api/v1/write"
-
-
-@pytest.mark.parametrize(
-    ("given", "goes_to"),
-    [
-        ({}, BUNDLES),
-        ({"K6_OUT": "experimental-prometheus-rw"}, BUNDLES),
-        ({"K6_OUT": "json=a.json,experimental-prometheus-rw"}, BUNDLES),
+        ({}, STACK_URL),
+        ({"K6_OUT": "experimental-prometheus-rw"}, STACK_URL),
+        ({"K6_OUT": "json=a.json,experimental-prometheus-rw"}, STACK_URL),
         ({"K6_PROMETHEUS_RW_SERVER_URL": "https://cloud/push"}, "https://cloud/push"),
         ({"K6_OUT": "json=a.json"}, None),
         ({"K6_OUT": "cloud", "K6_PROMETHEUS_RW_SERVER_URL": "https://cloud/push"}, None),
     ],
 )
-def test_what_the_user_says_of_outputs_wins(given: dict[str, str], goes_to: str | None) -> None:
-    assert start.remote_write(given, BUNDLES) == goes_to
-    told = start.k6_settings("r", "smoke", "http://clinic", goes_to, given)
-    assert all(told[name] == value for name, value in given.items() if name in told)
-    assert told.get("K6_PROMETHEUS_RW_SERVER_URL") == goes_to
+def test_given_outputs_override_the_defaults(given: dict[str, str], url: str | None) -> None:
+    assert k6.remote_write_url(given, STACK_URL) == url
+    settings = k6.run_settings("r", "smoke", "http://clinic", url, given)
+    assert all(settings[name] == value for name, value in given.items() if name in settings)
+    assert settings.get("K6_PROMETHEUS_RW_SERVER_URL") == url
 
 
-def test_where_numbers_went_is_said_without_a_password() -> None:
+def test_the_output_is_described_without_its_password() -> None:
     url = "https://123:glc_secret@prometheus.example.net/api/prom/push"
-    told = start.k6_settings("r", "smoke", "http://clinic", url, {})
+    settings = k6.run_settings("r", "smoke", "http://clinic", url, {})
 
-    assert start.place(told) == "https://prometheus.example.net/api/prom/push"
-    assert start.place({"K6_OUT": "json=a.json"}) == "json=a.json"
+    assert k6.describe_output(settings) == "https://prometheus.example.net/api/prom/push"
+    assert k6.describe_output({"K6_OUT": "json=a.json"}) == "json=a.json"
 
 
-def test_k6_gets_the_settings_of_k6_env_and_the_address() -> None:
-    settings = start.k6_settings(
-        "r", "smoke", "http://clinic", "http://prometheus/api/v1/write", {}
-    )
+def test_defaults_come_from_k6_env() -> None:
+    settings = k6.run_settings("r", "smoke", "http://clinic", STACK_URL, {})
 
     assert settings["K6_OUT"] == "experimental-prometheus-rw"
     assert "native-histograms" in settings["K6_FEATURES"].split(",")
-    assert settings["K6_PROMETHEUS_RW_PUSH_INTERVAL"] == f"{PUSH_INTERVAL:.0f}s"
+    assert settings["K6_PROMETHEUS_RW_PUSH_INTERVAL"] == f"{PUSH_SECONDS}s"
     assert settings["RUN_ID"] == "r"
 
 
 def test_a_run_without_prometheus_has_no_output() -> None:
-    assert start.k6_settings("r", "smoke", "http://clinic", None, {})["K6_OUT"] == ""
+    assert k6.run_settings("r", "smoke", "http://clinic", None, {})["K6_OUT"] == ""

@@ -1,18 +1,24 @@
-"""Traces of a run, from real trace stores that were fed known spans."""
+"""Traces of a run, from real trace stores with known spans."""
 
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from lab.clients import trace_store
 from lab.clients.spans import Period
-from lab.clients.trace_store import RunTraces, Store, TraceStoreError
+from lab.clients.tempo_or_jaeger import connect
+from lab.clients.trace_store import (
+    TraceSearch,
+    TraceStore,
+    TraceStoreError,
+    complete_trace_id,
+    slowest,
+)
 from lab.stack.ports import free as free_port
 from lab.stack.programs import find, find_on_path
 from tests.support.fake_clinic import FakeClinic
@@ -36,7 +42,7 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     command: list[str | Path] = [
         find("jaeger"),
         "--config",
-        PROJECT / "observability/native/jaeger.yaml",
+        PROJECT / "observability/jaeger/jaeger.yaml",
     ]
     url = f"http://127.0.0.1:{query}"
     with running(command, folder / "log", f"{url}/api/services", **settings):
@@ -71,8 +77,8 @@ def tempo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 def otlp_request(
     trace: str, run: str, start: float, seconds: float, status: int = 200
 ) -> list[dict[str, Any]]:
-    """Make the two spans of a request, the database's half as long as the server's."""
-    said = {"clinic.operation": "GET /owners", "k6.test_run_id": run, "k6.scenario": "load"}
+    """Make the two spans of a request; the database's is half as long as the server's."""
+    common = {"clinic.operation": "GET /owners", "k6.test_run_id": run, "k6.scenario": "load"}
     server = {
         "traceId": trace,
         "spanId": secrets.token_hex(8),
@@ -80,7 +86,7 @@ def otlp_request(
         "kind": 2,
         "startTimeUnixNano": f"{start * 1e9:.0f}",
         "endTimeUnixNano": f"{(start + seconds) * 1e9:.0f}",
-        "attributes": attributes(said | {"http.response.status_code": status}),
+        "attributes": attributes(common | {"http.response.status_code": status}),
         "status": {"code": 2, "message": "it failed"} if status >= 500 else {},
     }
     database = server | {
@@ -89,7 +95,7 @@ def otlp_request(
         "name": "SELECT owner",
         "kind": 3,
         "endTimeUnixNano": f"{(start + seconds / 2) * 1e9:.0f}",
-        "attributes": attributes(said),
+        "attributes": attributes(common),
         "status": {},
     }
     return [server, database]
@@ -108,10 +114,10 @@ FAILED = {100: 503, 200: 500, 300: 404, 400: 409}
 
 @dataclass(frozen=True)
 class Stored:
-    """A store that holds a run, whose n-th request took n tenths of a ms and came n ms earlier."""
+    """A store with a run whose n-th request took n tenths of a ms and started n ms earlier."""
 
-    store: Store
-    of: RunTraces
+    store: TraceStore
+    search: TraceSearch
     ids: list[str]
 
 
@@ -127,39 +133,38 @@ def stored(request: pytest.FixtureRequest) -> Iterator[Stored]:
         spans += otlp_request(trace, run, start, number / 1e4, FAILED.get(number, 200))
     spans += otlp_request(secrets.token_hex(16), other, now - 5, 3.0, 500)
     send_spans(otlp, spans)
-    of = RunTraces(run, Period(now - 20, now - 5))
-    with trace_store.store_at(url) as store:
+    search = TraceSearch(run, Period(now - 20, now - 5))
+    with connect(url) as store:
         until = time.monotonic() + 20
-        while len(store.over(of, 0, 5000)[0]) <= REQUESTS and time.monotonic() < until:
+        while len(store.slower_than(search, 0, 5000)[0]) <= REQUESTS and time.monotonic() < until:
             time.sleep(0.5)
-        yield Stored(store, of, ids)
+        yield Stored(store, search, ids)
 
 
 @stack
 @pytest.mark.parametrize("guess", [0.0, 0.001, 0.128, 0.13, 5.0])
 def test_the_slowest_are_found_whatever_the_first_guess(stored: Stored, guess: float) -> None:
-    slowest = trace_store.slowest(stored.store, stored.of, 5, guess)
+    traces = slowest(stored.store, stored.search, 5, guess)
 
-    assert [request.trace_id for request in slowest] == stored.ids[:-6:-1]
-    assert slowest[0].duration == pytest.approx(REQUESTS / 1e4, abs=1e-5)
-    assert slowest[0].operation == "GET /owners"
-    assert slowest[0].status == 200
+    assert [trace.trace_id for trace in traces] == stored.ids[:-6:-1]
+    assert traces[0].duration == pytest.approx(REQUESTS / 1e4, abs=1e-5)
+    assert traces[0].operation == "GET /owners"
+    assert traces[0].status == 200
 
 
 @stack
 def test_the_slowest_of_one_operation_are_found(stored: Stored) -> None:
-    owners = RunTraces(stored.of.run_id, stored.of.period, "GET /owners")
-    pets = RunTraces(stored.of.run_id, stored.of.period, "GET /pets")
+    owners = replace(stored.search, operation="GET /owners")
+    pets = replace(stored.search, operation="GET /pets")
 
-    assert [found.trace_id for found in trace_store.slowest(stored.store, owners, 1, 0.1)] == [
-        stored.ids[-1]
-    ]
-    assert trace_store.slowest(stored.store, pets, 1, 0.1) == []
+    [trace] = slowest(stored.store, owners, 1, 0.1)
+    assert trace.trace_id == stored.ids[-1]
+    assert slowest(stored.store, pets, 1, 0.1) == []
 
 
 @stack
-def test_failed_are_those_answered_with_400_or_more(stored: Stored) -> None:
-    failed = stored.store.failed(stored.of, [404, 409, 500, 503], 5)
+def test_requests_with_status_400_or_more_have_failed(stored: Stored) -> None:
+    failed = stored.store.failed(stored.search, [404, 409, 500, 503], 5)
 
     assert {request.trace_id: request.status for request in failed} == {
         stored.ids[number]: status for number, status in FAILED.items()
@@ -167,55 +172,57 @@ def test_failed_are_those_answered_with_400_or_more(stored: Stored) -> None:
 
 
 @stack
-def test_a_run_that_the_store_does_not_hold_has_no_traces(stored: Stored) -> None:
-    of = RunTraces("another", stored.of.period)
+def test_an_unknown_run_has_no_traces(stored: Stored) -> None:
+    other = replace(stored.search, run_id="another")
 
-    assert trace_store.slowest(stored.store, of, 5, 0.06) == []
-    assert stored.store.failed(of, [500], 5) == []
+    assert slowest(stored.store, other, 5, 0.06) == []
+    assert stored.store.failed(other, [500], 5) == []
 
 
 @stack
-def test_a_trace_comes_in_one_form(stored: Stored) -> None:
-    server, database = sorted(stored.store.trace(stored.ids[200]), key=lambda span: span.parent)
+def test_spans_have_one_form_from_either_store(stored: Stored) -> None:
+    server, database = sorted(stored.store.spans(stored.ids[200]), key=lambda span: span.parent)
 
     assert (server.name, server.kind, server.service) == ("GET /owners", "server", "clinic")
     assert (database.name, database.kind, database.parent) == ("SELECT owner", "client", server.id)
     assert server.duration == pytest.approx(0.02, abs=1e-5)
-    assert server.start == pytest.approx(stored.of.period.started + 9.8, abs=1e-3)
+    assert server.start == pytest.approx(stored.search.period.started + 9.8, abs=1e-3)
     assert (server.error, database.error) == (True, False)
     assert server.attributes["http.response.status_code"] == 500
     assert server.attributes["otel.status_description"] == "it failed"
-    assert server.attributes["k6.test_run_id"] == stored.of.run_id
+    assert server.attributes["k6.test_run_id"] == stored.search.run_id
 
 
 @stack
-def test_the_first_digits_of_an_id_are_enough(stored: Stored) -> None:
+def test_the_first_digits_of_a_trace_id_are_enough(stored: Stored) -> None:
     for trace in (stored.ids[0], stored.ids[1]):
-        assert trace_store.full_id(stored.store, trace[:12].upper()) == trace
-    with pytest.raises(TraceStoreError, match="give more digits"):
-        trace_store.full_id(stored.store, stored.ids[1][0])
-    with pytest.raises(TraceStoreError, match="give all 32 digits"):
-        trace_store.full_id(stored.store, "f" * 20)
-    assert trace_store.full_id(stored.store, "f" * 20, ["e" * 32, "f" * 32]) == "f" * 32
-    assert stored.store.trace("f" * 32) == []
+        assert complete_trace_id(stored.store, trace[:12].upper()) == trace
+    with pytest.raises(TraceStoreError, match="type more digits"):
+        complete_trace_id(stored.store, stored.ids[1][0])
+    with pytest.raises(TraceStoreError, match="type all 32 digits"):
+        complete_trace_id(stored.store, "f" * 20)
+    assert complete_trace_id(stored.store, "f" * 20, ["e" * 32, "f" * 32]) == "f" * 32
+    assert stored.store.spans("f" * 32) == []
 
 
 @pytest.mark.parametrize("beginning", ["", "xyz", "a" * 33, "../api", "a b"])
-def test_what_is_no_trace_id_is_refused(beginning: str) -> None:
-    with pytest.raises(TraceStoreError, match="no trace id"):
-        trace_store.full_id(None, beginning)  # type: ignore[arg-type]
+def test_an_invalid_trace_id_is_rejected(beginning: str) -> None:
+    with pytest.raises(TraceStoreError, match="not a trace id"):
+        complete_trace_id(None, beginning)  # type: ignore[arg-type]
 
 
-def test_what_is_no_trace_store_is_said() -> None:
+def test_another_program_is_not_taken_for_a_trace_store() -> None:
     with (
         FakeClinic(override=lambda _: (404, "no")) as other,
         pytest.raises(TraceStoreError, match="TRACES_PORT"),
     ):
-        trace_store.store_at(other.url).__enter__()
+        connect(other.url).__enter__()
 
 
 @stack
-def test_just_trace_draws_a_stored_trace(stored: Stored, request: pytest.FixtureRequest) -> None:
+def test_the_trace_command_draws_a_stored_trace(
+    stored: Stored, request: pytest.FixtureRequest
+) -> None:
     url, _ = request.getfixturevalue(stored.store.name.lower())
 
     answer = ask(NOWHERE, url, "trace", stored.ids[200][:16])

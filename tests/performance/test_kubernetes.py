@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lab.paths import PERFORMANCE
-from lab.runs import start
+from lab.runs import k6, start
 from lab.stack.programs import PROGRAMS
 
 KUBERNETES = PERFORMANCE / "kubernetes"
@@ -36,7 +36,7 @@ def test_generators_run_the_version_and_settings_of_every_run(spec: Any) -> None
     assert runner["image"] == f"grafana/k6:{PROGRAMS['k6'].version}"
     assert runner["envFrom"] == [{"configMapRef": {"name": "k6-env"}}]
     assert "K6_PROMETHEUS_RW_SERVER_URL" in names
-    assert names.isdisjoint(start.k6_env())
+    assert names.isdisjoint(k6.default_settings())
 
 
 def test_readme_creates_the_objects_that_the_manifest_names(spec: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lab import slo
 from lab.clients.prometheus import Prometheus
-from lab.runs import reader, start
+from lab.runs import k6, reader
 from tests.support.fake_clinic import FakeClinic
 from tests.support.k6 import (
     LIST_PETS,
@@ -31,7 +31,7 @@ def environment(prometheus: Prometheus, run_id: str, url: str, **options: str) -
     """Return k6's environment as `just` sets it, for a short run."""
     write = f"{prometheus.url}/api/v1/write"
     short = {"DURATION": "4s", "PROFILE": "smoke"} | options
-    return short | start.k6_settings(run_id, short["PROFILE"], url, write, options)
+    return short | k6.run_settings(run_id, short["PROFILE"], url, write, options)
 
 
 def samples(prometheus: Prometheus, metric: str, run_id: str) -> list[tuple[dict[str, str], float]]:
@@ -46,7 +46,7 @@ def test_passed_run_writes_its_times_tags_and_verdict(prometheus: Prometheus, ru
         output = output_of(process)
 
     assert process.returncode == 0, output
-    period = reader.period_of(prometheus, run_id)
+    period = reader.find_period(prometheus, run_id)
     assert began < period.started < period.ended < time.time()
     assert 3.5 < period.seconds < 30
     ((passed, verdict),) = samples(prometheus, "k6_run_passed", run_id)
@@ -86,7 +86,7 @@ def test_interrupted_run_shows_its_planned_and_actual_length(
         output_of(process)
 
     assert [value for _, value in samples(prometheus, "k6_run_planned_seconds", run_id)] == [60]
-    assert reader.period_of(prometheus, run_id).seconds < 50
+    assert reader.find_period(prometheus, run_id).seconds < 50
 
 
 def test_unreachable_prometheus_does_not_change_the_exit_code(script: Script) -> None:
@@ -119,7 +119,7 @@ def test_counts_and_percentiles_of_two_generators_add_up(
             assert process.returncode in {0, THRESHOLDS_FAILED}, output
         sent = len(fast.load) + len(slow.load)
 
-    total = reader.read_record(prometheus, run_id, reader.period_of(prometheus, run_id)).total
+    total = reader.read_metrics(prometheus, run_id).total
     assert total.requests == sent
     # A quarter of the requests takes 100 ms: p95 is one of these, the median is not.
     assert total.client_p95 is not None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab import slo
-from lab.runs.start import SCRIPT
+from lab.runs.k6 import SCRIPT
 from lab.stack.programs import find
 from tests.support.fake_clinic import FakeClinic, Request, Response
 

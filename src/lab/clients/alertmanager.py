@@ -1,55 +1,51 @@
-"""Ask Alertmanager who is told of what, and silence it for a while."""
+"""The HTTP API of Alertmanager: alerts and silences."""
 
 import getpass
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lab.clients.http import ask
+from lab.clients.http import HttpClient
 from lab.errors import UserError
 
-NAME = "Alertmanager"
 WATCHDOG = "Watchdog"
+# The comment by which `just unsilence` knows the silences of `just silence`.
 COMMENT = "just silence"
-"""Tells the silences that `just unsilence` may end."""
-DURATION = re.compile(r"(?=.)(?:(\d{1,3})d)?(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,5})s)?")
-LONGEST = timedelta(days=7)
+DURATION = re.compile(
+    r"(?=.)(?:(?P<days>\d{1,3})d)?(?:(?P<hours>\d{1,3})h)?"
+    r"(?:(?P<minutes>\d{1,4})m)?(?:(?P<seconds>\d{1,5})s)?"
+)
+MAX_DURATION = timedelta(days=7)
 
 
-def seconds_of(duration: str) -> float:
-    """Read a duration such as 30m or 1h30m."""
-    found = DURATION.fullmatch(duration)
-    days, hours, minutes, seconds = (
-        (int(part or 0) for part in found.groups()) if found else [0] * 4
-    )
-    length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    if not timedelta() < length <= LONGEST:
-        raise UserError(
-            f"The duration is {duration!r}; expected a time up to 7d, such as 30m, 1h30m or 2d."
-        )
-    return length.total_seconds()
+def parse_duration(text: str) -> timedelta:
+    """Parse a duration such as 30m or 1h30m."""
+    match = DURATION.fullmatch(text)
+    units = match.groupdict(default="0") if match else {}
+    duration = timedelta(**{unit: int(number) for unit, number in units.items()})
+    if not timedelta() < duration <= MAX_DURATION:
+        raise UserError(f"{text!r} is not a duration of up to 7d, such as 30m, 1h30m or 2d.")
+    return duration
 
 
-class Alertmanager:
-    """The API of one Alertmanager."""
+class Alertmanager(HttpClient):
+    """One Alertmanager."""
 
     def __init__(self, url: str) -> None:
-        self.url = f"{url}/api/v2"
+        super().__init__("Alertmanager", f"{url}/api/v2")
 
     def alerts(self) -> list[dict[str, Any]]:
-        """List the alerts it holds, the silenced and inhibited among them."""
-        alerts: list[dict[str, Any]] = self.ask("GET", "/alerts")
-        return alerts
+        """List all alerts, including silenced and inhibited ones."""
+        return self.json("GET", "/alerts") or []
 
     def silences(self) -> list[dict[str, Any]]:
-        """List the silences in force."""
-        silences = self.ask("GET", "/silences")
+        """List the active silences."""
+        silences = self.json("GET", "/silences") or []
         return [silence for silence in silences if silence["status"]["state"] == "active"]
 
-    def silence(self, seconds: float, alertname: str | None) -> datetime:
-        """Silence an alert, or all but the watchdog, and say until when."""
+    def silence(self, duration: timedelta, alertname: str | None) -> datetime:
+        """Silence one alert, or all except the watchdog, and return when the silence ends."""
         now = datetime.now(UTC)
-        ends = now + timedelta(seconds=seconds)
         matcher = {
             "name": "alertname",
             "value": alertname or WATCHDOG,
@@ -59,34 +55,30 @@ class Alertmanager:
         silence = {
             "matchers": [matcher],
             "startsAt": now.isoformat(),
-            "endsAt": ends.isoformat(),
+            "endsAt": (now + duration).isoformat(),
             "createdBy": getpass.getuser(),
             "comment": COMMENT,
         }
-        self.ask("POST", "/silences", json=silence)
-        return ends
+        self.json("POST", "/silences", json=silence)
+        return now + duration
 
     def unsilence(self) -> list[str]:
-        """End the silences that were made so, and say of what."""
-        ended = []
-        for silence in self.silences():
-            if silence["comment"] == COMMENT:
-                self.ask("DELETE", f"/silence/{silence['id']}")
-                ended.append(silenced(silence))
-        return ended
-
-    def ask(self, method: str, path: str, **options: Any) -> Any:
-        return ask(NAME, method, self.url + path, **options)
+        """End the silences of `just silence` and return what they silenced."""
+        silences = [silence for silence in self.silences() if silence["comment"] == COMMENT]
+        for silence in silences:
+            self.json("DELETE", f"/silence/{silence['id']}")
+        return [describe_silence(silence) for silence in silences]
 
 
-def silenced(silence: dict[str, Any]) -> str:
-    """Say in words what a silence is of."""
-    words = []
+def describe_silence(silence: dict[str, Any]) -> str:
+    """Name the alerts that a silence matches."""
+    names = []
     for matcher in silence["matchers"]:
         name, value = matcher["name"], matcher["value"]
         if name == "alertname" and not matcher["isRegex"]:
-            words.append(value if matcher["isEqual"] else f"Every alert but {value}")
+            names.append(value if matcher["isEqual"] else f"Every alert except {value}")
         else:
-            sign = ("=" if matcher["isEqual"] else "!") + ("~" if matcher["isRegex"] else "=")
-            words.append(f"{name}{sign.replace('==', '=')}{value}")
-    return ", ".join(words)
+            equal, regex = matcher["isEqual"], matcher["isRegex"]
+            operator = ("=~" if regex else "=") if equal else ("!~" if regex else "!=")
+            names.append(f"{name}{operator}{value}")
+    return ", ".join(names)

@@ -1,69 +1,75 @@
-"""Traces from Jaeger 2, by exact tags."""
+"""The HTTP API of Jaeger 2, searched by exact tags."""
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
+from lab.clients.http import HttpClient
 from lab.clients.spans import Attribute, Span
-from lab.clients.trace_store import FULL_ID, Api, Found, RunTraces, last_day
+from lab.clients.trace_store import TRACE_ID_DIGITS, TraceSearch, TraceSummary, last_day
 from lab.promql.selectors import SERVICE
 
-AMONG_THE_LAST = 2000
+# Jaeger cannot search for ids, so a prefix is looked up among this many of the newest traces.
+NEWEST = 2000
+MIN_FAILED_STATUS = 400
 
 
 class Jaeger:
-    """The query API of Jaeger 2."""
+    """One Jaeger."""
 
     name = "Jaeger"
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
 
-    def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        longer = {"minDuration": f"{seconds * 1e6:.0f}us"} if seconds > 0 else {}
-        traces = self._search(of, {}, limit, **longer)
-        return _requests(traces, of.run_id), len(traces) >= limit
+    def slower_than(
+        self, search: TraceSearch, seconds: float, limit: int
+    ) -> tuple[list[TraceSummary], bool]:
+        duration = {"minDuration": f"{seconds * 1e6:.0f}us"} if seconds > 0 else {}
+        traces = self._search(search, {}, limit, **duration)
+        return _summaries(traces, search.run_id), len(traces) >= limit
 
-    def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
-        found: list[Found] = []
-        for status in statuses:
-            tags = {"http.response.status_code": str(status)}
-            found += _requests(self._search(of, tags, count), of.run_id)
-        failed = [request for request in found if request.status and request.status >= 400]  # noqa: PLR2004
-        return sorted(failed, key=lambda request: -request.start)[:count]
+    def failed(
+        self, search: TraceSearch, statuses: Iterable[int], limit: int
+    ) -> list[TraceSummary]:
+        failed = [
+            summary
+            for status in statuses
+            for summary in _summaries(
+                self._search(search, {"http.response.status_code": str(status)}, limit),
+                search.run_id,
+            )
+            if (summary.status or 0) >= MIN_FAILED_STATUS
+        ]
+        return sorted(failed, key=lambda summary: -summary.start)[:limit]
 
-    def trace(self, trace_id: str) -> list[Span]:
-        traces = self._api.json(f"/api/traces/{trace_id}").get("data") or []
-        return [span for trace in traces for span in _spans(trace)]
+    def spans(self, trace_id: str) -> list[Span]:
+        body = self._http.json("GET", f"/api/traces/{trace_id}", allow_missing=True) or {}
+        return [span for trace in body.get("data") or [] for span in _spans(trace)]
 
     def ids_with_prefix(self, prefix: str) -> list[str]:
-        start, end = last_day()
-        traces = self._traces(start, end, AMONG_THE_LAST)
-        ids = (_trace_id(trace) for trace in traces)
+        ids = map(_trace_id, self._traces(*last_day(), NEWEST))
         return [trace_id for trace_id in ids if trace_id.startswith(prefix)]
 
     def _search(
-        self, of: RunTraces, tags: dict[str, str], limit: int, **more: str
+        self, search: TraceSearch, tags: dict[str, str], limit: int, **parameters: str
     ) -> list[dict[str, Any]]:
-        of_operation = {"clinic.operation": of.operation} if of.operation else {}
-        wanted = json.dumps({"k6.test_run_id": of.run_id} | of_operation | tags)
-        return self._traces(of.start, of.end, limit, tags=wanted, **more)
+        operation = {"clinic.operation": search.operation} if search.operation else {}
+        all_tags = json.dumps({"k6.test_run_id": search.run_id} | operation | tags)
+        return self._traces(search.start, search.end, limit, tags=all_tags, **parameters)
 
-    def _traces(self, start: float, end: float, limit: int, **more: str) -> list[dict[str, Any]]:
-        body = self._api.json(
-            "/api/traces",
-            service=SERVICE,
-            start=f"{start * 1e6:.0f}",
-            end=f"{end * 1e6:.0f}",
-            limit=str(limit),
-            **more,
-        )
+    def _traces(
+        self, start: float, end: float, limit: int, **parameters: str
+    ) -> list[dict[str, Any]]:
+        period = {"start": f"{start * 1e6:.0f}", "end": f"{end * 1e6:.0f}"}
+        parameters |= {"service": SERVICE, "limit": str(limit)} | period
+        body = self._http.json("GET", "/api/traces", params=parameters)
         return body.get("data") or []
 
 
-def _requests(traces: list[dict[str, Any]], run: str) -> list[Found]:
+def _summaries(traces: list[dict[str, Any]], run_id: str) -> list[TraceSummary]:
     return [
-        Found(
+        TraceSummary(
             trace_id=_trace_id(trace),
             operation=str(span.attributes.get("clinic.operation", span.name)),
             start=span.start,
@@ -72,7 +78,7 @@ def _requests(traces: list[dict[str, Any]], run: str) -> list[Found]:
         )
         for trace in traces
         for span in _spans(trace)
-        if span.kind == "server" and span.attributes.get("k6.test_run_id") == run
+        if span.kind == "server" and span.attributes.get("k6.test_run_id") == run_id
     ]
 
 
@@ -82,7 +88,7 @@ def _status(span: Span) -> int | None:
 
 
 def _trace_id(trace: dict[str, Any]) -> str:
-    return str(trace["traceID"]).rjust(FULL_ID, "0")
+    return str(trace["traceID"]).rjust(TRACE_ID_DIGITS, "0")
 
 
 def _spans(trace: dict[str, Any]) -> list[Span]:

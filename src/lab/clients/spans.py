@@ -1,14 +1,15 @@
-"""What a trace store is asked for and what it answers: a period, and spans."""
+"""Spans in one form, whichever store they come from, and the period of a run."""
 
 from msgspec import Struct
 
+# All metrics of a run have arrived this many seconds after its end, whatever was slow.
 LATEST_FLUSH = 120.0
 
 Attribute = str | int | float | bool
 
 
 class Period(Struct, frozen=True):
-    """When a run began and ended; one that is still on ends where it was read."""
+    """The start and end of a run in seconds since 1970; a running one ends with its last sample."""
 
     started: float
     ended: float
@@ -19,17 +20,17 @@ class Period(Struct, frozen=True):
 
     @property
     def read_at(self) -> float:
-        """A time by which the last flush of every part is in."""
+        """A time at which all metrics of the run have arrived."""
         return self.ended + LATEST_FLUSH
 
     @property
     def window(self) -> str:
-        """The range from there back over the whole run."""
+        """The PromQL range from `read_at` back over the whole run."""
         return f"{int(self.read_at - self.started) + 60}s"
 
 
 class Span(Struct, frozen=True):
-    """One span of a trace; times are seconds, of the start since 1970."""
+    """One span of a trace: `start` in seconds since 1970, `duration` in seconds."""
 
     id: str
     parent: str

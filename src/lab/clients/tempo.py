@@ -1,37 +1,46 @@
-"""Traces from Tempo, by TraceQL."""
+"""The HTTP API of Tempo 3, searched by TraceQL."""
 
 import base64
 from collections.abc import Iterable
 from typing import Any
 
+from lab.clients.http import HttpClient
 from lab.clients.spans import Attribute, Span
-from lab.clients.trace_store import AT_ONCE, FULL_ID, Api, Found, RunTraces, last_day
+from lab.clients.trace_store import (
+    SEARCH_LIMIT,
+    TRACE_ID_DIGITS,
+    TraceSearch,
+    TraceSummary,
+    last_day,
+)
 from lab.promql import traceql
 
 
 class Tempo:
-    """The query API of Tempo 3."""
+    """One Tempo."""
 
     name = "Tempo"
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
 
-    def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        query = traceql.requests(
-            of.run_id, operation=of.operation, longer_than=f"{seconds * 1e6:.0f}us"
-        )
-        found = self._search(query, of.start, of.end, limit)
-        return found, len(found) >= limit
+    def slower_than(
+        self, search: TraceSearch, seconds: float, limit: int
+    ) -> tuple[list[TraceSummary], bool]:
+        longer_than = f"{seconds * 1e6:.0f}us"
+        query = traceql.requests(search.run_id, operation=search.operation, longer_than=longer_than)
+        matches = self._search(query, search.start, search.end, limit)
+        return matches, len(matches) >= limit
 
-    def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
-        del statuses  # TraceQL compares numbers, it need not be told them
-        return self._search(
-            traceql.requests(of.run_id, condition=traceql.FAILED), of.start, of.end, count
-        )
+    def failed(
+        self, search: TraceSearch, statuses: Iterable[int], limit: int
+    ) -> list[TraceSummary]:
+        del statuses  # TraceQL compares them with 400
+        query = traceql.requests(search.run_id, condition=traceql.FAILED)
+        return self._search(query, search.start, search.end, limit)
 
-    def trace(self, trace_id: str) -> list[Span]:
-        body = self._api.json(f"/api/v2/traces/{trace_id}")
+    def spans(self, trace_id: str) -> list[Span]:
+        body = self._http.json("GET", f"/api/v2/traces/{trace_id}", allow_missing=True) or {}
         return [
             _span(span, _attributes(resource.get("resource", {})).get("service.name", ""))
             for resource in body.get("trace", {}).get("resourceSpans", [])
@@ -40,29 +49,28 @@ class Tempo:
         ]
 
     def ids_with_prefix(self, prefix: str) -> list[str]:
-        # Tempo also finds ids that begin so once their leading zeros are stripped.
-        query = traceql.traces(prefix)
-        ids = (request.trace_id for request in self._search(query, *last_day(), AT_ONCE))
-        return [trace_id for trace_id in ids if trace_id.startswith(prefix)]
+        matches = self._search(traceql.traces(prefix), *last_day(), SEARCH_LIMIT)
+        # Tempo also returns ids that start with the prefix only without their leading zeros.
+        return [match.trace_id for match in matches if match.trace_id.startswith(prefix)]
 
-    def _search(self, query: str, start: float, end: float, limit: int) -> list[Found]:
-        body = self._api.json(
-            "/api/search",
-            q=query,
-            start=f"{start:.0f}",
-            end=f"{end:.0f}",
-            limit=str(limit),
-            spss="1",
-        )
-        return [_found(trace) for trace in body.get("traces") or []]
+    def _search(self, query: str, start: float, end: float, limit: int) -> list[TraceSummary]:
+        parameters = {
+            "q": query,
+            "start": f"{start:.0f}",
+            "end": f"{end:.0f}",
+            "limit": str(limit),
+            "spss": "1",
+        }
+        body = self._http.json("GET", "/api/search", params=parameters)
+        return [_summary(trace) for trace in body.get("traces") or []]
 
 
-def _found(trace: dict[str, Any]) -> Found:
+def _summary(trace: dict[str, Any]) -> TraceSummary:
     span = trace["spanSets"][0]["spans"][0]
     attributes = _attributes(span)
     status = attributes.get("http.response.status_code")
-    return Found(
-        trace_id=str(trace["traceID"]).rjust(FULL_ID, "0"),
+    return TraceSummary(
+        trace_id=str(trace["traceID"]).rjust(TRACE_ID_DIGITS, "0"),
         operation=str(attributes.get("clinic.operation") or trace.get("rootTraceName", "")),
         start=int(span["startTimeUnixNano"]) / 1e9,
         duration=int(span.get("durationNanos", 0)) / 1e9,
@@ -94,8 +102,8 @@ def _status_message(span: dict[str, Any]) -> dict[str, Attribute]:
     return {"otel.status_description": message} if message else {}
 
 
-def _attributes(holder: dict[str, Any]) -> dict[str, Attribute]:
-    return {item["key"]: _value(item.get("value", {})) for item in holder.get("attributes", [])}
+def _attributes(owner: dict[str, Any]) -> dict[str, Attribute]:
+    return {item["key"]: _value(item.get("value", {})) for item in owner.get("attributes", [])}
 
 
 def _value(value: dict[str, Any]) -> Attribute:

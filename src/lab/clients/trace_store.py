@@ -1,24 +1,21 @@
-"""Read traces in one form from whichever store the stack runs, Tempo or Jaeger."""
+"""What the lab needs of a trace store; lab.clients.tempo and lab.clients.jaeger provide it."""
 
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Never, Protocol
-
-import httpx
+from typing import Protocol
 
 from lab.clients.spans import Period, Span
 from lab.errors import UserError
 
-HEX = re.compile(r"[0-9a-f]{1,32}")
-FULL_ID = 32
-A_DAY = 24 * 3600.0
-# A request's spans may be stamped a little before k6's first or after its last sample.
+TRACE_ID_DIGITS = 32
+TRACE_ID_PREFIX = re.compile(rf"[0-9a-f]{{1,{TRACE_ID_DIGITS}}}")
+DAY = 24 * 3600.0
+# The API's clock and k6's may differ a little.
 MARGIN = 60.0
-AT_ONCE = 500
-TRIES = 16
+SEARCH_LIMIT = 500
+MAX_SEARCHES = 16
 
 
 class TraceStoreError(UserError):
@@ -26,7 +23,7 @@ class TraceStoreError(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TraceSummary:
     """A request that a search found: its trace, and what its server span says."""
 
     trace_id: str
@@ -37,8 +34,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class RunTraces:
-    """Which traces to search: those of one run, or of one operation in it."""
+class TraceSearch:
+    """Which requests to search: those of one run, or of one operation in it."""
 
     run_id: str
     period: Period
@@ -53,103 +50,47 @@ class RunTraces:
         return self.period.ended + MARGIN
 
 
-class Store(Protocol):
-    """What either trace store can do for a run."""
+class TraceStore(Protocol):
+    """A trace store that can be searched for the requests of a run."""
 
     name: str
 
-    def over(self, of: RunTraces, seconds: float, limit: int) -> tuple[list[Found], bool]:
-        """Find requests that took longer, and say whether some were left out for the limit."""
+    def slower_than(
+        self, search: TraceSearch, seconds: float, limit: int
+    ) -> tuple[list[TraceSummary], bool]:
+        """Find requests that took longer, and tell whether the limit left some out."""
 
-    def failed(self, of: RunTraces, statuses: Iterable[int], count: int) -> list[Found]:
+    def failed(
+        self, search: TraceSearch, statuses: Iterable[int], limit: int
+    ) -> list[TraceSummary]:
         """Find requests that ended with one of the statuses."""
 
-    def trace(self, trace_id: str) -> list[Span]:
-        """Give the spans of a trace; none when there is no such trace."""
+    def spans(self, trace_id: str) -> list[Span]:
+        """Return the spans of a trace; none if there is no such trace."""
 
     def ids_with_prefix(self, prefix: str) -> list[str]:
-        """Complete the beginning of a trace id, among the last day's traces."""
+        """List the ids of the last day's traces that start with a prefix."""
 
 
-class Api:
-    """GET on a trace store, each fault as one sentence."""
+def slowest(store: TraceStore, search: TraceSearch, count: int, guess: float) -> list[TraceSummary]:
+    """Find the slowest requests, starting with a guess at the seconds that few of them exceed.
 
-    def __init__(self, client: httpx.Client) -> None:
-        self.url = str(client.base_url).rstrip("/")
-        self._http = client
-
-    def get(self, path: str, **parameters: str) -> httpx.Response:
-        try:
-            return self._http.get(path, params=parameters, headers={"Accept": "application/json"})
-        except httpx.TimeoutException:
-            raise TraceStoreError(
-                f"The trace store at {self.url} did not answer within 20 s: see `just status`."
-            ) from None
-        except (httpx.HTTPError, httpx.InvalidURL):
-            raise TraceStoreError(
-                f"The trace store does not answer at {self.url}: is the stack up? `just up`"
-            ) from None
-
-    def json(self, path: str, **parameters: str) -> Any:
-        """Give the body of an answer; nothing for what the store does not have."""
-        answer = self.get(path, **parameters)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return {}
-        if answer.status_code != httpx.codes.OK:
-            raise TraceStoreError(
-                f"The trace store at {self.url} refused a query (status {answer.status_code}): "
-                f"{answer.text[:200].strip()}"
-            )
-        try:
-            return answer.json()
-        except ValueError:
-            raise TraceStoreError(
-                f"What answers at {self.url}{path} is no trace store: its answer is not JSON."
-            ) from None
-
-
-@contextmanager
-def store_at(url: str) -> Iterator[Store]:
-    """Find out which trace store answers there, and give it."""
-    from lab.clients.jaeger import Jaeger  # noqa: PLC0415 - both stores import this module
-    from lab.clients.tempo import Tempo  # noqa: PLC0415
-
-    with httpx.Client(base_url=url, timeout=20.0) as client:
-        api = Api(client)
-        if api.get("/api/echo").text.strip() == "echo":
-            yield Tempo(api)
-        elif '"data"' in api.get("/api/services").text:
-            yield Jaeger(api)
-        else:
-            raise_no_store(api)
-
-
-def raise_no_store(api: Api) -> Never:
-    raise TraceStoreError(
-        f"What answers at {api.url} is neither Tempo nor Jaeger: TRACES_PORT must be the port of "
-        "the store's query API."
-    )
-
-
-def slowest(store: Store, of: RunTraces, count: int, over: float) -> list[Found]:
-    """Find the slowest requests of a run, starting at a duration that few should exceed.
-
-    Neither store sorts by duration: both return the newest matches. So the threshold is lowered
-    while it finds too few, and raised while it finds so many that some were left out.
+    Neither store sorts by duration: each returns any matches up to the limit. So the threshold is
+    lowered while too few match, and raised while the limit leaves some out.
     """
-    too_low, too_high = 0.0, float("inf")
-    found: dict[str, Found] = {}
-    for _ in range(TRIES):
-        batch, left_out = store.over(of, over, AT_ONCE)
-        found |= {request.trace_id: request for request in batch}
-        if not left_out and (len(batch) >= count or over == 0):
+    low, high = 0.0, float("inf")
+    matches: dict[str, TraceSummary] = {}
+    for _ in range(MAX_SEARCHES):
+        batch, incomplete = store.slower_than(search, guess, SEARCH_LIMIT)
+        matches |= {match.trace_id: match for match in batch}
+        if not incomplete and (len(batch) >= count or guess == 0):
             break
-        if left_out:
-            too_low = over
+        if incomplete:
+            low = guess
         else:
-            too_high = over
-        over = _between(too_low, too_high)
-    return sorted(found.values(), key=lambda request: -request.duration)[:count]
+            high = guess
+        guess = _between(low, high)
+    return sorted(matches.values(), key=lambda match: -match.duration)[:count]
 
 
 def _between(low: float, high: float) -> float:
@@ -161,29 +102,30 @@ def _between(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def full_id(store: Store, beginning: str, known: Iterable[str] = ()) -> str:
-    """Complete a trace id from its first digits, among the newest traces and the known ids."""
-    prefix = beginning.strip().lower()
-    if not HEX.fullmatch(prefix):
+def complete_trace_id(store: TraceStore, text: str, saved: Iterable[str] = ()) -> str:
+    """Complete the first digits of a trace id from the store's newest traces and saved ids."""
+    prefix = text.strip().lower()
+    if not TRACE_ID_PREFIX.fullmatch(prefix):
         raise TraceStoreError(
-            f"{beginning!r} is no trace id: expected 32 hexadecimal digits, or the first of them."
+            f"{text!r} is not a trace id. Type its {TRACE_ID_DIGITS} hex digits or the first few."
         )
-    if len(prefix) == FULL_ID:
+    if len(prefix) == TRACE_ID_DIGITS:
         return prefix
-    of_known = (one for one in known if one.startswith(prefix))
-    ids = sorted({*store.ids_with_prefix(prefix), *of_known})
+    ids = sorted(
+        {*store.ids_with_prefix(prefix), *(one for one in saved if one.startswith(prefix))}
+    )
     if not ids:
         raise TraceStoreError(
-            f"No trace begins {prefix} among the newest of {store.name}, or those that a run's "
-            "record names: give all 32 digits."
+            f"No trace among the newest in {store.name} or in saved runs starts with {prefix}: "
+            f"type all {TRACE_ID_DIGITS} digits."
         )
     if len(ids) > 1:
         raise TraceStoreError(
-            f"{len(ids):,} traces begin {prefix}, give more digits: {', '.join(ids[:5])}"
+            f"{len(ids):,} traces start with {prefix}; type more digits: {', '.join(ids[:5])}"
         )
     return ids[0]
 
 
 def last_day() -> tuple[float, float]:
     now = time.time()
-    return now - A_DAY, now + 60
+    return now - DAY, now + MARGIN

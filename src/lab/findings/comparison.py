@@ -186,19 +186,20 @@ def _pairs(before: Record, after: Record, side: SideName) -> dict[str, SegmentPa
     return {
         name: _align(first[name], second[name])
         for name in first
-        if name in second and len(first[name].parts) == len(second[name].parts)
+        if name in second and len(first[name].segments) == len(second[name].segments)
     }
 
 
 def _align(before: DurationHistogram, after: DurationHistogram) -> SegmentPair:
     """Pad the segments of both with zeros, so that equal places are equal buckets."""
     first = min(before.first, after.first)
-    last = max(run.first + len(segment) for run in (before, after) for segment in run.parts)
+    last = max(run.first + len(segment) for run in (before, after) for segment in run.segments)
 
     def padded(run: DurationHistogram) -> list[list[int]]:
         low = run.first - first
         return [
-            [0] * low + segment + [0] * (last - first - low - len(segment)) for segment in run.parts
+            [0] * low + segment + [0] * (last - first - low - len(segment))
+            for segment in run.segments
         ]
 
     return SegmentPair(padded(before), padded(after))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from statistics import fmean, stdev
 
-from lab.runs.histograms import FEWEST_PARTS, MOST_PARTS, TO_A_DOUBLING
+from lab.runs.histograms import BUCKETS_PER_DOUBLING, MAX_SEGMENTS, MIN_SEGMENTS
 from lab.runs.record import Timeline
 
 RESAMPLES = 200
@@ -94,7 +94,7 @@ def _log_ratio(pair: SegmentPair, segments: Sequence[int], quantile: float) -> f
     after = _position([pair.after[segment] for segment in segments], quantile)
     if before is None or after is None:
         return None
-    return (after - before) * math.log(2) / TO_A_DOUBLING
+    return (after - before) * math.log(2) / BUCKETS_PER_DOUBLING
 
 
 def _position(segments: Sequence[Counts], quantile: float) -> float | None:
@@ -118,11 +118,11 @@ def dispersion(timeline: Timeline) -> float:
         for rate, failed in zip(timeline.rate, timeline.failed_rate, strict=True)
         if rate
     ]
-    size = max(1, math.ceil(len(steps) / MOST_PARTS))
+    size = max(1, math.ceil(len(steps) / MAX_SEGMENTS))
     segments = [steps[first : first + size] for first in range(0, len(steps), size)]
     counts = [tuple(map(sum, zip(*segment, strict=True))) for segment in segments]
     requests, failures = (sum(count[i] for count in counts) for i in (0, 1))
-    if len(counts) < FEWEST_PARTS or not 0 < failures < requests:
+    if len(counts) < MIN_SEGMENTS or not 0 < failures < requests:
         return 1.0
     share = failures / requests
     squares = ((failed - share * made) ** 2 / made for made, failed in counts)

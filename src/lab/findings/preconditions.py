@@ -4,11 +4,10 @@ from urllib.parse import urlsplit
 
 from lab.console import percent
 from lab.runs.record import Record
-from lab.runs.timeline import PUSH_INTERVAL
+from lab.runs.verdict import ended_early
 
 # Without segments there is no noise estimate, and they take this long.
 MIN_SECONDS = 20.0
-MIN_SHARE_OF_PLAN = 0.95
 LOAD_SETTINGS = ("RATE", "VUS")
 # Less than this changes latencies by less than runs differ anyway.
 MIN_OTHER_CPU_SHARE = 0.1
@@ -35,7 +34,7 @@ def _problem(run: Record) -> str | None:
     seconds = f"{run.period.seconds:.0f} s"
     if run.verdict == "running":
         return f"{run.run_id} is still running: compare it when it has ended."
-    if run.verdict == "aborted" or _ended_early(run):
+    if run.verdict == "aborted" or ended_early(run.period.seconds, run.planned):
         return f"{run.run_id} ended early, after {seconds}."
     if not run.total.requests:
         return f"{run.run_id} sent no requests."
@@ -50,13 +49,6 @@ def _problem(run: Record) -> str | None:
             "`just`, or set K6_FEATURES=native-histograms."
         )
     return None
-
-
-def _ended_early(run: Record) -> bool:
-    """Tell whether the last part of the plan is missing, as in a breakpoint run that found it."""
-    return run.planned is not None and run.period.seconds < min(
-        run.planned - PUSH_INTERVAL, MIN_SHARE_OF_PLAN * run.planned
-    )
 
 
 def remarks(before: Record, after: Record) -> list[str]:

@@ -44,16 +44,10 @@ class SlowestOperation:
 
 def slowest_operation(record: Record) -> SlowestOperation | None:
     """Find the slowest operation among those that have a limit."""
-    shares = {
-        row.operation: row.client_p95 / row.limit_p95
-        for row in record.operations
-        if row.client_p95 is not None and row.limit_p95
-    }
-    if not shares:
+    stats = record.slowest_operation
+    if not stats:
         return None
-    name = max(shares, key=lambda operation: shares[operation])
-    stats = next(row for row in record.operations if row.operation == name)
-    points = operation_points(record, name)
+    points = operation_points(record, stats.operation)
     exceeded = exceeded_intervals(record, stats)
     worst = max(points, key=attrgetter("p95"), default=None)
     return SlowestOperation(

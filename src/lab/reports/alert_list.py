@@ -1,6 +1,5 @@
-"""Print the alerts: first what somebody is told of, then what is kept quiet, then the pending."""
+"""Print alerts: first those that notify somebody, then suppressed and pending ones."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,85 +7,81 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lab.clients.alertmanager import WATCHDOG, silenced
-from lab.clients.prometheus_alerts import Alert
-from lab.console import plain
+from lab.clients.alertmanager import WATCHDOG, Alertmanager, describe_silence
+from lab.clients.prometheus import Alert, Prometheus
+from lab.console import duration, plain
 
 FIRING, PENDING = "firing", "pending"
-STATES = (FIRING, "unsent", "shown", "inhibited", "silenced", PENDING)
-STYLES = {FIRING: "bold red", "unsent": "red", PENDING: "yellow"}
+# Not sent: it fires, but has not reached Alertmanager. Info: it notifies nobody.
+STATES = (FIRING, "not sent", "info", "inhibited", "silenced", PENDING)
+STYLES = {FIRING: "bold red", "not sent": "red", PENDING: "yellow"}
 SEVERITIES = ("page", "ticket", "none")
 
 
-def show(
-    console: Console,
-    alerts: Iterable[Alert],
-    at_alertmanager: list[dict[str, Any]],
-    silences: list[dict[str, Any]],
-) -> None:
-    """Print the alerts that Prometheus has, with what Alertmanager makes of each."""
-    alerts = list(alerts)
-    shown = sorted(
-        ((*state_of(alert, at_alertmanager), alert) for alert in alerts if alert.name != WATCHDOG),
-        key=lambda row: (STATES.index(row[0]), rank(row[2]), row[2].name, row[2].since),
+def show(console: Console, prometheus: Prometheus, alertmanager: Alertmanager) -> None:
+    """Print the active alerts of Prometheus, with what Alertmanager does with each."""
+    alerts = prometheus.active_alerts()
+    received = alertmanager.alerts()
+    rows = sorted(
+        ((*alert_state(alert, received), alert) for alert in alerts if alert.name != WATCHDOG),
+        key=lambda row: (STATES.index(row[0]), _rank(row[2]), row[2].name, row[2].since),
     )
-    if shown:
-        table = Table("State", "Severity", "Since", "Alert", "Why", box=None, pad_edge=False)
-        for state, because, alert in shown:
-            table.add_row(
-                Text(f"{state}{because}", style=STYLES.get(state, "")),
-                plain(alert.labels.get("severity", "")),
-                f"{alert.since.astimezone(UTC):%H:%M:%S}\n{ago(alert.since)}",
-                plain(alert.name),
-                why(alert),
-            )
-        console.print(table)
+    if rows:
+        console.print(_table(rows))
     else:
-        console.print("Nothing fires.")
-    for silence in silences:
+        console.print("No alerts are active.")
+    for silence in alertmanager.silences():
         ends = datetime.fromisoformat(silence["endsAt"]).astimezone(UTC)
         console.print(
-            f"{plain(silenced(silence))} calls nobody until {ends:%Y-%m-%d %H:%M:%S} UTC "
+            f"{plain(describe_silence(silence))} is silenced until {ends:%Y-%m-%d %H:%M:%S} UTC "
             f"({plain(silence['comment'])}, by {plain(silence['createdBy'])})."
         )
-    if not any(alert["labels"].get("alertname") == WATCHDOG for alert in at_alertmanager):
+    if not any(alert["labels"].get("alertname") == WATCHDOG for alert in received):
         console.print(
-            "The watchdog does not reach Alertmanager: no alert would call anybody. If the stack "
-            "came up just now, ask again in some seconds; else see `just status`."
+            "The watchdog does not reach Alertmanager, so no alert would notify anybody. If the "
+            "stack has just started, try again in a few seconds; otherwise see `just status`."
         )
 
 
-def state_of(alert: Alert, at_alertmanager: list[dict[str, Any]]) -> tuple[str, str]:
-    """Say what becomes of an alert, and by what."""
+def alert_state(alert: Alert, received: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return what becomes of an alert, and which alerts inhibit it."""
     if not alert.firing:
         return PENDING, ""
-    passed = next((passed for passed in at_alertmanager if passed["labels"] == alert.labels), None)
-    if passed is None:
-        return "unsent", ""
-    if passed["status"]["silencedBy"]:
+    match = next((one for one in received if one["labels"] == alert.labels), None)
+    if match is None:
+        return "not sent", ""
+    if match["status"]["silencedBy"]:
         return "silenced", ""
-    if by := passed["status"]["inhibitedBy"]:
-        names = {other["fingerprint"]: other["labels"]["alertname"] for other in at_alertmanager}
-        sources = sorted({names.get(fingerprint, fingerprint) for fingerprint in by})
+    if inhibitors := match["status"]["inhibitedBy"]:
+        names = {one["fingerprint"]: one["labels"]["alertname"] for one in received}
+        sources = sorted({names.get(fingerprint, fingerprint) for fingerprint in inhibitors})
         return "inhibited", f"\nby {', '.join(sources)}"
-    return ("shown" if alert.labels.get("severity") == "none" else FIRING), ""
+    return ("info" if alert.labels.get("severity") == "none" else FIRING), ""
 
 
-def rank(alert: Alert) -> int:
+def _table(rows: list[tuple[str, str, Alert]]) -> Table:
+    table = Table("State", "Severity", "Since", "Alert", "Details", box=None, pad_edge=False)
+    now = datetime.now(UTC)
+    for state, inhibitors, alert in rows:
+        seconds = (now - alert.since).total_seconds()
+        table.add_row(
+            Text(f"{state}{inhibitors}", style=STYLES.get(state, "")),
+            plain(alert.labels.get("severity", "")),
+            f"{alert.since.astimezone(UTC):%H:%M:%S}\n{duration(seconds)}",
+            plain(alert.name),
+            _details(alert),
+        )
+    return table
+
+
+def _rank(alert: Alert) -> int:
     severity = alert.labels.get("severity")
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
 
 
-def why(alert: Alert) -> Text:
-    said = alert.annotations
-    text = Text(plain(said.get("summary", "")), style="bold")
+def _details(alert: Alert) -> Text:
+    text = Text(plain(alert.annotations.get("summary", "")), style="bold")
     for name in ("description", "runbook"):
-        if said.get(name):
-            text.append("\n" + plain(said[name], limit=400), style="not bold")
+        if alert.annotations.get(name):
+            text.append("\n" + plain(alert.annotations[name], limit=400), style="not bold")
     return text
-
-
-def ago(since: datetime) -> str:
-    minutes, seconds = divmod(int((datetime.now(UTC) - since).total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

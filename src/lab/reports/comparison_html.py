@@ -21,7 +21,7 @@ from lab.reports import charts
 from lab.reports.charts import Line
 from lab.reports.comparison_terminal import ARROWS, conclusion, difference_text, noise_text
 from lab.reports.run_html import template
-from lab.runs.record import Record, place, put
+from lab.runs.record import Record, result_file, write_file
 
 TONES: dict[Direction, str] = {
     "worse": "bad",
@@ -69,7 +69,7 @@ class Row:
 def write(comparison: Comparison) -> Path:
     """Write the page of a comparison and return its path."""
     name = f"{comparison.before.run_id}..{comparison.after.run_id}"
-    return put(place(name, ".html"), render(comparison).encode())
+    return write_file(result_file(name, ".html"), render(comparison).encode())
 
 
 def render(comparison: Comparison) -> str:
@@ -83,7 +83,7 @@ def render(comparison: Comparison) -> str:
         total=_row(comparison.total, scale),
         scale=f"{percent(1 / scale - 1)} to +{percent(scale - 1)}",
         charts=_charts(*runs),
-        json_names=[place(run.run_id, ".json").name for run in runs],
+        json_names=[result_file(run.run_id, ".json").name for run in runs],
     )
 
 

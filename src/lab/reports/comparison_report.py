@@ -1,8 +1,6 @@
 """Choose two runs, compare them, and set the exit status by the result."""
 
-import difflib
 import re
-from collections.abc import Sequence
 
 import click
 import msgspec
@@ -15,14 +13,13 @@ from lab.errors import UserError
 from lab.findings.comparison import DEFAULT_ALLOWED, Comparison, compare
 from lab.reports import comparison_html, comparison_terminal, run_list
 from lab.reports.comparison_terminal import judged_text
-from lab.reports.run_list import Listed
 from lab.runs import reader, record
 from lab.runs.record import Record
+from lab.runs.run_list import Runs, RunSummary, list_runs
 from lab.stack.config import StackConfig
 
 REGRESSION = 1
 NOT_COMPARED = 2
-NEAREST = 3
 
 
 class NotComparedError(UserError):
@@ -41,16 +38,16 @@ def percentage(_: click.Context, __: click.Parameter, value: str | None) -> floa
     return float(number[1]) / 100
 
 
-def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tuple[str, str]:
+def choose(known: Runs, before: str | None, after: str | None) -> tuple[str, str]:
     """Return the ids of the named runs, by default of the last two with one profile and journey."""
     if before and after:
-        named = (find(known, before).run_id, find(known, after).run_id)
+        named = (known.find(before).run_id, known.find(after).run_id)
         if named[0] == named[1]:
             raise NotComparedError(f"A and B are both {named[0]}: name two different runs.")
         return named
-    whole = [run for run in known if run.verdict not in record.UNFINISHED]
+    whole = [run for run in known.runs if run.verdict not in record.UNFINISHED]
     if before:
-        first = find(known, before)
+        first = known.find(before)
         later = [run for run in whole if _kind(run) == _kind(first) and _later(run, first)]
         if not later:
             raise NotComparedError(
@@ -68,41 +65,22 @@ def choose(known: Sequence[Listed], before: str | None, after: str | None) -> tu
     )
 
 
-def find(known: Sequence[Listed], wanted: str) -> Listed:
-    """Find a run by its id or what it begins with."""
-    exact = [run for run in known if run.run_id == wanted]
-    found = exact or [run for run in known if run.run_id.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        some = ", ".join(run.run_id for run in found[:NEAREST])
-        raise NotComparedError(
-            f"{len(found)} runs begin with {wanted!r}, such as {some}: give more of the id."
-        )
-    ids = [run.run_id for run in known]
-    near = difflib.get_close_matches(wanted, ids, NEAREST, cutoff=0.5) or ids[:NEAREST]
-    if not near:
-        raise NotComparedError("There is no run yet: `just smoke` makes one in 20 s.")
-    raise NotComparedError(f"There is no run called {wanted!r}. The nearest: {', '.join(near)}")
-
-
-def _kind(run: Listed) -> tuple[str | None, str | None]:
+def _kind(run: RunSummary) -> tuple[str | None, str | None]:
     return (run.profile, run.journey)
 
 
-def _later(run: Listed, than: Listed) -> bool:
+def _later(run: RunSummary, than: RunSummary) -> bool:
     return (run.started or 0.0) > (than.started or 0.0)
 
 
-def read(config: StackConfig, run: str) -> Record:
-    """Take a run's saved record if it is whole, else read it from Prometheus."""
-    kept = record.saved(run)
-    if kept and kept.verdict != "running":
-        return kept
+def read(config: StackConfig, run_id: str) -> Record:
+    """Return a run's saved record if it is complete, else read it from Prometheus."""
+    saved = record.load_saved(run_id)
+    if saved and saved.verdict != "running":
+        return saved
     with Prometheus(config.prometheus_url) as prometheus:
-        period = reader.period_of(prometheus, run)
-        of_run = reader.read_record(prometheus, run, period)
-    return msgspec.structs.replace(of_run, environment=kept and kept.environment)
+        run = reader.read_metrics(prometheus, run_id)
+    return msgspec.structs.replace(run, environment=saved and saved.environment)
 
 
 def run(
@@ -110,10 +88,10 @@ def run(
 ) -> int:
     """Compare two runs, print and write what differs, and return the exit status."""
     console = make_console()
-    listed = run_list.read(config.prometheus_url)
-    for remark in listed.remarks:
+    runs = list_runs(config.prometheus_url)
+    for remark in run_list.describe_unreadable(runs):
         click.echo(remark, err=True)
-    names = choose(listed.runs, before, after)
+    names = choose(runs, before, after)
     first, second = (read(config, name) for name in names)
     comparison = compare(first, second, DEFAULT_ALLOWED if over is None else over)
     if comparison.problems and not anyway:

@@ -18,7 +18,7 @@ from lab.findings.summary import Findings
 from lab.reports import charts, sentences
 from lab.reports.charts import Line
 from lab.reports.waterfall import all_attributes, in_tree_order
-from lab.runs.record import OperationStats, Record, Trace, place, put
+from lab.runs.record import OperationStats, Record, Trace, result_file, write_file
 
 # These keep the file readable and far below a megabyte.
 MAX_ROWS = 40
@@ -86,7 +86,7 @@ class Waterfall:
 
 def write(record: Record, findings: Findings) -> Path:
     """Write the page of a run and return its path."""
-    return put(place(record.run_id, ".html"), render(record, findings).encode())
+    return write_file(result_file(record.run_id, ".html"), render(record, findings).encode())
 
 
 def render(record: Record, findings: Findings) -> str:
@@ -115,7 +115,7 @@ def render(record: Record, findings: Findings) -> str:
         charts=_charts(record),
         waterfalls={trace.trace_id: _waterfall(trace, spans_per_trace) for trace in traces},
         slowest_ids={trace.trace_id for trace in record.slowest_traces},
-        json_name=place(record.run_id, ".json").name,
+        json_name=result_file(record.run_id, ".json").name,
     )
 
 

@@ -162,21 +162,6 @@ def completeness_text(completeness: Completeness) -> str:
     return f"Completeness: {sent} sent, {completeness.traced:,} traced."
 
 
-def loss_texts(completeness: Completeness) -> list[str]:
-    """Say which telemetry or rows are missing."""
-    texts = []
-    if completeness.missing:
-        have = "has" if completeness.missing == 1 else "have"
-        sent = count(completeness.sent, "request")
-        texts.append(f"{completeness.missing:,} of {sent} {have} no stored span.")
-    if completeness.missing_rows:
-        texts.append(
-            f"{count(completeness.created, 'response')} confirmed a new row (201), but database "
-            f"spans show only {count(completeness.rows_written, 'row')} written."
-        )
-    return texts
-
-
 def threshold_texts(threshold: Threshold) -> tuple[str, str]:
     """Name what a threshold applies to, and its condition; a custom one as k6 writes it."""
     known = THRESHOLD.fullmatch(f"{threshold.metric} {threshold.threshold}")

@@ -1,23 +1,27 @@
-"""What a run was made on, and by which programs: known to who starts it."""
+"""Where a run takes place: the machine, the versions of all programs, k6's options."""
 
 import json
 import os
 import platform
+import resource
 import subprocess
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from lab.errors import UserError
-from lab.runs import generator
+from lab.runs import k6
 from lab.runs.record import Environment, Machine
 from lab.stack.config import StackConfig
 from lab.stack.select import choose
+from lab.stack.supervisor import PID_FILE
 
-# What changes a run's load; tokens, passwords and headers are never among them.
-SETTINGS = (
+# Settings that change the load. Tokens, passwords and headers must never be among them.
+RECORDED_SETTINGS = (
     "PROFILE",
     "JOURNEY",
     "DURATION",
@@ -33,69 +37,97 @@ SETTINGS = (
     "K6_PROMETHEUS_RW_STALE_MARKERS",
 )
 CPU_INFO = Path("/proc/cpuinfo")
-INSPECT = ("inspect", "--include-system-env-vars")
 INSPECT_SECONDS = 60
+BUSY_CPU_TIMES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 
-def read_environment(config: StackConfig, script: str, settings: Mapping[str, str]) -> Environment:
-    """Ask the machine, the stack and k6 what a run is made with."""
+def read_environment(config: StackConfig, settings: Mapping[str, str]) -> Environment:
+    """Describe what a run with these settings takes place on."""
     return Environment(
         target=settings["BASE_URL"],
-        machine=machine(),
-        programs=programs(config),
-        settings={name: settings[name] for name in SETTINGS if settings.get(name)},
-        options=options(config, script, settings),
-    )
-
-
-def machine() -> Machine:
-    """Describe this machine, without its name."""
-    return Machine(
-        cores=os.cpu_count() or 1,
-        cpu=_cpu(),
-        platform=f"{platform.system()} {platform.machine()}",
-        memory=psutil.virtual_memory().total,
+        machine=Machine(
+            cores=os.cpu_count() or 1,
+            cpu=_cpu(),
+            platform=f"{platform.system()} {platform.machine()}",
+            memory=psutil.virtual_memory().total,
+        ),
+        programs=_versions(config),
+        settings={name: settings[name] for name in RECORDED_SETTINGS if settings.get(name)},
+        options=_options(config, settings),
     )
 
 
 def _cpu() -> str:
-    """Name the processor: Linux has its model in a file alone."""
+    """Name the processor's model, which Linux has in a file only."""
     lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def programs(config: StackConfig) -> dict[str, str]:
-    """Give the version of each part of the stack, and of k6 and Python."""
+def _versions(config: StackConfig) -> dict[str, str]:
     try:
-        parts = {part.name: part.version for part in choose(config).states()}
-        parts["k6"] = generator.version(config)
+        versions = {service.name: service.version for service in choose(config).states()}
+        versions["k6"] = k6.version(config)
     except UserError:
-        parts = {}
-    return {name: version for name, version in parts.items() if version}
+        return {}
+    return {name: version for name, version in versions.items() if version}
 
 
-def options(config: StackConfig, script: str, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Ask k6 what it makes of the script and its settings; thresholds have their own place."""
+def _options(config: StackConfig, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that k6 derives from the script and its settings, without thresholds."""
     try:
         answer = subprocess.run(  # noqa: S603 - k6, on the project's own script
-            generator.command(config, script, settings, *INSPECT),
+            k6.command(config, settings, "inspect", "--include-system-env-vars"),
             env=dict(settings),
             capture_output=True,
             text=True,
             timeout=INSPECT_SECONDS,
             check=False,
         )
-        inspected: dict[str, Any] = json.loads(answer.stdout)
+        options: dict[str, Any] = json.loads(answer.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return {}
-    inspected.pop("thresholds", None)
-    return _said(inspected)
+    options.pop("thresholds", None)
+    return _without_empty(options)
 
 
-def _said(options: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is null or empty, at any depth."""
-    said = {
-        name: _said(value) if isinstance(value, dict) else value for name, value in options.items()
+def _without_empty(options: dict[str, Any]) -> dict[str, Any]:
+    """Drop what is null or empty, at any depth."""
+    compact = {
+        name: _without_empty(value) if isinstance(value, dict) else value
+        for name, value in options.items()
     }
-    return {name: value for name, value in said.items() if value not in (None, {}, [])}
+    return {name: value for name, value in compact.items() if value not in (None, {}, [])}
+
+
+class OtherCpu:
+    """Measures, from its creation on, the CPU time of programs other than the stack and k6."""
+
+    def __init__(self, config: StackConfig) -> None:
+        self._pid_file = config.state / PID_FILE
+        self._started, self._before = time.monotonic(), self._cpu_seconds()
+
+    def share(self) -> float | None:
+        """Return their share of the machine's CPU time; None without a native stack."""
+        after = self._cpu_seconds()
+        if self._before is None or after is None:
+            return None
+        available = (time.monotonic() - self._started) * (os.cpu_count() or 1)
+        return min(max((after - self._before) / available, 0.0), 1.0)
+
+    def _cpu_seconds(self) -> float | None:
+        try:
+            supervisor = psutil.Process(int(self._pid_file.read_text()))
+            processes = [supervisor, *supervisor.children(recursive=True)]
+        except (OSError, ValueError, psutil.Error):
+            return None
+        times = psutil.cpu_times()
+        seconds = sum(getattr(times, kind, 0.0) for kind in BUSY_CPU_TIMES)
+        for process in processes:
+            with suppress(psutil.Error):
+                # User and system time of the process and of its finished children.
+                seconds -= sum(process.cpu_times()[:4])
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            usage = resource.getrusage(who)
+            seconds -= usage.ru_utime + usage.ru_stime
+        return seconds

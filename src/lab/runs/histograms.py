@@ -1,4 +1,4 @@
-"""Read how a run's durations were spread, part by part: what a comparison tells noise from."""
+"""Read the distribution of a run's durations by segment, from which noise is estimated."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,82 +7,82 @@ from itertools import pairwise
 from lab.clients.prometheus import Buckets, Prometheus
 from lab.clients.spans import Period
 from lab.promql import load_run
+from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import DurationHistogram, OperationStats, SideName
-from lab.runs.timeline import PUSH_INTERVAL, SPANS_LATE, busiest
+from lab.runs.timeline import SPAN_DELAY, busiest
 
-TO_A_DOUBLING = 8
-FEWEST_PARTS = 4
-MOST_PARTS = 10
-# Prometheus knows a run as of each push, and a run can end a little before its time.
-SHORTEST_PART = PUSH_INTERVAL - 0.2
-USUAL_PART = 2 * PUSH_INTERVAL
+BUCKETS_PER_DOUBLING = 8
+MIN_SEGMENTS = 4
+MAX_SEGMENTS = 10
+# Prometheus knows a run's state at each push only, and a run can end slightly early.
+MIN_SEGMENT_SECONDS = PUSH_SECONDS - 0.2
+SEGMENT_SECONDS = 2 * PUSH_SECONDS
+# Spans that arrive up to this long after the end count for the last segment.
 LAST_FLUSH = 30.0
 # From a microsecond to a day.
-LOWEST, HIGHEST = -20 * TO_A_DOUBLING, 16 * TO_A_DOUBLING
+MIN_BUCKET, MAX_BUCKET = -20 * BUCKETS_PER_DOUBLING, 16 * BUCKETS_PER_DOUBLING
 
 
-def parts_of(seconds: float, planned: float | None) -> int:
-    """Say into how many parts a run is cut: none where it is too short."""
-    if seconds < FEWEST_PARTS * SHORTEST_PART:
+def count_segments(seconds: float, planned: float | None) -> int:
+    """Return into how many segments a run is divided; 0 if it is too short.
+
+    Runs of the same plan get the same number, even if one ends a moment earlier.
+    """
+    if seconds < MIN_SEGMENTS * MIN_SEGMENT_SECONDS:
         return 0
-    lasts = planned if planned and seconds > planned - PUSH_INTERVAL else seconds
-    return min(max(int(lasts / USUAL_PART), FEWEST_PARTS), MOST_PARTS)
+    length = planned if planned and seconds > planned - PUSH_SECONDS else seconds
+    return min(max(int(length / SEGMENT_SECONDS), MIN_SEGMENTS), MAX_SEGMENTS)
 
 
 def read_histograms(
     prometheus: Prometheus,
-    run: str,
+    run_id: str,
     period: Period,
     planned: float | None,
-    rows: Iterable[OperationStats],
+    operations: Iterable[OperationStats],
 ) -> list[DurationHistogram]:
-    """Read the durations of each part, of the operations that made the most requests.
-
-    Runs of one plan have as many parts, though one ends a moment before the other.
-    """
-    operations = tuple(row.operation for row in busiest(rows))
-    parts = parts_of(period.seconds, planned)
-    if not parts or not operations:
+    """Read the durations of the busiest operations, by segment."""
+    names = busiest(operations)
+    segments = count_segments(period.seconds, planned)
+    if not segments or not names:
         return []
-    of = RunSelector(run, period.window, operations=operations)
-    step = period.seconds / parts
-    ends = range(1, parts + math.ceil(LAST_FLUSH / step) + 1)
+    run = RunSelector(run_id, period.window, operations=names)
+    step = period.seconds / segments
+    ends = range(1, segments + math.ceil(LAST_FLUSH / step) + 1)
     sides: list[tuple[SideName, str, float]] = [
-        ("client", load_run.client_durations(of, OPERATION), 0.0),
-        ("server", load_run.span_durations(Side.SERVER, of, OPERATION), SPANS_LATE),
-        ("database", load_run.span_durations(Side.DATABASE, of, OPERATION), SPANS_LATE),
+        ("client", load_run.client_durations(run, OPERATION), 0.0),
+        ("server", load_run.span_durations(Side.SERVER, run, OPERATION), SPAN_DELAY),
+        ("database", load_run.span_durations(Side.DATABASE, run, OPERATION), SPAN_DELAY),
     ]
     return [
-        _spread(operation, side, [*so_far[: parts - 1], so_far[-1]])
-        for side, query, late in sides
-        for operation, so_far in prometheus.histograms(
-            query, OPERATION, [period.started + late + step * end for end in ends]
+        _histogram(operation, side, [*totals[: segments - 1], totals[-1]])
+        for side, query, delay in sides
+        for operation, totals in prometheus.histograms(
+            query, OPERATION, [period.started + delay + step * end for end in ends]
         ).items()
-        if any(so_far)
+        if any(totals)
     ]
 
 
-def _spread(operation: str, side: SideName, ends: Sequence[Buckets]) -> DurationHistogram:
-    counted = [_numbered(buckets) for buckets in ({}, *ends)]
-    numbers = {number for buckets in counted for number in buckets}
+def _histogram(operation: str, side: SideName, totals: Sequence[Buckets]) -> DurationHistogram:
+    """Turn the running totals at the ends of segments into counts of each segment."""
+    numbered = [_numbered(buckets) for buckets in ({}, *totals)]
+    numbers = {number for buckets in numbered for number in buckets}
     first, last = min(numbers, default=0), max(numbers, default=-1)
-    parts = [
+    segments = [
         [max(0, after.get(i, 0) - before.get(i, 0)) for i in range(first, last + 1)]
-        for before, after in pairwise(counted)
+        for before, after in pairwise(numbered)
     ]
-    return DurationHistogram(operation, side, first, parts)
+    return DurationHistogram(operation, side, first, segments)
 
 
 def _numbered(buckets: Buckets) -> dict[int, int]:
-    """Count by buckets that are eight to a doubling; finer ones are added up to these."""
-    numbered: dict[int, int] = {}
+    """Merge buckets to eight per doubling, numbered by their upper bound."""
+    counts: dict[int, int] = {}
     for upper, count in buckets.items():
-        at = (
-            math.ceil(math.log2(max(upper, 1e-9)) * TO_A_DOUBLING - 1e-6)
-            if upper < math.inf
-            else HIGHEST
-        )
-        number = min(max(at, LOWEST), HIGHEST)
-        numbered[number] = numbered.get(number, 0) + round(count)
-    return numbered
+        exact = math.log2(max(upper, 1e-9)) * BUCKETS_PER_DOUBLING
+        number = MAX_BUCKET if upper == math.inf else math.ceil(exact - 1e-6)
+        number = min(max(number, MIN_BUCKET), MAX_BUCKET)
+        counts[number] = counts.get(number, 0) + round(count)
+    return counts

@@ -1,178 +1,229 @@
-"""Read a run's numbers from Prometheus, by nothing but its id."""
+"""Read everything that is known of a run, by its id."""
 
-import difflib
-import re
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
+
+from msgspec.structs import replace
 
 from lab import slo
+from lab.clients import tempo_or_jaeger, trace_store
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
-from lab.errors import UserError
-from lab.promql import load_run, run_list
+from lab.clients.trace_store import TraceSearch, TraceStore, TraceStoreError, TraceSummary
+from lab.console import clock
+from lab.promql import load_run
+from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
+from lab.runs import record
 from lab.runs.histograms import read_histograms
-from lab.runs.record import Completeness, ErrorCount, OperationStats, Record, Threshold, Verdict
-from lab.runs.timeline import PUSH_INTERVAL, QUANTILE, read_points, read_timeline
+from lab.runs.record import (
+    Completeness,
+    Environment,
+    ErrorCount,
+    OperationStats,
+    Record,
+    RecordError,
+    Threshold,
+    Trace,
+)
+from lab.runs.run_list import UnknownRunError
+from lab.runs.timeline import QUANTILE, read_points, read_timeline
+from lab.runs.verdict import verdict
+from lab.stack.config import StackConfig
 
-# In the order in which iterations do them; others follow by name.
-FLOW = slo.OPERATIONS
-# k6 pushes its virtual users every few seconds until it ends.
-SILENT_WHEN_OVER = 4 * PUSH_INTERVAL
+MAX_TRACES = 10
+# The search for the slowest traces starts where about this many requests are slower.
+SLOW_REQUESTS = 40
+WAIT_SECONDS = 30.0
 
-
-class UnknownRunError(UserError):
-    """Prometheus holds no such run; the message names those that it holds."""
-
-
-def known_runs(prometheus: Prometheus) -> list[str]:
-    """List the runs that Prometheus holds, newest first."""
-    return newest_first(prometheus.label_values("testid", run_list.RUNS))
-
-
-def newest_first(runs: Iterable[str]) -> list[str]:
-    """Sort ids by the time with which they begin; those that were given by hand come last."""
-    return sorted(runs, key=lambda run: (bool(re.match(r"\d{8}-\d{6}", run)), run), reverse=True)
-
-
-def newest_run(prometheus: Prometheus) -> str:
-    """Name the newest run."""
-    runs = known_runs(prometheus)
-    if not runs:
-        raise UnknownRunError(
-            f"Prometheus at {prometheus.url} holds no run yet: `just smoke` makes one in 20 s."
-        )
-    return runs[0]
+Progress = Callable[[Completeness], None]
 
 
-def whole_id(prometheus: Prometheus, beginning: str) -> str:
-    """Complete a run's id from its beginning, where only one run begins so."""
-    known = known_runs(prometheus)
-    found = [run for run in known if run.startswith(beginning)]
-    return found[0] if len(found) == 1 and beginning not in known else beginning
+def read(
+    config: StackConfig, run_id: str, progress: Progress, environment: Environment | None = None
+) -> Record:
+    """Read metrics, traces and environment of a run; wait for its last spans if it just ended.
+
+    `environment` is that of a run that this process has just made, which therefore is over.
+    Without it, that of a saved record is kept, as are traces that the store no longer has.
+    """
+    missing = []
+    with Prometheus(config.prometheus_url) as prometheus:
+        period = find_period(prometheus, run_id)
+        finished = environment is not None or not is_running(prometheus, run_id, period)
+        if finished and not wait_for_spans(prometheus, run_id, period, progress):
+            missing.append("The last spans were not waited for: more may still arrive.")
+        run = read_metrics(prometheus, run_id, period, finished=finished)
+        guess = _slow_seconds(prometheus, run)
+    if run.verdict == "running":
+        missing.append(f"The run is still running: these are its first {clock(period.seconds)}.")
+    else:
+        missing += describe_missing(run.completeness)
+    if run.operations:
+        try:
+            with tempo_or_jaeger.connect(config.traces_url) as store:
+                run = _with_traces(run, store, guess)
+            if not run.slowest_traces:
+                missing.append(f"{store.name} has no traces of this run: it keeps them for a day.")
+        except TraceStoreError as error:
+            missing.append(error.message)
+    run = replace(run, missing=missing, environment=environment)
+    with suppress(RecordError):
+        if saved := record.load_saved(run_id):
+            run = _with_saved(run, saved)
+    return run
 
 
-def period_of(prometheus: Prometheus, run: str) -> Period:
-    """Find when a run was: as k6 marked it, or from the times of the samples it pushed."""
-    now = time.time() + 10
-    of = RunSelector(run, RETENTION)
-    series = prometheus.sample_times(load_run.activity_samples(of), now)
-    if not series:
-        raise UnknownRunError(_unknown(prometheus, run))
-    before_load = prometheus.sample_times(load_run.setup_samples(of), now)
-    if before_load:
-        started = min(times[0] for times in before_load)
-    else:  # a script without setup(): of each push only the last sample is kept
-        started = min(times[0] for times in series) - PUSH_INTERVAL
-    ended = max(times[-1] for times in series)
-    return Period(
-        prometheus.number(load_run.started(of), now) or started,
-        prometheus.number(load_run.ended(of), now) or ended,
+def read_metrics(
+    prometheus: Prometheus, run_id: str, period: Period | None = None, *, finished: bool = False
+) -> Record:
+    """Read what Prometheus knows of a run; `finished` if it is known not to run any more."""
+    period = period or find_period(prometheus, run_id)
+    run, at = RunSelector(run_id, period.window), period.read_at
+
+    def number(query: str) -> float | None:
+        return prometheus.number(query, at)
+
+    series = prometheus.series(load_run.started(run, "profile, journey"), at)
+    labels = series[0][0] if series else {}
+    profile, planned = labels.get("profile"), number(load_run.planned_seconds(run))
+    completeness = read_completeness(prometheus, run_id, period)
+    operations = _read_operations(prometheus, run, period, profile)
+    thresholds = [
+        Threshold(labels.get("metric", ""), labels.get("threshold", ""), passed=value == 1)
+        for labels, value in prometheus.series(load_run.thresholds(run), at)
+    ]
+    errors = [
+        ErrorCount(labels.get("operation", ""), labels.get("kind", ""), round(count))
+        for labels, count in prometheus.series(load_run.errors(run), at)
+    ]
+    statuses = prometheus.by_label(load_run.failed_statuses(run), "http_response_status_code", at)
+    return Record(
+        run_id=run_id,
+        profile=profile,
+        journey=labels.get("journey"),
+        period=period,
+        planned=planned,
+        verdict=verdict(
+            passed=number(load_run.passed(run)),
+            seconds=number(load_run.duration(run)),
+            planned=planned,
+            silent_for=math.inf if finished else time.time() - period.ended,
+        ),
+        thresholds=sorted(thresholds, key=lambda one: (one.passed, one.metric, one.threshold)),
+        operations=operations,
+        total=_read_total(prometheus, run, period, completeness),
+        completeness=completeness,
+        errors=sorted(errors, key=lambda error: -error.count),
+        dropped_iterations=round(number(load_run.dropped_iterations(run)) or 0),
+        failed_statuses=sorted(int(status) for status in statuses),
+        timeline=read_timeline(prometheus, run_id, period),
+        operation_timeline=read_points(prometheus, run_id, period, operations),
+        histograms=read_histograms(prometheus, run_id, period, planned, operations),
     )
 
 
-def _unknown(prometheus: Prometheus, run: str) -> str:
-    runs = known_runs(prometheus)
-    if not runs:
-        return f"Prometheus at {prometheus.url} holds no run at all, so none called {run!r}."
-    near = difflib.get_close_matches(run, runs, n=3, cutoff=0.5) or runs[:3]
-    return f"Prometheus holds no run called {run!r}. The nearest: {', '.join(near)}"
+def find_period(prometheus: Prometheus, run_id: str) -> Period:
+    """Find when a run took place: as k6 recorded it, else by the samples that it pushed."""
+    now = time.time() + 10
+    run = RunSelector(run_id, RETENTION)
+    series = prometheus.sample_times(load_run.activity_samples(run), now)
+    if not series:
+        raise UnknownRunError(f"Prometheus has no run {run_id!r}.")
+    setup = prometheus.sample_times(load_run.setup_samples(run), now)
+    if setup:
+        started = min(times[0] for times in setup)
+    else:  # the first sample is of the first push
+        started = min(times[0] for times in series) - PUSH_SECONDS
+    ended = max(times[-1] for times in series)
+    return Period(
+        prometheus.number(load_run.started(run), now) or started,
+        prometheus.number(load_run.ended(run), now) or ended,
+    )
 
 
-def read_completeness(prometheus: Prometheus, run: str, period: Period) -> Completeness:
+def is_running(prometheus: Prometheus, run_id: str, period: Period) -> bool:
+    run = RunSelector(run_id, period.window)
+    seconds = prometheus.number(load_run.duration(run), period.read_at)
+    silent_for = time.time() - period.ended
+    return verdict(passed=None, seconds=seconds, planned=None, silent_for=silent_for) == "running"
+
+
+def wait_for_spans(
+    prometheus: Prometheus,
+    run_id: str,
+    period: Period,
+    progress: Progress,
+    limit: float = WAIT_SECONDS,
+) -> bool:
+    """Wait until every answered request of a run that just ended has its span, or for a limit.
+
+    Return False if Ctrl-C ended the wait.
+    """
+    until = min(time.time() + limit, period.ended + 2 * limit)
+    try:
+        while (
+            not (completeness := read_completeness(prometheus, run_id, period)).complete
+            and time.time() < until
+        ):
+            progress(completeness)
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def read_completeness(prometheus: Prometheus, run_id: str, period: Period) -> Completeness:
     """Count what a run sent and what was stored of it."""
-    of = RunSelector(run, period.window)
+    run = RunSelector(run_id, period.window)
     counts = [
         round(prometheus.number(query, period.read_at) or 0)
         for query in (
-            load_run.requests(of),
-            load_run.unanswered_requests(of),
-            load_run.spans(Side.SERVER, of),
-            load_run.created_responses(of),
-            load_run.rows_written(of),
+            load_run.requests(run),
+            load_run.unanswered_requests(run),
+            load_run.spans(Side.SERVER, run),
+            load_run.created_responses(run),
+            load_run.rows_written(run),
         )
     ]
     return Completeness(*counts)
 
 
-def is_on(prometheus: Prometheus, run: str, period: Period) -> bool:
-    """Tell whether a run seems to go on: k6 has marked no end, and pushed a moment ago."""
-    ended = prometheus.number(load_run.ended(RunSelector(run, period.window)), period.read_at)
-    return ended is None and time.time() - period.ended < SILENT_WHEN_OVER
+def describe_missing(completeness: Completeness) -> list[str]:
+    """Say which spans and rows are missing."""
+    sentences = []
+    if completeness.missing:
+        have = "has" if completeness.missing == 1 else "have"
+        sentences.append(
+            f"{completeness.missing:,} of {completeness.sent:,} requests {have} no stored span."
+        )
+    if completeness.missing_rows:
+        sentences.append(
+            f"{completeness.created:,} responses confirmed a new row (201), but the database's "
+            f"spans show only {completeness.rows_written:,} written."
+        )
+    return sentences
 
 
-def read_record(
-    prometheus: Prometheus, run: str, period: Period, *, still_on: bool = False
-) -> Record:
-    """Read all that Prometheus knows of a run."""
-    at, of = period.read_at, RunSelector(run, period.window)
-    completeness = read_completeness(prometheus, run, period)
-    kind = next(
-        (labels for labels, _ in prometheus.series(load_run.started(of, "profile, journey"), at)),
-        {},
-    )
-    profile = kind.get("profile")
-    thresholds = [
-        Threshold(labels.get("metric", ""), labels.get("threshold", ""), passed=value == 1)
-        for labels, value in prometheus.series(load_run.thresholds(of), at)
-    ]
-    errors = [
-        ErrorCount(labels.get("operation", ""), labels.get("kind", ""), round(count))
-        for labels, count in prometheus.series(load_run.errors(of), at)
-    ]
-    statuses = prometheus.by_label(load_run.failed_statuses(of), "http_response_status_code", at)
-    planned = prometheus.number(load_run.planned_seconds(of), at)
-    rows = _read_rows(prometheus, of, period, profile)
-    return Record(
-        run_id=run,
-        profile=profile,
-        journey=kind.get("journey"),
-        period=period,
-        planned=planned,
-        verdict="running" if still_on else _verdict(prometheus, of, period, planned),
-        thresholds=sorted(thresholds, key=lambda a: (a.passed, a.metric, a.threshold)),
-        operations=rows,
-        total=_read_total(prometheus, of, period, completeness),
-        completeness=completeness,
-        errors=sorted(errors, key=lambda error: -error.count),
-        dropped_iterations=round(prometheus.number(load_run.dropped_iterations(of), at) or 0),
-        failed_statuses=sorted(int(status) for status in statuses),
-        timeline=read_timeline(prometheus, run, period),
-        operation_timeline=read_points(prometheus, run, period, rows),
-        histograms=read_histograms(prometheus, run, period, planned, rows),
-    )
-
-
-def _verdict(
-    prometheus: Prometheus, of: RunSelector, period: Period, planned: float | None
-) -> Verdict:
-    passed = prometheus.number(load_run.passed(of), period.read_at)
-    ended = prometheus.number(load_run.ended(of), period.read_at)
-    if passed == 0:
-        return "failed"
-    if planned is not None and (ended is None or period.seconds < planned - load_run.EARLY_SECONDS):
-        return "aborted"
-    return "none" if passed is None else "passed"
-
-
-def _read_rows(
-    prometheus: Prometheus, of: RunSelector, period: Period, profile: str | None
+def _read_operations(
+    prometheus: Prometheus, run: RunSelector, period: Period, profile: str | None
 ) -> list[OperationStats]:
-    at = period.read_at
-
     def by_operation(query: str) -> dict[str, float]:
-        return prometheus.by_label(query, OPERATION, at)
+        return prometheus.by_label(query, OPERATION, period.read_at)
 
-    requests = by_operation(load_run.requests(of, OPERATION))
-    failed = by_operation(load_run.failed_share(of, OPERATION))
+    requests = by_operation(load_run.requests(run, OPERATION))
+    failed = by_operation(load_run.failed_share(run, OPERATION))
     p50, p95, p99 = (
-        by_operation(load_run.client_quantile(q, of, OPERATION)) for q in (0.5, QUANTILE, 0.99)
+        by_operation(load_run.client_quantile(quantile, run, OPERATION))
+        for quantile in (0.5, QUANTILE, 0.99)
+    )
+    server_p95, database_p95 = (
+        by_operation(load_run.span_quantile(QUANTILE, side, run, OPERATION)) for side in Side
     )
     server, database = (
-        by_operation(load_run.span_quantile(QUANTILE, side, of, OPERATION)) for side in Side
-    )
-    in_server, in_database = (
-        by_operation(load_run.share_of_client_time(side, of, OPERATION)) for side in Side
+        by_operation(load_run.share_of_client_time(side, run, OPERATION)) for side in Side
     )
     return [
         OperationStats(
@@ -183,17 +234,17 @@ def _read_rows(
             client_p50=p50.get(operation),
             client_p95=p95.get(operation),
             client_p99=p99.get(operation),
-            server_p95=server.get(operation),
-            database_p95=database.get(operation),
-            **_shared_out(in_server.get(operation), in_database.get(operation)),
+            server_p95=server_p95.get(operation),
+            database_p95=database_p95.get(operation),
+            **_shares(server.get(operation), database.get(operation)),
             **_limits(operation, profile),
         )
-        for operation in sorted(requests, key=_place_in_flow)
+        for operation in sorted(requests, key=_journey_order)
     ]
 
 
 def _read_total(
-    prometheus: Prometheus, of: RunSelector, period: Period, completeness: Completeness
+    prometheus: Prometheus, run: RunSelector, period: Period, completeness: Completeness
 ) -> OperationStats:
     def number(query: str) -> float | None:
         return prometheus.number(query, period.read_at)
@@ -203,28 +254,25 @@ def _read_total(
         operation="All",
         requests=completeness.sent,
         rate=completeness.sent / period.seconds,
-        failed_share=number(load_run.failed_share(of)) or 0.0,
-        client_p50=number(load_run.client_quantile(0.5, of)),
-        client_p95=number(load_run.client_quantile(QUANTILE, of)),
-        client_p99=number(load_run.client_quantile(0.99, of)),
-        server_p95=number(load_run.span_quantile(QUANTILE, Side.SERVER, of)),
-        database_p95=number(load_run.span_quantile(QUANTILE, Side.DATABASE, of)),
-        **_shared_out(
-            number(load_run.share_of_client_time(Side.SERVER, of)),
-            number(load_run.share_of_client_time(Side.DATABASE, of)),
-        ),
+        failed_share=number(load_run.failed_share(run)) or 0.0,
+        client_p50=number(load_run.client_quantile(0.5, run)),
+        client_p95=number(load_run.client_quantile(QUANTILE, run)),
+        client_p99=number(load_run.client_quantile(0.99, run)),
+        server_p95=number(load_run.span_quantile(QUANTILE, Side.SERVER, run)),
+        database_p95=number(load_run.span_quantile(QUANTILE, Side.DATABASE, run)),
+        **_shares(*(number(load_run.share_of_client_time(side, run)) for side in Side)),
         limit_p95=limits.p95,
         limit_failed_share=limits.failed_share,
     )
 
 
-def _shared_out(server: float | None, database: float | None) -> dict[str, float]:
-    """Share out the client's time, of which a server's span may seem to take a little more."""
+def _shares(server: float | None, database: float | None) -> dict[str, float]:
+    """Divide the client's time among the sides; a server's span may seem to take a little more."""
     if server is None:
         return {}
-    whole = max(1.0, server)
-    in_database = min(database or 0.0, server) / whole
-    in_server = server / whole - in_database
+    total = max(1.0, server)
+    in_database = min(database or 0.0, server) / total
+    in_server = server / total - in_database
     return {
         "outside_server": 1 - in_server - in_database,
         "in_server": in_server,
@@ -235,27 +283,53 @@ def _shared_out(server: float | None, database: float | None) -> dict[str, float
 def _limits(operation: str, profile: str | None) -> dict[str, float]:
     if operation not in slo.OPERATIONS:
         return {}
-    known = profile if profile in slo.PROFILES else "load"
-    limits = slo.limits(operation, known or "load")
+    limits = slo.limits(operation, profile if profile in slo.PROFILES else "load")
     return {"limit_p95": limits.p95, "limit_failed_share": limits.failed_share}
 
 
-def _place_in_flow(operation: str) -> tuple[int, str]:
-    return (FLOW.index(operation) if operation in FLOW else len(FLOW), operation)
+def _journey_order(operation: str) -> tuple[int, str]:
+    known = slo.OPERATIONS
+    return (known.index(operation) if operation in known else len(known), operation)
 
 
-def wait_for_spans(
-    prometheus: Prometheus,
-    run: str,
-    period: Period,
-    tell: Callable[[Completeness], None],
-    limit: float = 30.0,
-) -> None:
-    """Wait until each answered request of a run that has just ended has its span, or a limit."""
-    until = min(time.time() + limit, period.ended + 2 * limit)
-    while (
-        not (completeness := read_completeness(prometheus, run, period)).whole
-        and time.time() < until
-    ):
-        tell(completeness)
-        time.sleep(1.0)
+def _slow_seconds(prometheus: Prometheus, run: Record) -> float:
+    """Return the seconds that about SLOW_REQUESTS requests of a run exceed on the server."""
+    quantile = max(0.0, 1 - SLOW_REQUESTS / max(1, run.completeness.traced))
+    selector = RunSelector(run.run_id, run.period.window)
+    query = load_run.span_quantile(quantile, Side.SERVER, selector)
+    return prometheus.number(query, run.period.read_at) or 0.0
+
+
+def _with_traces(run: Record, store: TraceStore, guess: float) -> Record:
+    """Add the slowest and the failed traces; at least one is of the slowest operation."""
+    search = TraceSearch(run.run_id, run.period)
+    slowest = trace_store.slowest(store, search, MAX_TRACES, guess)
+    slow = run.slowest_operation
+    if slow and all(trace.operation != slow.operation for trace in slowest):
+        search_slow = TraceSearch(run.run_id, run.period, slow.operation)
+        slowest += trace_store.slowest(store, search_slow, 1, slow.server_p95 or 0.0)
+    failed = store.failed(search, run.failed_statuses, MAX_TRACES)
+    return replace(
+        run,
+        slowest_traces=[_trace(store, summary) for summary in slowest],
+        failed_traces=[_trace(store, summary) for summary in failed],
+    )
+
+
+def _trace(store: TraceStore, summary: TraceSummary) -> Trace:
+    return Trace(
+        summary.trace_id,
+        summary.operation,
+        summary.start,
+        summary.duration,
+        summary.status,
+        store.spans(summary.trace_id),
+    )
+
+
+def _with_saved(run: Record, saved: Record) -> Record:
+    """Keep what can no longer be read: the environment, and traces that have expired."""
+    run = replace(run, environment=run.environment or saved.environment)
+    if run.slowest_traces:
+        return run
+    return replace(run, slowest_traces=saved.slowest_traces, failed_traces=saved.failed_traces)

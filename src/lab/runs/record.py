@@ -1,7 +1,7 @@
-"""A run as one record: all that is known of it, kept as `RUN.json` beside its page.
+"""Everything that is known about a run, as one record: RUN.json, beside its report RUN.html.
 
-Times are in seconds, moments in seconds since 1970, shares from 0 to 1, `at` in seconds since the
-run began. What could not be known is null.
+Durations are in seconds, times in seconds since 1970, `at` in seconds since the start of the run,
+shares from 0 to 1. Unknown values are null.
 """
 
 import os
@@ -22,7 +22,7 @@ FORMAT: Final = 2
 FOLDER_VARIABLE = "CLINIC_RESULTS_DIR"
 
 Verdict = Literal["passed", "failed", "aborted", "running", "none"]
-# Of such a run not all is known, or not all was done.
+# Such a run is incomplete, so it cannot be compared.
 UNFINISHED: tuple[Verdict, ...] = ("running", "aborted")
 SideName = Literal["client", "server", "database"]
 
@@ -32,9 +32,10 @@ class RecordError(UserError):
 
 
 class OperationStats(Struct, frozen=True, kw_only=True):
-    """One operation of a run, or all of them, as k6, the server and the database saw it.
+    """One operation, or all of them, as measured by k6, the server and the database.
 
-    `outside_server`, `in_server` and `in_database` share out the client's time and add up to 1.
+    `outside_server`, `in_server` and `in_database` are shares of the client's time; they add up
+    to 1. `limit_p95` and `limit_failed_share` are the limits of its SLO.
     """
 
     operation: str
@@ -54,7 +55,7 @@ class OperationStats(Struct, frozen=True, kw_only=True):
 
 
 class Threshold(Struct, frozen=True):
-    """A threshold of k6 and its verdict, such as `p(95)<300` on `http_req_duration{...}`."""
+    """A threshold of k6, such as `p(95)<300` on `http_req_duration{...}`."""
 
     metric: str
     threshold: str
@@ -62,7 +63,7 @@ class Threshold(Struct, frozen=True):
 
 
 class ErrorCount(Struct, frozen=True):
-    """How often k6 judged an operation's answer wrong in one way."""
+    """How often one check of k6 failed for an operation."""
 
     operation: str
     kind: str
@@ -70,7 +71,7 @@ class ErrorCount(Struct, frozen=True):
 
 
 class Completeness(Struct, frozen=True):
-    """What a run sent and was promised, against what was stored of it."""
+    """What a run sent, and what was stored of it; `unanswered` requests need no span."""
 
     sent: int
     unanswered: int
@@ -87,13 +88,12 @@ class Completeness(Struct, frozen=True):
         return max(0, self.created - self.rows_written)
 
     @property
-    def whole(self) -> bool:
-        """Tell whether nothing is missing."""
+    def complete(self) -> bool:
         return not self.missing and not self.missing_rows
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
-    """A run over time: each list has a value for each of `at`, over the `step` that ends there."""
+    """A run over time: each list has one value per `at`, for the `step` that ends there."""
 
     step: float
     at: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Timeline(Struct, frozen=True, kw_only=True):
 
 
 class TimelinePoint(Struct, frozen=True, kw_only=True):
-    """What one operation did in one step of the course, the one that ends at `at`."""
+    """One operation in the step of the timeline that ends at `at`."""
 
     operation: str
     at: float
@@ -123,21 +123,20 @@ class TimelinePoint(Struct, frozen=True, kw_only=True):
 
 
 class DurationHistogram(Struct, frozen=True):
-    """How long one operation's requests took on one side, counted in each of a run's parts.
+    """One operation's durations on one side, counted separately for each segment of the run.
 
-    A run has ten parts of equal length, fewer where it is short. The count at `i` is of bucket
-    `first + i`: of what took up to 2 to the power of (first + i) / 8 seconds, and no less than the
-    bucket before it.
+    Segments are of equal length: a tenth of the run, or more of a short one. Count `i` of a segment
+    is for durations of up to 2 ** ((first + i) / 8) seconds that exceed the previous bucket.
     """
 
     operation: str
     side: SideName
     first: int
-    parts: list[list[int]]
+    segments: list[list[int]]
 
 
 class Trace(Struct, frozen=True):
-    """A request of the run: what its server span says, and all of its spans."""
+    """A request of the run: its server span in short, and all of its spans."""
 
     trace_id: str
     operation: str
@@ -148,7 +147,7 @@ class Trace(Struct, frozen=True):
 
 
 class Machine(Struct, frozen=True):
-    """The machine that put the load on: two runs compare only on the same."""
+    """The machine that ran k6; runs on different machines cannot be compared."""
 
     cores: int
     cpu: str
@@ -157,9 +156,9 @@ class Machine(Struct, frozen=True):
 
 
 class Environment(Struct, frozen=True):
-    """Where a run was made, by which programs, and what k6 was told.
+    """Where a run took place, the versions of all programs, and k6's settings and options.
 
-    `neighbours` is the share of the machine's processors that other programs took meanwhile.
+    `other_cpu_share` is the share of the machine's CPU time that unrelated programs used.
     """
 
     target: str
@@ -171,7 +170,7 @@ class Environment(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """A run. `missing` says in sentences what could not be read of it."""
+    """A run. `missing` lists, in sentences, what could not be read."""
 
     format: Literal[2] = FORMAT
     run_id: str
@@ -195,56 +194,64 @@ class Record(Struct, frozen=True, kw_only=True):
     environment: Environment | None = None
     missing: list[str] = field(default_factory=list)
 
+    @property
+    def slowest_operation(self) -> OperationStats | None:
+        """The operation whose p95 is the largest share of its limit."""
+        limited = [row for row in self.operations if row.client_p95 is not None and row.limit_p95]
+        return max(
+            limited,
+            key=lambda row: (row.client_p95 or 0) / (row.limit_p95 or 1),
+            default=None,
+        )
+
     def save(self) -> Path:
-        """Write the record where `load` finds it, and say where."""
         encoded = msgspec.json.format(msgspec.json.encode(self), indent=1)
-        return put(place(self.run_id, ".json"), encoded + b"\n")
+        return write_file(result_file(self.run_id, ".json"), encoded + b"\n")
 
 
-def folder() -> Path:
+def results_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or PROJECT / "performance" / "results")
 
 
-def place(run: str, suffix: str) -> Path:
-    """Name the file of a run; an id that k6 was given by hand may hold anything."""
-    return folder() / (re.sub(r"[^A-Za-z0-9._:-]", "_", run)[:200] + suffix)
+def result_file(run_id: str, suffix: str) -> Path:
+    """Return the path of a run's file; an id that k6 got by hand may hold any characters."""
+    name = re.sub(r"[^A-Za-z0-9._:-]", "_", run_id)[:200]
+    return results_folder() / f"{name}{suffix}"
 
 
-def put(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all, and say where."""
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file completely or not at all, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    return part.replace(path)
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_bytes(content)
+    return temporary.replace(path)
 
 
 def load(path: Path) -> Record:
-    """Read a record, or say in a sentence why not."""
+    """Read a saved record."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}.") from None
     except msgspec.DecodeError as error:
         raise RecordError(
-            f"{path} is not the record of a run in format {FORMAT} ({error}): "
-            f"`just report {path.stem}` writes it anew while Prometheus knows the run."
+            f"{path} is not a run record of format {FORMAT} ({error}): `just report {path.stem}` "
+            "replaces it while Prometheus has the run."
         ) from None
 
 
-def saved(run: str) -> Record | None:
-    """Read the saved record of a run, if there is one."""
-    path = place(run, ".json")
+def load_saved(run_id: str) -> Record | None:
+    path = result_file(run_id, ".json")
     return load(path) if path.exists() else None
 
 
-def all_saved() -> list[Path]:
-    """List the files of records, whatever they hold."""
-    return sorted(folder().glob("*.json"))
+def saved_files() -> list[Path]:
+    return sorted(results_folder().glob("*.json"))
 
 
-def trace_ids() -> Iterator[str]:
-    """Name the traces that the saved records hold; a file that is no record is passed over."""
-    for path in all_saved():
+def saved_trace_ids() -> Iterator[str]:
+    """Yield the ids of all traces in saved records; unreadable files are skipped."""
+    for path in saved_files():
         with suppress(RecordError):
-            of_run = load(path)
-            yield from (trace.trace_id for trace in (*of_run.slowest_traces, *of_run.failed_traces))
+            record = load(path)
+            yield from (trace.trace_id for trace in (*record.slowest_traces, *record.failed_traces))

@@ -1,194 +1,164 @@
-"""Start k6 under a run's id, with its numbers sent to Prometheus, and hand its status back."""
+"""Start a load test: check that it may and can run, run k6, and return its status."""
 
+import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
 from lab import slo
+from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
-from lab.paths import PERFORMANCE
+from lab.promql import run_list
+from lab.runs import k6
+from lab.runs.environment import OtherCpu, read_environment
+from lab.runs.record import Environment
+from lab.stack.config import StackConfig
 
-SCRIPT = PERFORMANCE / "k6-load-test.js"
 PROFILES = slo.PROFILES
 JOURNEYS = ("book", "browse", "cancel", "mixed")
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-# host.docker.internal is what a container calls its own machine.
+# A container reaches its own machine as host.docker.internal.
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
-K6_ENV = PERFORMANCE / "k6.env"
-REMOTE_WRITE = "experimental-prometheus-rw"
-# Labels that k6, its script or the wrapper set.
-TAKEN = frozenset(
-    {"testid", "name", "scenario", "status", "expected_response", "check", "error_code"}
-    | {"journey", "profile", "operation", "kind", "instance", "metric", "threshold"}
-)
-
-INSTEAD_OF_A_PROFILE = ("K6_VUS", "K6_DURATION", "K6_ITERATIONS", "K6_STAGES")
-
-INTERRUPTED = 105
-MEANING = {
-    0: "every threshold held",
-    97: "k6 could not reach Grafana Cloud",
-    99: "a threshold was crossed",
-    104: "k6 refused its configuration",
-    INTERRUPTED: "the run was interrupted",
-    107: "the script failed, see k6's message above",
-    108: "the script stopped the run, see k6's message above",
-    110: "the script marked the run as failed",
-}
-# Ctrl-C reaches this process by the terminal and, a little later, by whoever started it.
-ONE_CTRL_C = 0.5
+# Variables by which k6 would replace the profile's scenario.
+REPLACES_PROFILE = ("K6_VUS", "K6_DURATION", "K6_ITERATIONS", "K6_STAGES")
+# One Ctrl-C arrives twice: from the terminal, and a little later from the parent process.
+CTRL_C_SECONDS = 0.5
 
 
 class TargetError(UserError):
-    """The clinic is not ready for a load; the message says what to do."""
+    """The API is not ready for a load test; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """A run of k6 that is ready to start."""
+
+    run_id: str
+    target: str
+    command: list[str]
+    settings: dict[str, str]
+    environment: Environment | None
+    """None if the stack's Prometheus does not get the run's metrics."""
+
+
+def prepare(
+    config: StackConfig, profile: str, journey: str, *, without_prometheus: bool
+) -> LoadTest:
+    """Read the environment variables of a run and check everything that it needs."""
+    given = os.environ
+    check_profile_variables(given)
+    run_id = check_run_id(given["RUN"]) if given.get("RUN") else new_run_id(profile)
+    target = (given.get("BASE_URL") or config.api_url).rstrip("/")
+    url = None if without_prometheus else k6.remote_write_url(given, config.remote_write_url)
+    settings = {**given, "JOURNEY": journey} | k6.run_settings(run_id, profile, target, url, given)
+    check_target(target, confirmed=given.get("CONFIRM_TARGET") == "1")
+    command = k6.command(config, settings)
+    environment = None
+    if url == config.remote_write_url:
+        check_prometheus(config.prometheus_url, run_id)
+        environment = read_environment(config, settings)
+    return LoadTest(run_id, target, command, settings, environment)
+
+
+def execute(config: StackConfig, test: LoadTest) -> tuple[int, Environment | None]:
+    """Run k6 and return its exit status, and the environment with what is known afterwards."""
+    other_cpu = OtherCpu(config) if test.target == config.api_url else None
+    status = run_k6(test.command, test.settings)
+    if not test.environment or not other_cpu:
+        return status, test.environment
+    share = other_cpu.share()
+    return status, msgspec.structs.replace(test.environment, other_cpu_share=share)
 
 
 def new_run_id(profile: str) -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
 
 
-def given_run_id(run: str) -> str:
-    """Take a run id given by hand, or raise: it becomes a label, and an entry of baggage."""
-    if not RUN_ID.fullmatch(run):
-        raise UserError(f"RUN is {run!r}; expected 1 to 64 of the characters A-Z a-z 0-9 . _ : -")
-    return run
-
-
-def check_unused(run: str, known: Collection[str]) -> None:
-    """Raise if there is such a run: two under one id could not be told apart."""
-    if run in known:
+def check_run_id(run_id: str) -> str:
+    """Raise unless an id given by RUN can be a label and a baggage entry."""
+    if not RUN_ID.fullmatch(run_id):
         raise UserError(
-            f"Prometheus already holds a run called {run}: give another RUN, or leave it out."
+            f"RUN is {run_id!r}; expected 1 to 64 of the characters A-Z a-z 0-9 . _ : -"
+        )
+    return run_id
+
+
+def check_profile_variables(given: Mapping[str, str]) -> None:
+    """Raise if k6 would take something else from the environment in place of the profile."""
+    if names := [name for name in REPLACES_PROFILE if given.get(name)]:
+        raise UserError(
+            f"{' and '.join(names)} in the environment would silently replace the profile's "
+            "scenario: unset it, or run k6 by hand."
         )
 
 
-def labels(tags: str) -> dict[str, str]:
-    """Read K6_TAGS in either form, `env=qa,owner=me` or k6's own `env:qa,owner:me`."""
-    read = {}
-    for tag in filter(None, (part.strip() for part in tags.split(","))):
-        found = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*([^\s:][^:]*)", tag)
-        if not found:
-            raise UserError(
-                f"K6_TAGS has {tag!r}; expected names and values such as env=qa,owner=me, without "
-                "colons in a value"
-            )
-        if found[1] in TAKEN or found[1].startswith(("__", "k6_")):
-            raise UserError(
-                f"K6_TAGS names {found[1]!r}, a label that the run's own numbers carry: "
-                "choose another name."
-            )
-        read[found[1]] = found[2]
-    return read
-
-
-def check_target(url: str, settings: Mapping[str, str]) -> None:
-    """Raise unless the clinic is ready, and is this machine's or confirmed to be meant."""
-    host = urlsplit(url).hostname or ""
-    if not LOCAL.fullmatch(host) and settings.get("CONFIRM_TARGET") != "1":
+def check_target(url: str, *, confirmed: bool) -> None:
+    """Raise unless the API is ready, and either on this machine or confirmed."""
+    local = LOCAL.fullmatch(urlsplit(url).hostname or "")
+    if not local and not confirmed:
         raise TargetError(
-            f"BASE_URL is {url}, which is not this machine, and a load can bring it down. If you "
-            "may put a load on it, say so by CONFIRM_TARGET=1. No load was sent."
+            f"BASE_URL is {url}, which is not on this machine, and a load test can bring it down. "
+            "Set CONFIRM_TARGET=1 if you are allowed to load-test it. Nothing was sent."
         )
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=10.0)
+        answer = httpx.get(f"{url}/readyz", timeout=10.0, trust_env=not local)
     except (httpx.HTTPError, httpx.InvalidURL):
         raise TargetError(
-            f"The clinic does not answer at {url}: is the stack up? `just up`, or set BASE_URL."
+            f"The API does not answer at {url}: is the stack up? `just up`, or set BASE_URL."
         ) from None
     if answer.status_code != httpx.codes.OK:
         raise TargetError(
-            f"The clinic at {url} is not ready (GET /readyz gave {answer.status_code}, expected "
-            f"200): see `just status`. It said: {answer.text[:200]!r}"
+            f"The API at {url} is not ready: GET /readyz returned {answer.status_code}, expected "
+            f"200. See `just status`. The answer was {answer.text[:200]!r}."
         )
 
 
-def check_environment(settings: Mapping[str, str]) -> None:
-    """Raise if k6 would take something else from the environment in place of the profile."""
-    instead = [name for name in INSTEAD_OF_A_PROFILE if settings.get(name)]
-    if instead:
-        raise UserError(
-            f"{' and '.join(instead)} in the environment would replace the profile's scenario "
-            "without a word: unset it, or run k6 by hand."
-        )
+def check_prometheus(url: str, run_id: str) -> None:
+    """Raise unless Prometheus is ready and has no run of this id."""
+    with Prometheus(url) as prometheus:
+        prometheus.check()
+        if run_id in prometheus.label_values("testid", run_list.RUNS):
+            raise UserError(
+                f"Prometheus already has a run {run_id}: choose another RUN, or leave it out."
+            )
 
 
-def remote_write(given: Mapping[str, str], bundles: str) -> str | None:
-    """Say where the numbers go: to the given address or the stack's; nowhere by other outputs."""
-    out = given.get("K6_OUT")
-    if out and REMOTE_WRITE not in out.split(","):
-        return None
-    return given.get("K6_PROMETHEUS_RW_SERVER_URL") or bundles
-
-
-def k6_env() -> dict[str, str]:
-    """Read the settings that every run shares."""
-    lines = K6_ENV.read_text().splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-
-
-def k6_settings(
-    run_id: str, profile: str, target: str, remote_write_url: str | None, given: Mapping[str, str]
-) -> dict[str, str]:
-    """Return k6's variables for a run; those `given` win over k6.env and the address."""
-    address = (
-        {"K6_PROMETHEUS_RW_SERVER_URL": remote_write_url} if remote_write_url else {"K6_OUT": ""}
-    )
-    settings = {name: given.get(name) or value for name, value in (k6_env() | address).items()}
-    if given.get("K6_TAGS"):
-        tags = labels(given["K6_TAGS"])
-        settings["K6_TAGS"] = ",".join(f"{name}:{value}" for name, value in tags.items())
-    return settings | {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
-
-
-def place(environment: Mapping[str, str]) -> str:
-    """Name where the numbers went, without a password that an address may hold."""
-    if REMOTE_WRITE not in environment["K6_OUT"].split(","):
-        return environment["K6_OUT"]
-    url = urlsplit(environment["K6_PROMETHEUS_RW_SERVER_URL"])
-    return url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
-
-
-def run_k6(command: list[str], settings: dict[str, str]) -> int:
-    """Run the script in this terminal; Ctrl-C asks k6 to end with its summary, again to quit."""
+def run_k6(command: list[str], settings: Mapping[str, str]) -> int:
+    """Run k6 in this terminal; one Ctrl-C ends it with its summary, a second one at once."""
     process = subprocess.Popen(  # noqa: S603 - k6, on the project's own script
-        command,
-        env=settings,
-        stdin=subprocess.DEVNULL,
-        process_group=0,
+        command, env=dict(settings), stdin=subprocess.DEVNULL, process_group=0
     )
-    passed = {signal.SIGINT: 0.0, signal.SIGTERM: 0.0}
+    last_signal = {signal.SIGINT: 0.0, signal.SIGTERM: 0.0}
 
-    def hand_on(number: int, _: FrameType | None) -> None:
-        last, passed[signal.Signals(number)] = passed[signal.Signals(number)], time.monotonic()
-        if process.poll() is None and time.monotonic() - last > ONE_CTRL_C:
+    def interrupt(number: int, _: FrameType | None) -> None:
+        kind, now = signal.Signals(number), time.monotonic()
+        repeated = now - last_signal[kind] <= CTRL_C_SECONDS
+        last_signal[kind] = now
+        if process.poll() is None and not repeated:
             process.send_signal(number)
 
     def resize(number: int, _: FrameType | None) -> None:
         if process.poll() is None:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, hand_on) for number in passed}
-    before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resize)
+    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: interrupt, signal.SIGWINCH: resize}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         status = process.wait()
-        while time.monotonic() - max(passed.values()) < ONE_CTRL_C:
+        # The second arrival of a Ctrl-C must not interrupt the report.
+        while time.monotonic() - max(last_signal.values()) < CTRL_C_SECONDS:
             time.sleep(0.1)
         return status
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def say_status(status: int) -> str:
-    """Say in words what k6's exit status means."""
-    if status < 0:
-        return f"k6 was ended by {signal.Signals(-status).name}."
-    return f"k6 ended with status {status}: {MEANING.get(status, 'see its message above')}."

@@ -1,125 +1,134 @@
-"""Read how a run went over its time: all of it, and each operation."""
+"""Read a run over time: all operations together, and each of the busiest."""
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
 from lab.promql import load_run, service
+from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import OperationStats, Timeline, TimelinePoint
 
-PUSH_INTERVAL = 5.0
-MOST_STEPS = 120
-# Of each the course is read; the others are in the table alone.
-MOST_OPERATIONS = 40
-# A span reaches Prometheus some seconds after its request: in batches, then with the next flush.
-SPANS_LATE = 3.0
-# A rate of the service's own metrics needs some exports.
-SEVERAL_EXPORTS = 15.0
+MAX_STEPS = 120
+# Others have totals only.
+MAX_OPERATIONS = 40
+# Spans reach Prometheus in batches, some seconds after their requests.
+SPAN_DELAY = 3.0
+# A rate of the API's own metrics needs several exports.
+EXPORTS_SECONDS = 15.0
 
 QUANTILE = 0.95
 Values = list[float | None]
 
 
-class Clock:
-    """The moments at which the steps of a run end; each is as long as some pushes of k6."""
+@dataclass(frozen=True)
+class Steps:
+    """The steps that a run is divided into; each lasts one or more pushes of k6."""
 
-    def __init__(self, period: Period) -> None:
-        pushes = math.ceil(period.seconds / PUSH_INTERVAL / MOST_STEPS)
-        self.step = PUSH_INTERVAL * max(1, pushes)
-        # A last step of which less than half was run says too little.
-        steps = max(1, round(period.seconds / self.step))
-        self.at = [self.step * number for number in range(1, steps + 1)]
-        self.moments = [period.started + at for at in self.at]
-        self.spans_in = [moment + SPANS_LATE for moment in self.moments]
-        self.lasts = [self.step] * steps
-        self.lasts[-1] = min(self.step, period.ended - self.moments[-1] + self.step)
+    step: float
+    at: list[float]
+    ends: list[float]
+    span_ends: list[float]
+    last_seconds: float
 
-    @property
-    def window(self) -> str:
-        return f"{self.step:.0f}s"
+    @classmethod
+    def of_period(cls, period: Period) -> "Steps":
+        pushes = math.ceil(period.seconds / PUSH_SECONDS / MAX_STEPS)
+        step = float(PUSH_SECONDS * max(1, pushes))
+        # Less than half a step at the end has too few requests to stand alone.
+        count = max(1, round(period.seconds / step))
+        at = [step * number for number in range(1, count + 1)]
+        ends = [period.started + seconds for seconds in at]
+        return cls(
+            step=step,
+            at=at,
+            ends=ends,
+            span_ends=[end + SPAN_DELAY for end in ends],
+            last_seconds=min(step, period.ended - ends[-1] + step),
+        )
 
-    def per_second(self, values: Values) -> Values:
-        """Mend the rate of the last step, which the run's end may have cut short."""
-        return [
-            None if value is None else value * self.step / lasts
-            for value, lasts in zip(values, self.lasts, strict=True)
-        ]
+    def correct_last_rate(self, rates: Values) -> Values:
+        """Relate the last rate to the seconds that the run lasted in its last step."""
+        last = rates[-1]
+        return [*rates[:-1], None if last is None else last * self.step / self.last_seconds]
 
 
-def read_timeline(prometheus: Prometheus, run: str, period: Period) -> Timeline:
+def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeline:
     """Read a run over time, all operations together."""
-    clock = Clock(period)
-    of = RunSelector(run, period.window, step=clock.window)
-    exports = f"{max(clock.step, SEVERAL_EXPORTS):.0f}s"
+    steps = Steps.of_period(period)
+    run = RunSelector(run_id, period.window, step=f"{steps.step:.0f}s")
+    exports = f"{max(steps.step, EXPORTS_SECONDS):.0f}s"
 
-    def values(query: str, moments: list[float] = clock.moments) -> Values:
-        found = prometheus.over_time(query, "", moments)
-        return found.get("", [None] * len(moments))
+    def values(query: str, ends: list[float] = steps.ends) -> Values:
+        return prometheus.over_time(query, "", ends).get("", [None] * len(ends))
+
+    def span_p95(side: Side) -> Values:
+        return values(load_run.span_quantile(QUANTILE, side, run), steps.span_ends)
 
     return Timeline(
-        step=clock.step,
-        at=clock.at,
-        virtual_users=values(load_run.virtual_users(of)),
-        rate=clock.per_second(values(load_run.request_rate(of))),
-        failed_rate=clock.per_second(values(load_run.failed_rate(of))),
-        client_p50=values(load_run.client_quantile(0.5, of)),
-        client_p95=values(load_run.client_quantile(QUANTILE, of)),
-        server_p95=values(load_run.span_quantile(QUANTILE, Side.SERVER, of), clock.spans_in),
-        database_p95=values(load_run.span_quantile(QUANTILE, Side.DATABASE, of), clock.spans_in),
+        step=steps.step,
+        at=steps.at,
+        virtual_users=values(load_run.virtual_users(run)),
+        rate=steps.correct_last_rate(values(load_run.request_rate(run))),
+        failed_rate=steps.correct_last_rate(values(load_run.failed_rate(run))),
+        client_p50=values(load_run.client_quantile(0.5, run)),
+        client_p95=values(load_run.client_quantile(QUANTILE, run)),
+        server_p95=span_p95(Side.SERVER),
+        database_p95=span_p95(Side.DATABASE),
         connections_used=values(service.connections_used(exports)),
         connections_allowed=values(service.connections_allowed(exports)),
         event_loop_lag_p95=values(service.event_loop_lag(QUANTILE, exports)),
     )
 
 
-def busiest(rows: Iterable[OperationStats]) -> list[OperationStats]:
-    """Choose the operations that made the most requests."""
-    return sorted(rows, key=lambda row: -row.requests)[:MOST_OPERATIONS]
+def busiest(operations: Iterable[OperationStats]) -> tuple[str, ...]:
+    """Name the operations with the most requests."""
+    ranked = sorted(operations, key=lambda row: -row.requests)
+    return tuple(row.operation for row in ranked[:MAX_OPERATIONS])
 
 
 def read_points(
-    prometheus: Prometheus, run: str, period: Period, rows: Iterable[OperationStats]
+    prometheus: Prometheus, run_id: str, period: Period, operations: Iterable[OperationStats]
 ) -> list[TimelinePoint]:
-    """Read over time the operations of a run that made the most requests."""
-    followed = busiest(rows)
-    if not followed:
+    """Read the busiest operations of a run over time."""
+    names = busiest(operations)
+    if not names:
         return []
-    clock = Clock(period)
-    operations = tuple(row.operation for row in followed)
-    of = RunSelector(run, period.window, operations=operations, step=clock.window)
-    nothing: Values = [None] * len(clock.at)
+    steps = Steps.of_period(period)
+    run = RunSelector(run_id, period.window, operations=names, step=f"{steps.step:.0f}s")
 
     def client(query: str) -> dict[str, Values]:
-        return prometheus.over_time(query, OPERATION, clock.moments)
+        return prometheus.over_time(query, OPERATION, steps.ends)
 
-    def spans(side: Side) -> dict[str, Values]:
-        query = load_run.span_quantile(QUANTILE, side, of, OPERATION)
-        return prometheus.over_time(query, OPERATION, clock.spans_in)
+    def span_p95(side: Side) -> dict[str, Values]:
+        query = load_run.span_quantile(QUANTILE, side, run, OPERATION)
+        return prometheus.over_time(query, OPERATION, steps.span_ends)
 
-    rate = client(load_run.request_rate(of, OPERATION))
-    mean = client(load_run.client_mean(of, OPERATION))
-    p50 = client(load_run.client_quantile(0.5, of, OPERATION))
-    p95 = client(load_run.client_quantile(QUANTILE, of, OPERATION))
-    server, database = spans(Side.SERVER), spans(Side.DATABASE)
-    columns = (rate, mean, p50, p95, server, database)
-    points = []
-    for row in followed:
-        sides = [column.get(row.operation, nothing) for column in columns]
-        for at, *values in zip(clock.at, *sides, strict=True):
-            a_rate, a_mean, a_p50, a_p95, a_server, a_database = values
-            if a_rate and a_mean is not None and a_p50 is not None and a_p95 is not None:
-                points.append(
-                    TimelinePoint(
-                        operation=row.operation,
-                        at=at,
-                        requests=round(a_rate * clock.step),
-                        mean=a_mean,
-                        p50=a_p50,
-                        p95=a_p95,
-                        server_p95=a_server,
-                        database_p95=a_database,
-                    )
-                )
-    return points
+    columns = (
+        client(load_run.request_rate(run, OPERATION)),
+        client(load_run.client_mean(run, OPERATION)),
+        client(load_run.client_quantile(0.5, run, OPERATION)),
+        client(load_run.client_quantile(QUANTILE, run, OPERATION)),
+        span_p95(Side.SERVER),
+        span_p95(Side.DATABASE),
+    )
+    nothing: Values = [None] * len(steps.at)
+    return [
+        TimelinePoint(
+            operation=name,
+            at=at,
+            requests=round(rate * steps.step),
+            mean=mean,
+            p50=p50,
+            p95=p95,
+            server_p95=server_p95,
+            database_p95=database_p95,
+        )
+        for name in names
+        for at, rate, mean, p50, p95, server_p95, database_p95 in zip(
+            steps.at, *(column.get(name, nothing) for column in columns), strict=True
+        )
+        if rate and mean is not None and p50 is not None and p95 is not None
+    ]

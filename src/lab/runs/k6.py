@@ -1,0 +1,112 @@
+"""The k6 that runs the load: its settings, its command, its exit status."""
+
+import re
+import signal
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from lab.errors import UserError
+from lab.paths import PERFORMANCE
+from lab.stack import docker_k6
+from lab.stack.config import StackConfig
+from lab.stack.programs import find, version_text
+from lab.stack.select import in_containers
+
+SCRIPT = PERFORMANCE / "k6-load-test.js"
+SETTINGS = PERFORMANCE / "k6.env"
+REMOTE_WRITE = "experimental-prometheus-rw"
+TAG = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*([^\s:][^:]*)")
+# Labels that k6 or its script sets.
+RESERVED_TAGS = frozenset(
+    {"testid", "name", "scenario", "status", "expected_response", "check", "error_code"}
+    | {"journey", "profile", "operation", "kind", "instance", "metric", "threshold"}
+)
+
+INTERRUPTED = 105
+EXIT_STATUSES = {
+    0: "all thresholds passed",
+    97: "k6 could not reach Grafana Cloud",
+    99: "a threshold failed",
+    104: "k6 rejected its configuration",
+    INTERRUPTED: "the run was interrupted",
+    107: "the script failed, see k6's message above",
+    108: "the script stopped the run, see k6's message above",
+    110: "the script marked the run as failed",
+}
+
+
+def default_settings() -> dict[str, str]:
+    """Read k6.env, the settings of every run."""
+    lines = SETTINGS.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def run_settings(
+    run_id: str, profile: str, target: str, remote_write_url: str | None, given: Mapping[str, str]
+) -> dict[str, str]:
+    """Return k6's variables for a run; those `given` override k6.env and the address."""
+    defaults = default_settings()
+    if remote_write_url:
+        defaults["K6_PROMETHEUS_RW_SERVER_URL"] = remote_write_url
+    else:
+        defaults["K6_OUT"] = ""
+    settings = {name: given.get(name) or value for name, value in defaults.items()}
+    if given.get("K6_TAGS"):
+        tags = parse_tags(given["K6_TAGS"])
+        settings["K6_TAGS"] = ",".join(f"{name}:{value}" for name, value in tags.items())
+    return settings | {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
+
+
+def parse_tags(text: str) -> dict[str, str]:
+    """Parse K6_TAGS, written `env=qa,owner=me` or as k6 itself expects, `env:qa,owner:me`."""
+    tags = {}
+    for tag in filter(None, (part.strip() for part in text.split(","))):
+        match = TAG.fullmatch(tag)
+        if not match:
+            raise UserError(
+                f"K6_TAGS contains {tag!r}; expected names and values such as env=qa,owner=me, "
+                "without colons in a value."
+            )
+        name, value = match.groups()
+        if name in RESERVED_TAGS or name.startswith(("__", "k6_")):
+            raise UserError(
+                f"K6_TAGS sets {name!r}, a label that the run's own metrics use: choose another "
+                "name."
+            )
+        tags[name] = value
+    return tags
+
+
+def remote_write_url(given: Mapping[str, str], stack_url: str) -> str | None:
+    """Return where k6 pushes its metrics; None if K6_OUT names other outputs only."""
+    outputs = given.get("K6_OUT")
+    if outputs and REMOTE_WRITE not in outputs.split(","):
+        return None
+    return given.get("K6_PROMETHEUS_RW_SERVER_URL") or stack_url
+
+
+def describe_output(settings: Mapping[str, str]) -> str:
+    """Name where k6 sends its metrics, without a password that an address may contain."""
+    if REMOTE_WRITE not in settings["K6_OUT"].split(","):
+        return settings["K6_OUT"]
+    url = urlsplit(settings["K6_PROMETHEUS_RW_SERVER_URL"])
+    return url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
+
+
+def describe_status(status: int) -> str:
+    """Explain k6's exit status."""
+    if status < 0:
+        return f"k6 was ended by {signal.Signals(-status).name}."
+    return f"k6 ended with status {status}: {EXIT_STATUSES.get(status, 'see its message above')}."
+
+
+def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -> list[str]:
+    """Return the command that runs the load script, or does with it what the arguments say."""
+    arguments = arguments or ("run",)
+    if in_containers(config):
+        return docker_k6.command(config, settings, *arguments)
+    return [str(find("k6")), *arguments, str(SCRIPT)]
+
+
+def version(config: StackConfig) -> str:
+    return docker_k6.version() if in_containers(config) else version_text("k6", find("k6"))
