@@ -38,7 +38,7 @@ def main() -> None:
     before = pinned()
     pin([])
     try:
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - uv
             [os.environ.get("UV", "uv"), "lock", "--upgrade", "--quiet"], cwd=PROJECT, check=True
         )
         after = resolved()
