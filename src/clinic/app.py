@@ -59,6 +59,7 @@ def create_app(
             components=COMPONENTS,
             use_handler_docstrings=True,
         ),
+        # It disposes the engine at shutdown; no handler asks for its session.
         plugins=[SQLAlchemyInitPlugin(config)],
         request_class=JSONRequest,
         request_max_body_size=settings.max_body_size,
