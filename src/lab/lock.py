@@ -1,4 +1,4 @@
-"""Pins every resolved version in pyproject.toml: `just lock` writes, a test compares."""
+"""Pin every resolved version in pyproject.toml, in place of uv.lock, which names hosts."""
 
 import os
 import re
@@ -12,7 +12,7 @@ PINS = re.compile(r"(?<=^constraint-dependencies = \[\n)(?:  \".*\",\n)*(?=\])",
 
 
 def resolved() -> list[str]:
-    """Read what uv has resolved, the project itself aside."""
+    """Read the versions in uv.lock, without the project itself."""
     lock = tomllib.loads((PROJECT / "uv.lock").read_text())
     return sorted(
         f"{package['name']}=={package['version']}"
@@ -22,23 +22,22 @@ def resolved() -> list[str]:
 
 
 def pinned() -> list[str]:
-    """Read what pyproject.toml pins."""
     pins: list[str] = tomllib.loads(PYPROJECT.read_text())["tool"]["uv"]["constraint-dependencies"]
     return pins
 
 
 def pin(versions: list[str]) -> None:
-    """Write these pins in place of those there are."""
+    """Replace the pins in pyproject.toml."""
     lines = "".join(f'  "{version}",\n' for version in versions)
     PYPROJECT.write_text(PINS.sub(lines, PYPROJECT.read_text(), count=1))
 
 
 def main() -> None:
-    """Resolve without the pins, then write what came of it."""
+    """Resolve the newest versions and pin them; keep the old pins if that fails."""
     before = pinned()
     pin([])
     try:
-        subprocess.run(  # noqa: S603 - uv
+        subprocess.run(  # noqa: S603 - uv, with fixed arguments
             [os.environ.get("UV", "uv"), "lock", "--upgrade", "--quiet"], cwd=PROJECT, check=True
         )
         after = resolved()
@@ -47,7 +46,7 @@ def main() -> None:
         raise
     pin(after)
     for version in sorted(set(after) - set(before)):
-        print(f"pinned {version}")  # noqa: T201 what `just lock` changed
+        print(f"pinned {version}")  # noqa: T201 - the output of `just lock`
 
 
 if __name__ == "__main__":

@@ -194,22 +194,22 @@ def activity(alerted: Alerted, name: str) -> set[str]:
 @pytest.mark.stack
 def test_a_silence_keeps_quiet_until_it_is_ended(alerted: Alerted) -> None:
     alerted.is_sent("Watchdog", "firing")
-    said = alerted.just("silence", "5m", "TargetDown")
-    assert "TargetDown calls nobody until" in said
-    assert "TargetDown calls nobody until" in alerted.just("show")
+    silenced = "TargetDown is silenced until"
+    assert silenced in alerted.just("silence", "5m", "TargetDown")
+    assert silenced in alerted.just("alerts")
 
     with alerted.without(alerted.store):
         alerted.just("silence", "5m", "TraceStoreDown")
         until(lambda: "firing" in activity(alerted, "TraceStoreDown"), SENT_SECONDS)
-        until(lambda: "silenced" in alerted.just("show"))
+        until(lambda: "silenced" in alerted.just("alerts"))
         assert not alerted.sent("TraceStoreDown", "firing")
         assert alerted.just("unsilence").splitlines() == [
-            "TargetDown calls again.",
-            "TraceStoreDown calls again.",
+            "TargetDown is no longer silenced.",
+            "TraceStoreDown is no longer silenced.",
         ]
         alerted.is_sent("TraceStoreDown", "firing")
     alerted.is_sent("TraceStoreDown", "resolved")
-    assert "Nothing was silenced" in alerted.just("unsilence")
+    assert "no longer" not in alerted.just("unsilence")
 
 
 @pytest.mark.stack
@@ -222,7 +222,7 @@ def test_faults_call_and_are_over_and_a_load_test_calls_for_itself_alone(alerted
             until(lambda: "firing" in activity(alerted, "DatabaseDown"), SENT_SECONDS)
             alerted.is_sent("LoadRunFailing", "firing", testid="20261124-alerts")
             assert not alerted.sent("DatabaseDown", "firing")
-            shown = alerted.just("show")
+            shown = alerted.just("alerts")
             assert "inhibited" in shown
             assert "by LoadTestRunning" in shown
             # When the run is over it is.
@@ -242,6 +242,6 @@ def test_faults_call_and_are_over_and_a_load_test_calls_for_itself_alone(alerted
             alerted.is_sent("LatencyBudgetBurn", "firing", operation="POST /owners")
             pets = "POST /owners/{owner_id}/pets"
             alerted.is_sent("AvailabilityBudgetBurn", "firing", operation=pets)
-            assert "LatencyBudgetBurn" in alerted.just("show")
+            assert "LatencyBudgetBurn" in alerted.just("alerts")
         alerted.is_sent("LatencyBudgetBurn", "resolved", operation="POST /owners", window="1h")
         alerted.is_sent("AvailabilityBudgetBurn", "resolved", operation=pets)

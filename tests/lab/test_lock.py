@@ -2,5 +2,5 @@ from lab.lock import pinned, resolved
 
 
 def test_every_version_is_pinned() -> None:
-    """`just lock` writes the pins; uv.lock itself is not committed, as it names hosts."""
+    """uv.lock is not committed because it names hosts; `just lock` writes the pins instead."""
     assert pinned() == resolved()

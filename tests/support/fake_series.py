@@ -1,4 +1,4 @@
-"""Known series of a run, as k6 and a trace store would send them to a real Prometheus."""
+"""Known series of a run, in the form in which k6 and a trace store send them to Prometheus."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from tests.support.programs import attributes, running
 
 @contextmanager
 def a_prometheus(folder: Path) -> Iterator[Prometheus]:
-    """Run a Prometheus that takes what is pushed to it, of the last half hour too."""
+    """Run a Prometheus that accepts pushed samples of up to half an hour ago."""
     config = folder / "prometheus.yml"
     config.write_text("storage: { tsdb: { out_of_order_time_window: 30m } }\n")
     url = f"http://127.0.0.1:{free_port()}"
@@ -36,7 +36,7 @@ def a_prometheus(folder: Path) -> Iterator[Prometheus]:
 
 @dataclass
 class Feed:
-    """Series of a run that ended some seconds ago, as k6 and a trace store would send them."""
+    """A run whose metrics are collected here and pushed by `send`."""
 
     run: str
     ended: float
@@ -46,7 +46,7 @@ class Feed:
     def __post_init__(self) -> None:
         before = self.ended - self.seconds
         self.requests("GET /readyz", 1, before_the_load=True)
-        # k6's first push comes some seconds after the start, and keeps the last sample alone.
+        # k6's first push comes some seconds after the start and has only the latest sample.
         for at in (before + 4, before + 9, self.ended):
             self._gauge("k6_vus", 5, {"testid": self.run}, at)
 
@@ -77,11 +77,11 @@ class Feed:
         self._histogram("k6_http_req_duration", buckets, labels, took, at)
 
     def spans(self, name: str, count: int, status: int = 200, kind: str = "SERVER") -> None:
-        labels = self._of_spans(name, kind) | {"http.response.status_code": str(status)}
+        labels = self._span_labels(name, kind) | {"http.response.status_code": str(status)}
         self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
 
     def rows(self, name: str, count: int) -> None:
-        labels = self._of_spans(name, "CLIENT") | {"span.name": "INSERT owner"}
+        labels = self._span_labels(name, "CLIENT") | {"span.name": "INSERT owner"}
         self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
 
     def span_seconds(
@@ -92,7 +92,7 @@ class Feed:
         took: float = 1.0,
         at: float | None = None,
     ) -> None:
-        labels = self._of_spans(name, kind)
+        labels = self._span_labels(name, kind)
         self._histogram("traces.spanmetrics.duration", buckets, labels, took, at)
 
     def users(self, number: float, at: float) -> None:
@@ -110,7 +110,7 @@ class Feed:
         planned: float | None = None,
         thresholds: Mapping[tuple[str, str], bool] = MappingProxyType({}),
     ) -> None:
-        """Say of the run what k6's own script says."""
+        """Add what k6's script records about the run itself."""
         labels = {"testid": self.run, "profile": profile, "journey": "book"}
         started = self.ended - self.seconds
         self._gauge("k6_run_started_timestamp_seconds", started, labels, started + 1)
@@ -130,7 +130,7 @@ class Feed:
         assert answer.status_code == httpx.codes.OK, answer.text
         self.metrics.clear()
 
-    def _of_spans(self, name: str, kind: str) -> dict[str, str]:
+    def _span_labels(self, name: str, kind: str) -> dict[str, str]:
         return {
             "clinic.operation": name,
             "k6.test_run_id": self.run,
@@ -159,7 +159,7 @@ class Feed:
         took: float,
         at: float | None,
     ) -> None:
-        """Put counts into buckets: number -6 is from a 64th of a second to a 32nd."""
+        """Add a histogram; bucket -6 is from 1/64 to 1/32 of a second."""
         first, last = min(buckets), max(buckets)
         counts = [buckets.get(number, 0) for number in range(first, last + 1)]
         positive = {"offset": first, "bucketCounts": counts}
@@ -174,13 +174,13 @@ class Feed:
 
 
 def run_id(profile: str = "load") -> str:
-    """Make an id that no other test has."""
+    """Return an id that no other test uses."""
     return f"20261123-{secrets.randbelow(10**6):06d}-{profile}-{secrets.token_hex(4)}"
 
 
-# Of 100 the 95th is half-way, by ratio, between a 64th of a second and a 32nd: 22.1 ms.
+# The p95 is half-way, by ratio, between 1/64 and 1/32 of a second: 22.1 ms.
 P95_22_MS = {-7: 90, -6: 10}
-# All within a 64th to a 32nd, the 95th at that share of the way: 30.2 ms.
+# All are between 1/64 and 1/32 of a second, so the p95 is 95 % of the way: 30.2 ms.
 P95_30_MS = {-6: 100}
 
 

@@ -1,4 +1,4 @@
-"""Start the programs of the stack for a test, and the project's commands beside them."""
+"""Run programs of the stack and commands of the lab for a test."""
 
 import atexit
 import os
@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:1"
 def running(
     command: list[str | Path], log: Path, ready: str, **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until it answers, and kill it at the end: nothing of it is kept."""
+    """Run a program, wait until it answers, and kill it at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=os.environ | settings, stdout=output, stderr=subprocess.STDOUT
@@ -47,7 +47,7 @@ def answers(url: str) -> bool:
 
 
 def attributes(values: Mapping[str, object]) -> list[dict[str, Any]]:
-    """Write attributes as OTLP has them in JSON."""
+    """Encode attributes as OTLP/JSON."""
     return [
         {
             "key": key,
@@ -59,7 +59,7 @@ def attributes(values: Mapping[str, object]) -> list[dict[str, Any]]:
 
 @cache
 def results() -> str:
-    """Give a folder for the records and pages that the commands write."""
+    """Return a folder for the records and report pages that commands write."""
     folder = TemporaryDirectory(prefix="clinic-results-")
     atexit.register(folder.cleanup)
     return folder.name

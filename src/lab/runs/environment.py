@@ -21,21 +21,7 @@ from lab.stack.select import choose
 from lab.stack.supervisor import PID_FILE
 
 # Settings that change the load. Tokens, passwords and headers must never be among them.
-RECORDED_SETTINGS = (
-    "PROFILE",
-    "JOURNEY",
-    "DURATION",
-    "RATE",
-    "VUS",
-    "CLEANUP",
-    "GENERATOR",
-    "K6_TAGS",
-    "K6_FEATURES",
-    "K6_OUT",
-    "K6_SYSTEM_TAGS",
-    "K6_PROMETHEUS_RW_PUSH_INTERVAL",
-    "K6_PROMETHEUS_RW_STALE_MARKERS",
-)
+LOAD_SETTINGS = ("PROFILE", "JOURNEY", "DURATION", "RATE", "VUS", "CLEANUP", "GENERATOR", "K6_TAGS")
 CPU_INFO = Path("/proc/cpuinfo")
 INSPECT_SECONDS = 60
 BUSY_CPU_TIMES = ("user", "nice", "system", "irq", "softirq", "steal")
@@ -43,6 +29,7 @@ BUSY_CPU_TIMES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 def read_environment(config: StackConfig, settings: Mapping[str, str]) -> Environment:
     """Describe what a run with these settings takes place on."""
+    recorded = (*LOAD_SETTINGS, *k6.default_settings())
     return Environment(
         target=settings["BASE_URL"],
         machine=Machine(
@@ -52,7 +39,7 @@ def read_environment(config: StackConfig, settings: Mapping[str, str]) -> Enviro
             memory=psutil.virtual_memory().total,
         ),
         programs=_versions(config),
-        settings={name: settings[name] for name in RECORDED_SETTINGS if settings.get(name)},
+        settings={name: settings[name] for name in recorded if settings.get(name)},
         options=_options(config, settings),
     )
 

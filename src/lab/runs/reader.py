@@ -114,7 +114,7 @@ def read_metrics(
         ),
         thresholds=sorted(thresholds, key=lambda one: (one.passed, one.metric, one.threshold)),
         operations=operations,
-        total=_read_total(prometheus, run, period, completeness),
+        total=_read_total(prometheus, run, period),
         completeness=completeness,
         errors=sorted(errors, key=lambda error: -error.count),
         dropped_iterations=round(number(load_run.dropped_iterations(run)) or 0),
@@ -207,63 +207,59 @@ def describe_missing(completeness: Completeness) -> list[str]:
     return sentences
 
 
+def _read_stats(
+    prometheus: Prometheus, run: RunSelector, period: Period, by: str = ""
+) -> dict[str, OperationStats]:
+    """Read the measurements of each operation, or under an empty name those of all together."""
+
+    def values(query: str) -> dict[str, float]:
+        return prometheus.by_label(query, by, period.read_at)
+
+    requests = values(load_run.requests(run, by))
+    failed = values(load_run.failed_share(run, by))
+    p50, p95, p99 = (
+        values(load_run.client_quantile(quantile, run, by)) for quantile in (0.5, QUANTILE, 0.99)
+    )
+    server_p95, database_p95 = (
+        values(load_run.span_quantile(QUANTILE, side, run, by)) for side in Side
+    )
+    server, database = (values(load_run.share_of_client_time(side, run, by)) for side in Side)
+    return {
+        name: OperationStats(
+            operation=name,
+            requests=round(requests[name]),
+            rate=requests[name] / period.seconds,
+            failed_share=failed.get(name, 0.0),
+            client_p50=p50.get(name),
+            client_p95=p95.get(name),
+            client_p99=p99.get(name),
+            server_p95=server_p95.get(name),
+            database_p95=database_p95.get(name),
+            **_shares(server.get(name), database.get(name)),
+        )
+        for name in sorted(requests, key=_journey_order)
+    }
+
+
 def _read_operations(
     prometheus: Prometheus, run: RunSelector, period: Period, profile: str | None
 ) -> list[OperationStats]:
-    def by_operation(query: str) -> dict[str, float]:
-        return prometheus.by_label(query, OPERATION, period.read_at)
-
-    requests = by_operation(load_run.requests(run, OPERATION))
-    failed = by_operation(load_run.failed_share(run, OPERATION))
-    p50, p95, p99 = (
-        by_operation(load_run.client_quantile(quantile, run, OPERATION))
-        for quantile in (0.5, QUANTILE, 0.99)
-    )
-    server_p95, database_p95 = (
-        by_operation(load_run.span_quantile(QUANTILE, side, run, OPERATION)) for side in Side
-    )
-    server, database = (
-        by_operation(load_run.share_of_client_time(side, run, OPERATION)) for side in Side
-    )
+    known_profile = profile if profile in slo.PROFILES else "load"
+    stats = _read_stats(prometheus, run, period, OPERATION)
     return [
-        OperationStats(
-            operation=operation,
-            requests=round(requests[operation]),
-            rate=requests[operation] / period.seconds,
-            failed_share=failed.get(operation, 0.0),
-            client_p50=p50.get(operation),
-            client_p95=p95.get(operation),
-            client_p99=p99.get(operation),
-            server_p95=server_p95.get(operation),
-            database_p95=database_p95.get(operation),
-            **_shares(server.get(operation), database.get(operation)),
-            **_limits(operation, profile),
-        )
-        for operation in sorted(requests, key=_journey_order)
+        _with_limits(row, slo.limits(name, known_profile)) if name in slo.OPERATIONS else row
+        for name, row in stats.items()
     ]
 
 
-def _read_total(
-    prometheus: Prometheus, run: RunSelector, period: Period, completeness: Completeness
-) -> OperationStats:
-    def number(query: str) -> float | None:
-        return prometheus.number(query, period.read_at)
+def _read_total(prometheus: Prometheus, run: RunSelector, period: Period) -> OperationStats:
+    nothing = OperationStats(operation="", requests=0, rate=0.0, failed_share=0.0)
+    total = _read_stats(prometheus, run, period).get("", nothing)
+    return _with_limits(replace(total, operation="All"), slo.all_requests_limits())
 
-    limits = slo.all_requests_limits()
-    return OperationStats(
-        operation="All",
-        requests=completeness.sent,
-        rate=completeness.sent / period.seconds,
-        failed_share=number(load_run.failed_share(run)) or 0.0,
-        client_p50=number(load_run.client_quantile(0.5, run)),
-        client_p95=number(load_run.client_quantile(QUANTILE, run)),
-        client_p99=number(load_run.client_quantile(0.99, run)),
-        server_p95=number(load_run.span_quantile(QUANTILE, Side.SERVER, run)),
-        database_p95=number(load_run.span_quantile(QUANTILE, Side.DATABASE, run)),
-        **_shares(*(number(load_run.share_of_client_time(side, run)) for side in Side)),
-        limit_p95=limits.p95,
-        limit_failed_share=limits.failed_share,
-    )
+
+def _with_limits(row: OperationStats, limits: slo.Limits) -> OperationStats:
+    return replace(row, limit_p95=limits.p95, limit_failed_share=limits.failed_share)
 
 
 def _shares(server: float | None, database: float | None) -> dict[str, float]:
@@ -278,13 +274,6 @@ def _shares(server: float | None, database: float | None) -> dict[str, float]:
         "in_server": in_server,
         "in_database": in_database,
     }
-
-
-def _limits(operation: str, profile: str | None) -> dict[str, float]:
-    if operation not in slo.OPERATIONS:
-        return {}
-    limits = slo.limits(operation, profile if profile in slo.PROFILES else "load")
-    return {"limit_p95": limits.p95, "limit_failed_share": limits.failed_share}
 
 
 def _journey_order(operation: str) -> tuple[int, str]:
