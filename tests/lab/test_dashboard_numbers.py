@@ -4,6 +4,8 @@ import pytest
 
 from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
 from lab.promql.selectors import ENDED, PASSED, PLANNED, SPAN_CALLS, STARTED, THRESHOLD_PASSED, Side
+from lab.runs.record import Verdict
+from lab.runs.verdict import verdict as judge
 from tests.support.panels import ANNOTATIONS, VARIABLES, Address, by_address, queries
 from tests.support.promtool import (
     AT,
@@ -407,32 +409,39 @@ def test_the_first_push_is_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("series", "at", "verdict"),
+    ("passed", "ended", "at", "verdict"),
     [
-        ({mark(ENDED): "160", mark(PASSED): "1"}, AT, "passed"),
-        ({mark(ENDED): "160", mark(PASSED): "0"}, AT, "failed"),
-        ({mark(ENDED): "159.5", mark(PASSED): "1"}, AT, "passed"),
-        ({mark(ENDED): "121.6", mark(PASSED): "1"}, AT, "aborted"),
-        ({mark(ENDED): "121.6", mark(PASSED): "0"}, AT, "failed"),
-        ({mark(ENDED): "121.6"}, AT, "aborted"),
-        ({}, "30s", "running"),
-        ({}, "36s", "aborted"),
-        ({mark(ENDED): "160"}, "20s", "none"),
+        (1, 160, 1200, "passed"),
+        (1, 159.5, 1200, "passed"),
+        (0, 160, 1200, "failed"),
+        (0, 121.6, 1200, "failed"),
+        (1, 121.6, 1200, "aborted"),
+        (None, 121.6, 1200, "aborted"),
+        (None, None, 34, "running"),
+        (None, None, 36, "aborted"),
+        (None, 160, 20, "none"),
     ],
 )
-def test_verdicts(series: Series, at: str, verdict: str) -> None:
-    """Of a run planned for 60 s whose last push is at 15 s; verdicts are those of its record."""
-    planned = {
-        mark(STARTED): "100",
-        mark(PLANNED): "60",
-        f'k6_vus{{testid="{RUN}"}}': "1x3 _x300",
-    }
+def test_dashboards_and_records_agree_on_the_verdict(
+    passed: int | None, ended: float | None, at: int, verdict: Verdict
+) -> None:
+    """The run starts at 100 s and is planned for 60 s; its last push arrives at 15 s."""
+    marks = {STARTED: 100, PLANNED: 60, ENDED: ended, PASSED: passed}
+    series = {mark(name): f"{value}" for name, value in marks.items() if value is not None}
+    series[f'k6_vus{{testid="{RUN}"}}'] = "1x3 _x300"
     code = VERDICT_CODES[verdict]
+
+    assert verdict == judge(
+        passed=passed,
+        seconds=None if ended is None else ended - 100,
+        planned=60,
+        silent_for=at - 15,
+    )
     hold(
-        {**planned, **series},
+        series,
         [
-            question(("Load test", "Verdict", ""), total(code), at),
-            question(("Runs", "Runs", "Verdict"), by("testid", {RUN: code}), at),
+            question(("Load test", "Verdict", ""), total(code), f"{at}s"),
+            question(("Runs", "Runs", "Verdict"), by("testid", {RUN: code}), f"{at}s"),
         ],
     )
 

@@ -40,7 +40,7 @@ ROW_INSERTED = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
 PUSH_SECONDS = 5
 # A run whose k6 has marked no end and pushed nothing for this long is over.
-SILENT_SECONDS = 20
+SILENT_SECONDS = 4 * PUSH_SECONDS
 # A run that ends earlier than planned by more than this many seconds was aborted: the plan and the
 # marks are stamped with fractions of a second between them.
 EARLY_SECONDS = 1
@@ -107,14 +107,17 @@ def missing_seconds(runs: Runs, by: str = "") -> str:
 
 
 def verdict(runs: Runs, by: str = "") -> str:
-    """Verdict as in a run's record, as one of `VERDICT_CODES`; `unknown run` only without `by`."""
+    """The verdict of `lab.runs.verdict`, as one of `VERDICT_CODES`.
+
+    Without `by`, a run of which there is no data is an `unknown run`.
+    """
     end, codes = ended(runs, by), VERDICT_CODES
     last_push = aggregate("max", f"timestamp({runs.marks(VIRTUAL_USERS)})", by)
     running = f"(time() - {last_push} < {SILENT_SECONDS}) unless {end}"
     aborted = f"{missing_seconds(runs, by)} or ({planned_seconds(runs, by)} unless {end})"
     any_data = f"({started(runs, by)} or {requests(runs, by)})"
     known = (
-        f"{passed(runs, by)} == 0 or {codes['running']} + 0 * ({running})"
+        f"{codes['running']} + 0 * ({running}) or {passed(runs, by)} == 0"
         f" or {codes['aborted']} + 0 * ({aborted})"
         f" or {passed(runs, by)} or {codes['none']} + 0 * {any_data}"
     )

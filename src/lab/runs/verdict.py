@@ -1,16 +1,13 @@
 """The verdict on a run, from what k6 recorded about it."""
 
-from lab.promql.load_run import EARLY_SECONDS, PUSH_SECONDS
+from lab.promql.load_run import EARLY_SECONDS, SILENT_SECONDS
 from lab.runs.record import Verdict
-
-# k6 pushes every few seconds until it ends, so a run that is silent for longer was killed.
-SILENT_SECONDS = 4 * PUSH_SECONDS
 
 
 def verdict(
     *, passed: float | None, seconds: float | None, planned: float | None, silent_for: float
 ) -> Verdict:
-    """Judge a run by its thresholds (`passed` is 1 or 0) and its length.
+    """Judge a run by its thresholds (`passed` is 1 or 0) and its length, as the dashboards do.
 
     `seconds` is None if k6 recorded no end, and `silent_for` the time since its last push.
     """
