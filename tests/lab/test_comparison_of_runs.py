@@ -1,4 +1,4 @@
-"""Real runs compared: a planted slowdown is told, and the same twice is the same."""
+"""Real runs compared: a planted slowdown is found, and equal runs are equal."""
 
 import subprocess
 import time
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stack
 
 
 def clinic(seconds: float) -> FakeClinic:
-    """Make a clinic that takes so long for every answer."""
+    """Make a clinic that delays every response."""
 
     def wait(_: Request) -> None:
         time.sleep(seconds)
@@ -27,10 +27,10 @@ def clinic(seconds: float) -> FakeClinic:
 
 
 def smoke(prometheus: Prometheus, run: str, url: str) -> subprocess.Popen[str]:
-    told = k6.run_settings(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
+    settings = k6.run_settings(run, "smoke", url, f"{prometheus.url}/api/v1/write", {})
     return subprocess.Popen(
         [find("k6"), "run", "--quiet", k6.SCRIPT],
-        env={"PATH": "/usr/bin:/bin", **told},
+        env={"PATH": "/usr/bin:/bin", **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -41,18 +41,18 @@ def read(prometheus: Prometheus, run: str) -> Record:
     return read_metrics(prometheus, run)
 
 
-def test_a_fifth_slower_is_worse_and_the_same_is_not(prometheus: Prometheus) -> None:
+def test_a_slowdown_of_a_fifth_is_a_regression(prometheus: Prometheus) -> None:
     runs = [run_id("smoke") for _ in range(3)]
     with clinic(0.040) as first, clinic(0.048) as slower, clinic(0.040) as again:
-        # At once, so that the machine is the same to all.
+        # At the same time, so that all have the same machine.
         processes = [
             smoke(prometheus, run, place.url)
             for run, place in zip(runs, (first, slower, again), strict=True)
         ]
-        said = [process.communicate(timeout=90)[0] for process in processes]
+        output = [process.communicate(timeout=90)[0] for process in processes]
     before, worse, same = (read(prometheus, run) for run in runs)
 
-    assert [process.returncode for process in processes] == [0, 0, 0], said
+    assert [process.returncode for process in processes] == [0, 0, 0], output
     assert not compare(before, worse).problems
     regressions = compare(before, worse, 0.1).regressions()
     assert ("All", "client p50") in {(one.operation, one.metric.name) for one in regressions}
@@ -60,7 +60,7 @@ def test_a_fifth_slower_is_worse_and_the_same_is_not(prometheus: Prometheus) -> 
     assert compare(worse, before, 0.0).regressions() == []
 
 
-def test_the_parts_of_a_run_add_up_to_it(prometheus: Prometheus) -> None:
+def test_the_segments_of_a_run_add_up_to_its_total(prometheus: Prometheus) -> None:
     feed = Feed(run_id("load"), time.time() - 100, seconds=40.0)
     feed.marks("load")
     began = feed.ended - feed.seconds
@@ -79,7 +79,7 @@ def test_the_parts_of_a_run_add_up_to_it(prometheus: Prometheus) -> None:
     assert sum(map(sum, server.segments)) == 100
 
 
-def test_a_run_of_a_few_seconds_has_no_parts_to_tell_noise_from(prometheus: Prometheus) -> None:
+def test_a_run_of_a_few_seconds_has_no_segments(prometheus: Prometheus) -> None:
     feed = Feed(run_id("load"), time.time() - 100, seconds=10.0)
     feed.marks("load")
     feed.requests("GET /owners", 100)

@@ -133,7 +133,7 @@ def rising(**changes: Any) -> Record:
 def saturations(record: Record) -> list[LatencySaturation | ThroughputSaturation]:
     found = find_saturation(record)
     assert found is not None
-    return found.found
+    return found.saturations
 
 
 LEVELLED = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * min(i + 1, 9))

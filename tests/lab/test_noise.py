@@ -1,4 +1,4 @@
-"""A difference is told from noise, on parts of runs that were drawn."""
+"""Differences told from noise, on segments of randomly drawn runs."""
 
 import math
 import random
@@ -11,19 +11,19 @@ from lab.findings.noise import ALL, Difference, SegmentPair, differences, disper
 from lab.runs.record import Timeline
 
 OPERATIONS = ("POST /owners", "POST /pets", "GET /owners", "GET /pets")
-TRIES = 20
+RUNS = 20
 BUCKETS = range(-80, 40)
 
-# For each operation the counts of each part.
-Parts = list[list[list[int]]]
+# For each operation, the counts by bucket of each segment.
+Segments = list[list[list[int]]]
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many parts a run has, and how many requests of an operation each part."""
+    """How many segments a run has, and how many requests of an operation each of them."""
 
-    parts: int
-    each: int
+    segments: int
+    requests: int
 
 
 SMOKE = Size(4, 15)
@@ -31,103 +31,102 @@ LOAD = Size(10, 100)
 SIZES = pytest.mark.parametrize("size", [SMOKE, LOAD], ids=["smoke", "load"])
 
 
-def buckets(seconds: list[float]) -> list[int]:
+def count(durations: list[float]) -> list[int]:
     counts = [0] * len(BUCKETS)
-    for took in seconds:
-        counts[math.ceil(math.log2(took) * 8) - BUCKETS.start] += 1
+    for duration in durations:
+        counts[math.ceil(math.log2(duration) * 8) - BUCKETS.start] += 1
     return counts
 
 
-def run(seed: int, size: Size, slower: float = 1.0, tail: float = 1.0) -> Parts:
-    """Draw a run: each part as a whole is some percent quicker or slower, each request more so."""
-    draw = random.Random(seed)  # noqa: S311 - drawn alike every time
-    made: Parts = [[] for _ in OPERATIONS]
-    for _ in range(size.parts):
-        weather = 0.04 * slower * draw.lognormvariate(0, 0.03)
-        for operation in made:
-            usual = [weather * draw.lognormvariate(0, 0.15) for _ in range(size.each)]
+def draw_run(seed: int, size: Size, slower: float = 1.0, tail: float = 1.0) -> Segments:
+    """Draw a run whose segments differ by some percent, and its requests by more."""
+    draw = random.Random(seed)  # noqa: S311 - the same runs every time
+    run: Segments = [[] for _ in OPERATIONS]
+    for _ in range(size.segments):
+        typical = 0.04 * slower * draw.lognormvariate(0, 0.03)
+        for operation in run:
+            durations = [typical * draw.lognormvariate(0, 0.15) for _ in range(size.requests)]
             operation.append(
-                buckets([took * tail if draw.random() < 0.08 else took for took in usual])
+                count([value * tail if draw.random() < 0.08 else value for value in durations])
             )
-    return made
+    return run
 
 
-def compared(
-    before: Parts, after: Parts, quantile: float = 0.5, allowance: float = 0.0
+def compare(
+    before: Segments, after: Segments, quantile: float = 0.5, allowance: float = 0.0
 ) -> dict[str, Difference]:
     pairs = {
-        name: SegmentPair(was, now)
-        for name, was, now in zip(OPERATIONS, before, after, strict=True)
+        name: SegmentPair(first, second)
+        for name, first, second in zip(OPERATIONS, before, after, strict=True)
     }
     return differences(pairs, quantile, allowance)
 
 
-def differs(of: dict[str, Difference], over: float = 0.1) -> bool:
-    return any(each.significant and abs(each.share) > over for each in of.values())
+def differs(found: dict[str, Difference]) -> bool:
+    return any(one.significant and abs(one.share) > 0.1 for one in found.values())
 
 
 @SIZES
-def test_two_runs_of_the_same_differ_in_less_than_one_of_ten_tries(size: Size) -> None:
-    tries = [
-        differs(compared(run(seed, size), run(seed + 1000, size), quantile))
-        for seed in range(TRIES)
+def test_runs_of_one_build_differ_in_less_than_one_of_ten_comparisons(size: Size) -> None:
+    results = [
+        differs(compare(draw_run(seed, size), draw_run(seed + 1000, size), quantile))
+        for seed in range(RUNS)
         for quantile in (0.5, 0.95)
     ]
 
-    assert sum(tries) < len(tries) / 10
+    assert sum(results) < len(results) / 10
 
 
 @SIZES
-def test_a_fifth_slower_is_told_even_from_twenty_seconds(size: Size) -> None:
-    worse = [
-        compared(run(seed, size), run(seed + 1000, size, slower=1.2))[ALL] for seed in range(TRIES)
+def test_a_slowdown_of_a_fifth_is_significant_even_after_twenty_seconds(size: Size) -> None:
+    found = [
+        compare(draw_run(seed, size), draw_run(seed + 1000, size, slower=1.2))[ALL]
+        for seed in range(RUNS)
     ]
 
-    assert sum(each.significant and each.share > 0.1 for each in worse) >= TRIES * 0.9
-    assert 0.17 < fmean(each.share for each in worse) < 0.23
+    assert sum(one.significant and one.share > 0.1 for one in found) >= RUNS * 0.9
+    assert 0.17 < fmean(one.share for one in found) < 0.23
 
 
-def test_a_slower_tail_is_told_by_the_95th_percentile_alone() -> None:
-    before, after = run(1, LOAD), run(2, LOAD, tail=3.0)
+def test_a_slower_tail_shows_in_the_95th_percentile_only() -> None:
+    before, after = draw_run(1, LOAD), draw_run(2, LOAD, tail=3.0)
 
-    assert not differs(compared(before, after, 0.5))
-    slower = compared(before, after, 0.95)
+    assert not differs(compare(before, after, 0.5))
+    slower = compare(before, after, 0.95)
     assert all(slower[name].significant and slower[name].share > 0.5 for name in OPERATIONS)
 
 
-def test_one_part_that_stood_still_tells_nothing() -> None:
-    before, after = run(1, LOAD), run(2, LOAD)
-    stood_still = run(3, LOAD, slower=20.0)
-    for operation, instead in zip(after, stood_still, strict=True):
-        operation[4] = instead[4]
+def test_a_single_stalled_segment_is_not_significant() -> None:
+    before, after = draw_run(1, LOAD), draw_run(2, LOAD)
+    stalled = draw_run(3, LOAD, slower=20.0)
+    for operation, replacement in zip(after, stalled, strict=True):
+        operation[4] = replacement[4]
 
-    p95 = compared(before, after, 0.95)
+    p95 = compare(before, after, 0.95)
 
     assert p95[ALL].share > 0.3
-    assert not any(each.significant for each in p95.values())
+    assert not any(one.significant for one in p95.values())
 
 
-def test_what_is_known_to_have_changed_is_no_difference() -> None:
-    before, after = run(1, LOAD), run(2, LOAD, slower=1.2)
+def test_a_change_within_the_allowance_is_not_significant() -> None:
+    before, after = draw_run(1, LOAD), draw_run(2, LOAD, slower=1.2)
 
-    assert compared(before, after)[ALL].significant
-    assert not compared(before, after, allowance=math.log(1.3))[ALL].significant
-
-
-def test_the_same_runs_compare_the_same_every_time() -> None:
-    before, after = run(1, SMOKE), run(2, SMOKE)
-
-    assert compared(before, after) == compared(before, after)
-    assert compared(before, before)[ALL] == Difference(0.0, compared(before, before)[ALL].noise)
+    assert compare(before, after)[ALL].significant
+    assert not compare(before, after, allowance=math.log(1.3))[ALL].significant
 
 
-def test_an_operation_that_one_run_never_made_is_left_out() -> None:
-    before, after = run(1, SMOKE), run(2, SMOKE)
-    after[0] = [[0] * len(part) for part in after[0]]
+def test_a_comparison_is_reproducible() -> None:
+    before, after = draw_run(1, SMOKE), draw_run(2, SMOKE)
 
-    of = compared(before, after)
+    assert compare(before, after) == compare(before, after)
+    assert compare(before, before)[ALL].share == 0
 
-    assert set(of) == {*OPERATIONS[1:], ALL}
+
+def test_an_operation_without_requests_in_one_run_is_left_out() -> None:
+    before, after = draw_run(1, SMOKE), draw_run(2, SMOKE)
+    after[0] = [[0] * len(segment) for segment in after[0]]
+
+    assert set(compare(before, after)) == {*OPERATIONS[1:], ALL}
     assert differences({}, 0.5) == {}
 
 
@@ -135,8 +134,19 @@ def timeline(failed: list[float | None]) -> Timeline:
     return Timeline(step=5.0, rate=[20.0] * len(failed), failed_rate=failed)
 
 
-def test_failures_that_come_at_once_are_clustered_and_the_rest_are_not() -> None:
-    assert dispersion(timeline([0.4, 0.6, 0.4, 0.6, 0.5, 0.5] * 4)) == 1
-    assert dispersion(timeline([0.0, 0.0, 0.0, 12.0, 0.0, 0.0] * 2)) > 30
-    assert dispersion(timeline([0.0] * 12)) == dispersion(timeline([20.0] * 12)) == 1
-    assert dispersion(timeline([])) == dispersion(timeline([None, 3.0])) == 1
+@pytest.mark.parametrize(
+    ("failed", "least", "most"),
+    [
+        ([0.4, 0.6, 0.4, 0.6, 0.5, 0.5] * 4, 1, 1),
+        ([0.0, 0.0, 0.0, 12.0, 0.0, 0.0] * 2, 30, math.inf),
+        ([0.0] * 12, 1, 1),
+        ([20.0] * 12, 1, 1),
+        ([], 1, 1),
+        ([None, 3.0], 1, 1),
+    ],
+    ids=["even", "clustered", "none", "all", "no data", "too short"],
+)
+def test_only_clustered_failures_are_dispersed(
+    failed: list[float | None], least: float, most: float
+) -> None:
+    assert least <= dispersion(timeline(failed)) <= most

@@ -1,4 +1,4 @@
-"""A trace drawn in the terminal, whoever wrote what is in it."""
+"""A trace as a waterfall in the terminal."""
 
 import io
 import re
@@ -23,7 +23,7 @@ def span(name: str, start: float = 0.0, duration: float = 0.01, **more: Any) -> 
     return Span(name=name, start=start, duration=duration, **(values | more))
 
 
-def drawn(spans: list[Span], width: int = 100) -> str:
+def draw(spans: list[Span], width: int = 100) -> str:
     output = io.StringIO()
     console = Console(
         file=output,
@@ -38,7 +38,7 @@ def drawn(spans: list[Span], width: int = 100) -> str:
 
 
 def test_a_waterfall_puts_each_span_below_its_parent_at_its_time() -> None:
-    lines = drawn(
+    lines = draw(
         [
             span("INSERT owner", 0.005, 0.005, parent="POST /owners", kind="client"),
             span("POST /owners", 0.0, 0.010, attributes={"http.response.status_code": 201}),
@@ -55,9 +55,9 @@ def test_a_waterfall_puts_each_span_below_its_parent_at_its_time() -> None:
     assert half.rstrip().endswith("5.0 ms")
 
 
-def test_what_a_span_shares_with_its_parent_is_said_once() -> None:
+def test_attributes_shared_with_the_parent_are_shown_once() -> None:
     shared = {"k6.test_run_id": "run-1", "db.query.text": "SELECT 1"}
-    text = drawn(
+    text = draw(
         [
             span("GET /owners", attributes={"k6.test_run_id": "run-1", "http.route": "/owners"}),
             span("SELECT owner", parent="GET /owners", attributes=shared),
@@ -70,7 +70,7 @@ def test_what_a_span_shares_with_its_parent_is_said_once() -> None:
 
 
 def test_an_error_is_marked() -> None:
-    text = drawn([span("POST /owners", error=True, attributes={"error.type": "Timeout"})])
+    text = draw([span("POST /owners", error=True, attributes={"error.type": "Timeout"})])
 
     assert "✗ clinic: POST /owners" in text
     assert "1 with an error" in text
@@ -80,18 +80,16 @@ def test_an_error_is_marked() -> None:
 HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/red] \r\n\x9b31m\u202e\u200b:smile: \ud800 [/]"
 
 
-def test_a_hostile_trace_does_no_harm() -> None:
-    text = drawn(
-        [span(HOSTILE, service=HOSTILE, attributes={HOSTILE: HOSTILE, "long": "y" * 9999})]
-    )
+def test_a_hostile_trace_cannot_control_the_terminal() -> None:
+    text = draw([span(HOSTILE, service=HOSTILE, attributes={HOSTILE: HOSTILE, "long": "y" * 9999})])
 
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u200b\ud800]", text)
     assert r"\x1b]0;owned\x07\x1b[2J[red]x[/red] \x9b31m\u202e\u200b:smile: \ud800 [/]" in text
     assert text.count("y") < 250
 
 
-def test_spans_without_their_parent_and_in_a_circle_are_shown_once() -> None:
-    text = drawn(
+def test_orphans_and_cycles_are_shown_once() -> None:
+    text = draw(
         [
             span("orphan", parent="gone"),
             span("egg", parent="hen"),
@@ -104,7 +102,7 @@ def test_spans_without_their_parent_and_in_a_circle_are_shown_once() -> None:
         assert len(re.findall(rf"\b{name}\b", text)) == 1
 
 
-def test_a_trace_of_no_length_and_a_huge_one_can_be_drawn() -> None:
-    assert "0.0 ms" in drawn([span("instant", duration=0.0)])
+def test_empty_and_huge_traces_can_be_draw() -> None:
+    assert "0.0 ms" in draw([span("instant", duration=0.0)])
 
-    assert "and 800 more spans" in drawn([span(f"s{number}") for number in range(1000)], width=40)
+    assert "and 800 more spans" in draw([span(f"s{number}") for number in range(1000)], width=40)

@@ -57,7 +57,7 @@ class Saturation:
     `arrivals` at a planned rate and dropped none.
     """
 
-    found: list[LatencySaturation | ThroughputSaturation]
+    saturations: list[LatencySaturation | ThroughputSaturation]
     exceeded_at_start: list[OperationStats]
     best: Load
     busiest: Load

@@ -38,25 +38,25 @@ def percentage(_: click.Context, __: click.Parameter, value: str | None) -> floa
     return float(number[1]) / 100
 
 
-def choose(known: Runs, before: str | None, after: str | None) -> tuple[str, str]:
+def choose(runs: Runs, before: str | None, after: str | None) -> tuple[str, str]:
     """Return the ids of the named runs, by default of the last two with one profile and journey."""
     if before and after:
-        named = (known.find(before).run_id, known.find(after).run_id)
-        if named[0] == named[1]:
-            raise NotComparedError(f"A and B are both {named[0]}: name two different runs.")
-        return named
-    whole = [run for run in known.runs if run.verdict not in record.UNFINISHED]
+        first, second = runs.find(before), runs.find(after)
+        if first == second:
+            raise NotComparedError(f"A and B are both {first.run_id}: name two different runs.")
+        return first.run_id, second.run_id
+    finished = [run for run in runs.runs if run.verdict not in record.UNFINISHED]
     if before:
-        first = known.find(before)
-        later = [run for run in whole if _kind(run) == _kind(first) and _later(run, first)]
-        if not later:
-            raise NotComparedError(
-                f"No finished run with profile {first.profile} and journey {first.journey} follows "
-                f"{first.run_id}. `just runs` lists all runs."
-            )
-        return first.run_id, later[0].run_id
-    for place, second in enumerate(whole):
-        for first in whole[place + 1 :]:
+        first = runs.find(before)
+        for second in finished:
+            if _kind(second) == _kind(first) and (second.started or 0) > (first.started or 0):
+                return first.run_id, second.run_id
+        raise NotComparedError(
+            f"No finished run with profile {first.profile} and journey {first.journey} follows "
+            f"{first.run_id}. `just runs` lists all runs."
+        )
+    for i, second in enumerate(finished):
+        for first in finished[i + 1 :]:
             if _kind(first) == _kind(second):
                 return first.run_id, second.run_id
     raise NotComparedError(
@@ -67,10 +67,6 @@ def choose(known: Runs, before: str | None, after: str | None) -> tuple[str, str
 
 def _kind(run: RunSummary) -> tuple[str | None, str | None]:
     return (run.profile, run.journey)
-
-
-def _later(run: RunSummary, than: RunSummary) -> bool:
-    return (run.started or 0.0) > (than.started or 0.0)
 
 
 def read(config: StackConfig, run_id: str) -> Record:
@@ -114,5 +110,6 @@ def judge(console: Console, comparison: Comparison) -> int:
         for regression in regressions:
             console.print(Text(f"  {judged_text(regression)}"))
         return REGRESSION
-    console.print(Text(f"\nNo regression of more than {allowed} was found."))
+    but = ", but the noise could hide one" if comparison.inconclusive() else ""
+    console.print(Text(f"\nNo regression of more than {allowed} was found{but}."))
     return 0

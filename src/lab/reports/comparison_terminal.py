@@ -65,34 +65,30 @@ def show(console: Console, comparison: Comparison) -> None:
 
 
 def conclusion(comparison: Comparison) -> str:
-    """Say which operations differ significantly, or why none is known to."""
-    operations = f"of {len(comparison.operations)} operations"
-    directions = Counter(row.direction for row in comparison.operations)
+    """Say which operations differ significantly, and whether the noise hides others."""
     total = comparison.total.direction
+    directions = Counter(row.direction for row in comparison.operations)
     significant = [
-        f"{direction} in {directions[direction]} {operations}"
+        f"{direction} in {directions[direction]} of {len(comparison.operations)} operations"
         for direction in ("worse", "better")
         if directions[direction]
     ]
     if not significant and total in {"worse", "better"}:
         significant = [f"{total} over all operations together"]
     if significant:
-        return f"B is {' and '.join(significant)}."
-    if total == "unknown":
-        return "The noise could not be estimated, so there is no verdict."
+        text = f"B is {' and '.join(significant)}."
+    elif total == "unknown":
+        text = "The noise could not be estimated, so there is no verdict."
+    else:
+        text = "No significant difference."
     if inconclusive := comparison.inconclusive():
-        return f"No significant difference, but: {inconclusive_text(comparison, inconclusive)}"
-    return "No significant difference."
-
-
-def inconclusive_text(comparison: Comparison, inconclusive: list[JudgedChange]) -> str:
-    """Say that the noise could hide a change of the allowed size, and where it is largest."""
-    worst = max(inconclusive, key=lambda judged: judged.change.noise or 0.0)
-    return (
-        f"Inconclusive: a change of {percent(comparison.allowed)} is smaller than the noise "
-        f"({noise_text(worst.change)} in {worst.metric.name} of {plain(worst.operation)}). "
-        "Use longer runs."
-    )
+        worst = max(inconclusive, key=lambda judged: judged.change.noise or 0.0)
+        text += (
+            f" Inconclusive: a change of {percent(comparison.allowed)} is smaller than the noise "
+            f"({noise_text(worst.change)} in {worst.metric.name} of {plain(worst.operation)}). "
+            "Use longer runs."
+        )
+    return text
 
 
 def _description(run: Record) -> str:

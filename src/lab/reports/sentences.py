@@ -97,7 +97,7 @@ def saturation_text(saturation: Saturation) -> str:
     texts = [
         f"{'At' if i else 'Saturated at'} {_load(one.load, saturation)}"
         f" ({interval_text(one.load.interval)}){':' if not i else ','} {_reason(one)}."
-        for i, one in enumerate(saturation.found)
+        for i, one in enumerate(saturation.saturations)
     ]
     if not texts:
         users = max(saturation.busiest.users, saturation.best.users)

@@ -1,4 +1,4 @@
-"""One trace as a waterfall in the terminal."""
+"""Print one trace as a waterfall in the terminal."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,8 @@ from rich.text import Text
 from lab.clients.spans import Span
 from lab.console import milliseconds, plain
 
-# What a reader looks for first; the others follow by name.
-MAIN_ATTRIBUTES = (
+# The others follow in alphabetical order.
+FIRST_ATTRIBUTES = (
     "http.response.status_code",
     "error.type",
     "otel.status_description",
@@ -17,8 +17,8 @@ MAIN_ATTRIBUTES = (
     "k6.test_run_id",
     "k6.scenario",
 )
-# Said by the span's own line, or the same in each trace.
-LEFT_OUT = (
+# These repeat the span's name, or are the same in every trace.
+HIDDEN_ATTRIBUTES = (
     "clinic.operation",
     "db.query.summary",
     "db.system",
@@ -31,95 +31,80 @@ LEFT_OUT = (
     "url.scheme",
     "user_agent.",
 )
-MOST_SPANS = 200
-DEEPEST = 10
+MAX_SPANS = 200
+MAX_DEPTH = 10
 NAME_SHARE = 0.42
-LEAST_BAR = 10
+DURATION_WIDTH = 14
+MIN_BAR_WIDTH = 10
 
 
 def show(console: Console, trace_id: str, spans: list[Span]) -> None:
-    """Print the spans of a trace as a tree beside their bars on one axis of time."""
-    began = min(span.start for span in spans)
-    whole = max(span.start + span.duration for span in spans) - began
+    """Print the spans of a trace as a tree, with their bars on one time axis."""
+    start = min(span.start for span in spans)
+    seconds = max(span.start + span.duration for span in spans) - start
     failed = sum(span.error for span in spans)
     console.print(
         Text.assemble(
             (f"Trace {plain(trace_id)}", "bold"),
-            f"  {milliseconds(whole)} ms, {len(spans):,} span{'s' * (len(spans) != 1)}",
+            f"  {milliseconds(seconds)} ms, {len(spans):,} span{'s' * (len(spans) != 1)}",
             (f", {failed:,} with an error" if failed else "", "red"),
         )
     )
-    names = int(console.width * NAME_SHARE)
-    bars = max(LEAST_BAR, console.width - names - 14)
-    console.print(Text(f"{'':{names}}0{milliseconds(whole) + ' ms':>{bars - 1}}", style="dim"))
+    name_width = int(console.width * NAME_SHARE)
+    bar_width = max(MIN_BAR_WIDTH, console.width - name_width - DURATION_WIDTH)
+    axis = f"{'':{name_width}}0{milliseconds(seconds) + ' ms':>{bar_width - 1}}"
+    console.print(Text(axis, style="dim"))
     parents = {span.id: span for span in spans}
     for number, (depth, span) in enumerate(in_tree_order(spans)):
-        if number == MOST_SPANS:
-            console.print(Text(f"… and {len(spans) - MOST_SPANS:,} more spans"))
+        if number == MAX_SPANS:
+            console.print(Text(f"… and {len(spans) - MAX_SPANS:,} more spans"))
             break
-        _show_span(console, span, depth, (began, whole), (names, bars))
+        line = _name(span, depth, name_width)
+        colour = "red" if span.error else ("cyan" if span.kind == "client" else "green")
+        line.append(_bar(span.start - start, span.duration, seconds, bar_width), style=colour)
+        line.append(f"{milliseconds(span.duration):>10} ms")
+        console.print(line, no_wrap=True, overflow="crop")
         inherited = parents[span.parent].attributes if span.parent in parents else {}
-        for key, value in _attributes(span):
-            if inherited.get(key) != value:
-                text = f"{'  ' * min(depth + 1, DEEPEST)}{plain(key)} = {plain(value)}"
-                console.print(Text(text, style="dim"))
+        for key, value in all_attributes(span):
+            hidden = key not in FIRST_ATTRIBUTES and key.startswith(HIDDEN_ATTRIBUTES)
+            if not hidden and inherited.get(key) != value:
+                indent = "  " * min(depth + 1, MAX_DEPTH)
+                console.print(Text(f"{indent}{plain(key)} = {plain(value)}", style="dim"))
 
 
-def _show_span(
-    console: Console,
-    span: Span,
-    depth: int,
-    axis: tuple[float, float],
-    widths: tuple[int, int],
-) -> None:
-    names, bars = widths
-    began, whole = axis
-    indent = "  " * min(depth, DEEPEST)
-    mark = "✗ " if span.error else ""
-    style = "red" if span.error else ("cyan" if span.kind == "client" else "green")
-    label = plain(f"{span.service}: {span.name}" if depth == 0 else span.name, limit=names * 2)
-    line = Text(f"{indent}{mark}{label}", style="red" if span.error else "")
-    line.truncate(names - 1, overflow="ellipsis", pad=True)
-    line.append(" ")
-    line.append(_bar((span.start - began), span.duration, whole, bars), style=style)
-    line.append(f"{milliseconds(span.duration):>10} ms")
-    console.print(line, no_wrap=True, overflow="crop")
+def _name(span: Span, depth: int, width: int) -> Text:
+    name = f"{span.service}: {span.name}" if depth == 0 else span.name
+    mark, style = ("✗ ", "red") if span.error else ("", "")
+    line = Text(f"{'  ' * min(depth, MAX_DEPTH)}{mark}{plain(name, limit=width * 2)}", style=style)
+    line.truncate(width - 1, overflow="ellipsis", pad=True)
+    return line.append(" ")
 
 
-def _bar(offset: float, duration: float, whole: float, width: int) -> str:
-    if whole <= 0:
+def _bar(offset: float, duration: float, total: float, width: int) -> str:
+    if total <= 0:
         return "█".ljust(width)
-    first = min(width - 1, max(0, int(offset / whole * width)))
-    length = min(width - first, max(1, round(duration / whole * width)))
+    first = min(width - 1, max(0, int(offset / total * width)))
+    length = min(width - first, max(1, round(duration / total * width)))
     return (" " * first + "█" * length).ljust(width)
 
 
 def all_attributes(span: Span) -> Iterator[tuple[str, object]]:
-    """Give what a span says, first what a reader looks for."""
-    for key in MAIN_ATTRIBUTES:
-        if key in span.attributes:
-            yield key, span.attributes[key]
-    for key in sorted(span.attributes):
-        if key not in MAIN_ATTRIBUTES:
-            yield key, span.attributes[key]
-
-
-def _attributes(span: Span) -> Iterator[tuple[str, object]]:
-    for key, value in all_attributes(span):
-        if key in MAIN_ATTRIBUTES or not key.startswith(LEFT_OUT):
-            yield key, value
+    """Yield a span's attributes, the most useful first."""
+    first = [key for key in FIRST_ATTRIBUTES if key in span.attributes]
+    others = sorted(span.attributes.keys() - set(first))
+    return ((key, span.attributes[key]) for key in [*first, *others])
 
 
 def in_tree_order(spans: list[Span]) -> Iterator[tuple[int, Span]]:
-    """Give each span once, below its parent; one whose parent is not stored is a root."""
+    """Yield each span once with its depth, below its parent if that is stored."""
     ids = {span.id for span in spans}
     children: dict[str, list[Span]] = {}
     for span in sorted(spans, key=lambda span: span.start):
         children.setdefault(span.parent if span.parent in ids else "", []).append(span)
-    waiting = [(0, span) for span in reversed(children.pop("", []))]
-    while waiting or children:
-        if not waiting:  # spans that are each other's parents
-            waiting = [(0, span) for span in children.pop(next(iter(children)))]
-        depth, span = waiting.pop()
+    stack = [(0, span) for span in reversed(children.pop("", []))]
+    while stack or children:
+        if not stack:  # only spans that are each other's parents are left
+            stack = [(0, span) for span in children.pop(next(iter(children)))]
+        depth, span = stack.pop()
         yield depth, span
-        waiting += [(depth + 1, child) for child in reversed(children.pop(span.id, []))]
+        stack += [(depth + 1, child) for child in reversed(children.pop(span.id, []))]
