@@ -106,9 +106,9 @@ class Alerted(NativeStack):
 
     @contextmanager
     def without(self, part: str) -> Iterator[None]:
-        self.supervisor.ask("stopProcess", part)
+        self.supervisor.call("stopProcess", part)
         yield
-        self.supervisor.ask("startProcess", part)
+        self.supervisor.call("startProcess", part)
 
     def sql(self, statement: str) -> None:
         async def run() -> None:

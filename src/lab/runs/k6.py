@@ -10,7 +10,7 @@ from lab.paths import PERFORMANCE
 from lab.stack import docker_k6
 from lab.stack.config import StackConfig
 from lab.stack.programs import find, version_text
-from lab.stack.select import in_containers
+from lab.stack.select import in_docker
 
 SCRIPT = PERFORMANCE / "k6-load-test.js"
 SETTINGS = PERFORMANCE / "k6.env"
@@ -103,10 +103,10 @@ def describe_status(status: int) -> str:
 def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -> list[str]:
     """Return the command that runs the load script, or does with it what the arguments say."""
     arguments = arguments or ("run",)
-    if in_containers(config):
+    if in_docker(config):
         return docker_k6.command(config, settings, *arguments)
     return [str(find("k6")), *arguments, str(SCRIPT)]
 
 
 def version(config: StackConfig) -> str:
-    return docker_k6.version() if in_containers(config) else version_text("k6", find("k6"))
+    return docker_k6.version() if in_docker(config) else version_text("k6", find("k6"))

@@ -1,5 +1,8 @@
-"""What both ways to run the stack have in common: what they do, and what they say of it."""
+"""What the Docker and the native backend have in common."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,21 +10,27 @@ from lab.errors import UserError
 
 UP = "up"
 NEXT = (
-    "Next: `just load` puts a load on it, `just report` reads the run back, `just down` stops it."
+    "Next: `just load` runs a load test, `just report` shows its results again, `just down` stops "
+    "the stack."
 )
 
 
 class ServiceError(UserError):
-    """A service that did not start; the message ends with the last lines of its log."""
+    """A service did not start; shown with the last lines of its log."""
 
     def __init__(self, message: str, log: str, lines: list[str]) -> None:
-        end = [f"The last lines of {log}:", *(f"  {line}" for line in lines)] if lines else []
-        super().__init__("\n".join([message, *end]))
+        super().__init__(message)
+        self.log = log
+        self.lines = lines
+
+    def format_message(self) -> str:
+        lines = "".join(f"\n  {line}" for line in self.lines)
+        return f"{self.message}\n\nThe end of {self.log}:{lines or ' (empty)'}"
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """What a person is told of one part."""
+    """A row of `just status`."""
 
     name: str
     version: str
@@ -31,47 +40,58 @@ class ServiceStatus:
 
 
 class Stack(Protocol):
-    """One way to run the stack: in containers, or as processes of this machine."""
+    """The stack in one backend."""
 
     def up(self) -> None:
-        """Start whatever does not run, in order, and say where everything is."""
+        """Start what is not running, restart what has changed, and print all addresses."""
 
     def down(self) -> None:
-        """Stop all of it; the data stays."""
+        """Stop every service; the data stays."""
+
+    def restart(self, service: str) -> None:
+        """Restart one service and wait until it is ready."""
 
     def states(self) -> list[ServiceStatus]:
-        """Tell of each part, or of none where nothing runs."""
+        """Return the state of each service; an empty list if the stack is down."""
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
-        """Print the last lines of a part's log, or of all, and what is added."""
+        """Print the last log lines of one service, or of all, and optionally new ones."""
 
     def data(self) -> str:
-        """Say where the data is that destroy removes; nothing where there is none."""
+        """Describe the data that `destroy` removes; empty if there is none."""
 
     def destroy(self) -> None:
-        """Stop all of it and remove the data."""
+        """Stop every service and remove the data."""
 
 
-def line_ready(name: str, version: str, seconds: float, address: str) -> str:
-    return f"{name:<13} {version:<8} ready in {seconds:>4.1f} s  {address}"
-
-
-def line_migrated(seconds: float) -> str:
-    return f"{'migrations':<13} {'':<8} done in {seconds:>5.1f} s"
-
-
-def links(addresses: dict[str, str], database: str, logs: str) -> str:
-    """Say where everything is and what to type next."""
+def overview(addresses: dict[str, str], password: str, logs: str) -> str:
+    """List where everything is, and the next commands."""
     rows = {
         **addresses,
-        "database": f"clinic, user clinic, password {database}",
-        "logs": f"{logs}`just logs [part] [-f]`",
+        "database": f"clinic, user clinic, password {password}",
+        "logs": f"{logs}`just logs [SERVICE] [-f]`",
     }
-    lines = [f"  {name:<13} {where}" for name, where in rows.items()]
     return "\n".join(
         [
             "\nThe stack is up:",
-            *lines,
+            *(f"  {name:<13} {where}" for name, where in rows.items()),
             NEXT,
         ]
     )
+
+
+def unknown_service(name: str, known: list[str]) -> UserError:
+    return UserError(f"There is no service {name!r}; expected one of {', '.join(known)}.")
+
+
+@contextmanager
+def ignore_interrupts() -> Iterator[None]:
+    """Let cleaning up finish although Ctrl-C is pressed again."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

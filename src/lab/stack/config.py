@@ -1,4 +1,4 @@
-"""Where the parts of the stack are: the ports and folders that every other module asks for."""
+"""The stack's settings: its ports, its addresses and the folder of its data."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from lab.paths import PROJECT
 
 HOST = "127.0.0.1"
 
-# Each setting's name in the environment, and what it is when nobody says otherwise.
+# The variables that set the ports, and the default ports.
 PORTS = {
     "CLINIC_PORT": 8000,
     "POSTGRES_PORT": 5433,
@@ -29,7 +29,7 @@ HIGHEST_PORT = 65535
 
 @dataclass(frozen=True)
 class StackConfig:
-    """Every address of the stack, and the folder that holds its data, logs and password."""
+    """Every address of the stack, and the folder of its data, logs and password."""
 
     state: Path
     clinic_port: int = PORTS["CLINIC_PORT"]
@@ -42,7 +42,7 @@ class StackConfig:
 
     @classmethod
     def from_env(cls) -> "StackConfig":
-        """Read the environment, then what the running stack was brought up with, then defaults."""
+        """Take each port from the environment, else from the running stack, else the default."""
         state = Path(os.environ.get(STATE_VARIABLE) or PROJECT / ".clinic").absolute()
         ports = {**PORTS, **saved_ports(state), **ports_from_env()}
         return cls(state, **{name.lower(): port for name, port in ports.items()})
@@ -52,7 +52,7 @@ class StackConfig:
         return {name.upper(): port for name, port in asdict(self).items() if name != "state"}
 
     def save(self, backend: str) -> None:
-        """Keep ports and way, so that a command in another terminal finds this very stack."""
+        """Save ports and backend, so that commands in another terminal find this stack."""
         self.saved.write_text(
             json.dumps({BACKEND_VARIABLE: backend, **self.ports}, indent=2) + "\n"
         )
@@ -99,13 +99,13 @@ class StackConfig:
 
     @property
     def database_url(self) -> str:
-        """Give the URL with the password, which exists once the stack was brought up."""
+        """Return the URL with the password; raise UserError before the first `just up`."""
         try:
             password = self.password_file.read_text().strip()
         except FileNotFoundError as error:
             raise UserError(
-                f"The database's password is not in {self.password_file} yet; "
-                "`just up` makes the database and its password."
+                f"There is no database password in {self.password_file} yet; `just up` creates the "
+                "database and its password."
             ) from error
         return f"postgresql+asyncpg://clinic:{quote(password)}@{HOST}:{self.postgres_port}/clinic"
 
@@ -115,7 +115,7 @@ def saved_ports(state: Path) -> dict[str, int]:
 
 
 def saved_backend(state: Path) -> str | None:
-    """Say how the running stack was brought up, if `just up` did it."""
+    """Return the backend of the stack that `just up` started, if it runs."""
     return read_saved(state).get(BACKEND_VARIABLE)
 
 
@@ -126,7 +126,7 @@ def read_saved(state: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{state / 'stack.json'} cannot be read ({error}); remove it and run `just up` again."
+            f"{state / 'stack.json'} cannot be read ({error}). Remove it and run `just up` again."
         ) from error
     return saved
 
@@ -138,8 +138,13 @@ def ports_from_env() -> dict[str, int]:
         if not value:
             continue
         if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= HIGHEST_PORT:
-            raise UserError(
-                f"{name} is {value!r}; a port is a number between 1 and {HIGHEST_PORT}."
-            )
+            raise UserError(f"{name} is {value!r}; expected a port from 1 to {HIGHEST_PORT}.")
         ports[name] = int(value)
     return ports
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file anew that only this user can read."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text + "\n")

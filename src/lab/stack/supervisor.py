@@ -1,4 +1,4 @@
-"""The supervisor of the stack: its configuration, its start, and what is asked of it."""
+"""supervisord, which runs the services of the native stack, and the calls to it."""
 
 import hashlib
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -18,8 +19,8 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 
 from lab.errors import UserError
 from lab.paths import PROJECT
-from lab.stack.config import HOST
-from lab.stack.services import Service
+from lab.stack.config import HOST, write_private
+from lab.stack.services import API_PREFIXES, Service
 
 # The kernel allows 108 bytes, macOS 104, and supervisord first binds NAME.PID.
 LONGEST_SOCKET = 90
@@ -28,21 +29,23 @@ STOP_SECONDS = 60
 PID_FILE = "supervisord.pid"
 POLL_SECONDS = 0.1
 
-# The states and the fault of its protocol that matter here.
+# supervisord's process states and the fault codes that are handled here.
 STARTING, RUNNING, BACKOFF, STOPPING, EXITED = 10, 20, 30, 40, 100
 ALIVE = (STARTING, RUNNING)
-NOT_RUNNING = 70
-EXITED_TOO_QUICKLY = "Exited too quickly"
+BAD_NAME, NOT_RUNNING = 10, 70
+# What supervisord's configuration takes for the end of a value, and cannot be told otherwise.
+UNREADABLE = re.compile(r"[\r\n]|\s[;#]")
 
 
 @dataclass(frozen=True)
 class Process:
-    """What the supervisor says of one part."""
+    """supervisord's information about one service."""
 
     state: int
     pid: int
     seconds: int
-    words: str
+    reason: str
+    """Why it is not running."""
 
     @property
     def alive(self) -> bool:
@@ -50,7 +53,7 @@ class Process:
 
 
 class Supervisor:
-    """supervisord on the files of one state folder, spoken to through its socket."""
+    """supervisord on the files of one state folder, called through its socket."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -63,48 +66,50 @@ class Supervisor:
 
     def running(self) -> bool:
         try:
-            self.ask("getState")
+            self.call("getState")
         except OSError:
             return False
         return True
 
-    def launch(self, services: list[Service]) -> None:
-        """Start supervisord in the background with every part known to it and none started."""
+    def launch(self, services: Iterable[Service]) -> None:
+        """Start supervisord in the background; it knows every service and starts none."""
         if self.socket.parent != self.state:
             make_private(self.socket.parent)
-        self.config.unlink(missing_ok=True)
-        with os.fdopen(
-            os.open(self.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-        ) as file:
-            file.write(self.configuration(services))
+        write_private(self.config, self.configuration(services))
         output = self.log("supervisord-output")
-        with output.open("w") as said:
+        with output.open("w") as file:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **around_proxies()},
+                env=base_environment(),
             )
         try:
-            self.wait_until_it_answers(process, output)
+            self.wait_until_running(process, output)
         except BaseException:
             process.terminate()
             process.wait()
             self.remove_socket()
             raise
 
-    def wait_until_it_answers(self, process: subprocess.Popen[bytes], output: Path) -> None:
+    def wait_until_running(self, process: subprocess.Popen[bytes], output: Path) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self.running():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(
-                    "The supervisor of the stack did not start:\n" + output.read_text().strip()
+                    "supervisord, which runs the services, did not start:\n"
+                    + output.read_text().strip()
                 )
             time.sleep(POLL_SECONDS)
 
-    def configuration(self, services: list[Service]) -> str:
+    def reload(self, services: Iterable[Service]) -> None:
+        """Let supervisord read the services anew; `replace` then applies one of them."""
+        write_private(self.config, self.configuration(services))
+        self.call("reloadConfig")
+
+    def configuration(self, services: Iterable[Service]) -> str:
         sections = [
             section(
                 "supervisord",
@@ -133,14 +138,12 @@ class Supervisor:
 
     def program(self, service: Service) -> str:
         environment = {"HOME": str(self.state)} if service.user else {}
-        pairs = ",".join(
-            f'{name}="{value}"' for name, value in {**environment, **service.environment}.items()
-        )
+        environment |= service.environment
         return section(
             f"program:{service.name}",
             command=shlex.join(service.command),
             directory=service.folder,
-            environment=pairs,
+            environment=",".join(assignment(*variable) for variable in environment.items()),
             autostart="false",
             autorestart="unexpected",
             startsecs="1",
@@ -149,15 +152,15 @@ class Supervisor:
             stopwaitsecs=str(service.stop_seconds),
             killasgroup="true",
             redirect_stderr="true",
-            # Expanded twice by supervisor 4.3, unlike every other setting.
+            # supervisor 4.3 expands this setting twice, and every other one once.
             stdout_logfile=escaped(str(self.log(service.name))),
             stdout_logfile_maxbytes="10MB",
             stdout_logfile_backups="2",
             **({"user": service.user} if service.user else {}),
         )
 
-    def ask(self, method: str, *arguments: object) -> Any:
-        """Call the supervisor; OSError when it is not there."""
+    def call(self, method: str, *arguments: object) -> Any:
+        """Call a method of supervisord; raise OSError if it does not answer."""
         transport = SupervisorTransport(serverurl=f"unix://{self.socket}")
         try:
             proxy = xmlrpc.client.ServerProxy(f"http://{HOST}", transport=transport)
@@ -168,37 +171,49 @@ class Supervisor:
             transport.close()
 
     def process(self, name: str) -> Process:
-        said = self.ask("getProcessInfo", name)
-        state = int(said["state"])
-        return Process(
-            state, int(said["pid"]), int(said["now"] - said["start"]), why_down(state, said)
-        )
+        info = self.call("getProcessInfo", name)
+        seconds = int(info["now"] - info["start"])
+        return Process(int(info["state"]), int(info["pid"]), seconds, down_reason(info))
 
     def start(self, name: str) -> None:
         try:
-            self.ask("startProcess", name, False)  # noqa: FBT003 - the protocol's flag: do not wait
+            self.call("startProcess", name, False)  # noqa: FBT003 - the protocol's "do not wait"
         except xmlrpc.client.Fault as fault:
             raise UserError(
-                f"{name} cannot be started: {fault.faultString}. Mend that and try `just up` again."
+                f"{name} cannot be started: {fault.faultString}. Fix the cause and run `just up` "
+                "again."
             ) from fault
 
-    def stop(self, service: Service) -> float | None:
-        """Stop a part and give the seconds it took; nothing when it was not running."""
+    def stop(self, name: str) -> float | None:
+        """Stop a service; return the seconds that took, or None if it was not running."""
         started = time.monotonic()
         try:
-            self.ask("stopProcess", service.name, False)  # noqa: FBT003 - the protocol's own flag
+            self.call("stopProcess", name, False)  # noqa: FBT003 - the protocol's "do not wait"
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode == NOT_RUNNING:
+            if fault.faultCode in (NOT_RUNNING, BAD_NAME):
                 return None
             raise
-        while self.process(service.name).state in (*ALIVE, BACKOFF, STOPPING):
+        while self.call("getProcessInfo", name)["state"] in (*ALIVE, BACKOFF, STOPPING):
             time.sleep(POLL_SECONDS)
         return time.monotonic() - started
 
+    def remove(self, name: str) -> None:
+        """Forget a stopped service."""
+        try:
+            self.call("removeProcessGroup", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:
+                raise
+
+    def replace(self, name: str) -> None:
+        """Give a stopped service the command line and environment that `reload` has read."""
+        self.remove(name)
+        self.call("addProcessGroup", name)
+
     def shutdown(self) -> None:
-        """End supervisord, and whatever it still runs, and leave no socket behind."""
-        process = psutil.Process(self.ask("getPID"))
-        self.ask("shutdown")
+        """End supervisord with whatever it still runs, and remove its socket."""
+        process = psutil.Process(self.call("getPID"))
+        self.call("shutdown")
         try:
             process.wait(timeout=STOP_SECONDS)
         except psutil.TimeoutExpired:
@@ -210,61 +225,62 @@ class Supervisor:
         if self.socket.parent != self.state and self.socket.parent.exists():
             self.socket.parent.rmdir()
 
-    def leftovers(self) -> list[psutil.Process]:
-        """List parts of this very stack that outlived a supervisor which was killed."""
-        mark = f"unix://{self.socket}"
-        found = []
+    def orphans(self) -> list[psutil.Process]:
+        """List services of this stack whose supervisord was killed."""
+        url = f"unix://{self.socket}"
+        orphans = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("SUPERVISOR_SERVER_URL") == mark:
-                    found.append(process)
+                if process.environ().get("SUPERVISOR_SERVER_URL") == url:
+                    orphans.append(process)
             except (psutil.Error, OSError):
                 continue
-        return found
+        return orphans
 
-    def clear_leftovers(self) -> list[str]:
-        """End what outlived a killed supervisor, and give the names."""
-        processes = self.leftovers()
-        names = [process.name() for process in processes if process.is_running()]
-        for process in processes:
+    def end_orphans(self) -> list[str]:
+        """End services whose supervisord was killed; return their names."""
+        orphans = self.orphans()
+        names = [process.name() for process in orphans if process.is_running()]
+        for process in orphans:
             process.terminate()
-        _, stubborn = psutil.wait_procs(processes, timeout=10)
-        for process in stubborn:
+        _, remaining = psutil.wait_procs(orphans, timeout=10)
+        for process in remaining:
             process.kill()
-        psutil.wait_procs(stubborn, timeout=5)
+        psutil.wait_procs(remaining, timeout=5)
         self.remove_socket()
-        return names
+        return sorted(names)
 
 
-def why_down(state: int, said: dict[str, Any]) -> str:
-    if state == EXITED:
-        status = said["exitstatus"]
+def down_reason(info: dict[str, Any]) -> str:
+    if info["state"] == EXITED:
+        status = info["exitstatus"]
         return f"exit code {status}" if status >= 0 else "killed by a signal"
-    error = str(said["spawnerr"])
-    if error and not error.startswith(EXITED_TOO_QUICKLY):
-        return error
-    return "died at its start" if error else "stopped"
+    error = str(info["spawnerr"])
+    return "exited at start" if error.startswith("Exited too quickly") else error or "stopped"
 
 
 def socket_path(state: Path) -> Path:
-    near = state / "supervisor.sock"
-    if len(os.fsencode(near)) <= LONGEST_SOCKET:
-        return near
+    beside = state / "supervisor.sock"
+    if len(os.fsencode(beside)) <= LONGEST_SOCKET:
+        return beside
     digest = hashlib.sha256(os.fsencode(state)).hexdigest()[:12]
-    return Path("/tmp") / f"vet-clinic-{os.getuid()}-{digest}" / "supervisor.sock"  # noqa: S108 - private, see below
+    return Path("/tmp") / f"vet-clinic-{os.getuid()}-{digest}" / "supervisor.sock"  # noqa: S108 - made private before use
 
 
 def make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise UserError(f"{folder} belongs to someone else; remove it and try again.")
+        raise UserError(f"{folder} belongs to another user; remove it and try again.")
     folder.chmod(0o700)
 
 
-def around_proxies() -> dict[str, str]:
-    """Keep the parts' talk with each other out of a proxy that the environment names."""
-    spared = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
-    return {"NO_PROXY": spared, "no_proxy": spared}
+def base_environment() -> dict[str, str]:
+    """Return what every service inherits: no setting of the API, no proxy on this machine."""
+    no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(API_PREFIXES)
+    }
+    return {**inherited, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def section(name: str, **settings: str) -> str:
@@ -272,10 +288,21 @@ def section(name: str, **settings: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def escaped(value: str) -> str:
-    if re.search(r"[\r\n]|\s[;#]", value):
+def assignment(name: str, value: str) -> str:
+    """Write a variable for `environment=`, where supervisord knows no escapes."""
+    quote = "'" if '"' in value else '"'
+    if quote in value or UNREADABLE.search(value):
         raise UserError(
-            f"The supervisor cannot take the words {value!r}: a folder's name must not have a line "
-            "break, nor a ; or # after a blank. Use another folder (CLINIC_STATE_DIR)."
+            f"{name} cannot be passed on by supervisord: it must not contain line breaks, both "
+            "kinds of quotes, or `;` or `#` after a space."
+        )
+    return f"{name}={quote}{value}{quote}"
+
+
+def escaped(value: str) -> str:
+    if UNREADABLE.search(value):
+        raise UserError(
+            f"supervisord cannot read {value!r}: a path must not contain line breaks, or `;` or "
+            "`#` after a space. CLINIC_STATE_DIR chooses another folder."
         )
     return value.replace("%", "%%")
