@@ -55,6 +55,13 @@ def down() -> None:
 
 
 @cli.command()
+@click.argument("service")
+def restart(service: str) -> None:
+    """Restart SERVICE with its current code and configuration; for the API, migrate first."""
+    this_stack().restart(service)
+
+
+@cli.command()
 def status() -> None:
     """Show the state of each service; exit with 0 only if all of them are up."""
     states = selected_stack().states()

@@ -82,7 +82,7 @@ class Alerted(NativeStack):
 
     def sent(self, name: str, status: str, **labels: str) -> bool:
         return any(
-            notice["alertname"] == name
+            notice["labels"]["alertname"] == name
             and notice["status"] == status
             and labels.items() <= notice["labels"].items()
             for notice in self.notifications()[self.forgotten :]

@@ -18,12 +18,12 @@ def services() -> dict[str, Any]:
 
 def flags(service: str, native: dict[str, str]) -> tuple[str, ...]:
     """Return a service's flags; `native` replaces values that hold in its container only."""
-    names = [flag.partition("=")[0] for flag in services()[service]["command"]]
-    if unknown := native.keys() - names:
+    command = [flag.replace("$$", "$") for flag in services()[service]["command"]]
+    names = {flag: flag.partition("=")[0] for flag in command}
+    if unknown := native.keys() - names.values():
         raise KeyError(f"{service} has no {', '.join(sorted(unknown))} in {FILE.name}")
     return tuple(
-        f"{name}={native[name]}" if name in native else flag
-        for name, flag in zip(names, services()[service]["command"], strict=True)
+        f"{name}={native[name]}" if name in native else flag for flag, name in names.items()
     )
 
 

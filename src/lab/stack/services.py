@@ -178,7 +178,6 @@ def write_prometheus_config(config: StackConfig, internal: InternalPorts, store:
         "prometheus": {"prometheus": config.prometheus_port},
         "traces": {store: metrics_port},
         "alertmanager": {"alertmanager": config.alertmanager_port},
-        "notifications": {"notifications": internal.notifications},
         "node": {"node": internal.node_exporter} if NODE_EXPORTER_RUNS else {},
     }
     for file, instances in targets.items():
@@ -319,6 +318,8 @@ def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Servi
     """Measure this machine, and of its filesystems only the one that holds the stack's data."""
     program = programs.find("node_exporter")
     address = f"{HOST}:{internal.node_exporter}"
+    disk = f"^{re.escape(mount_point(config.state))}$"
+    native = {"--collector.filesystem.mount-points-include": disk}
     return Service(
         "node-exporter",
         programs.version_text("node_exporter", program),
@@ -326,17 +327,10 @@ def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Servi
         f"http://{address}/",
         (
             str(program),
-            "--collector.disable-defaults",
-            "--collector.cpu",
-            "--collector.filesystem",
-            "--collector.loadavg",
-            "--collector.meminfo",
-            "--collector.pressure",
-            # By default overlay, the root of a container, is among the excluded types.
-            "--collector.filesystem.fs-types-exclude=^$",
-            f"--collector.filesystem.mount-points-include=^{re.escape(mount_point(config.state))}$",
+            *compose.flags("node-exporter", native),
             f"--web.listen-address={address}",
         ),
+        compose.memory_limit("node-exporter"),
     )
 
 
