@@ -315,7 +315,7 @@ class NativeStack:
             click.echo("Nothing has been started; `just up` starts the stack.")
             return
         if service and service not in existing:
-            raise unknown_service(service, existing)
+            raise UserError(f"There is no log of {service!r}, only of {', '.join(existing)}.")
         positions = {}
         for name in [service] if service else existing:
             log = self.supervisor.log(name)

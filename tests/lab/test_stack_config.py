@@ -1,0 +1,87 @@
+"""The stack's settings, and what a service was started with."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.errors import UserError
+from lab.paths import PROJECT
+from lab.stack import compose, programs
+from lab.stack.config import PORTS, StackConfig
+from lab.stack.services import api_service
+from lab.stack.supervisor import assignment
+
+
+def test_ports_come_from_the_environment_then_the_running_stack_then_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in PORTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLINIC_STATE_DIR", str(tmp_path))
+    (tmp_path / "stack.json").write_text(json.dumps({"CLINIC_PORT": 1, "OTLP_PORT": 2}))
+    monkeypatch.setenv("OTLP_PORT", "3")
+
+    config = StackConfig.from_env()
+
+    assert (config.clinic_port, config.otlp_port, config.prometheus_port) == (1, 3, 9090)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "1.5", "٣"])
+def test_invalid_port_is_refused_by_name(
+    port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRACES_PORT", port)
+
+    with pytest.raises(UserError, match="TRACES_PORT is"):
+        StackConfig.from_env()
+
+
+def test_changed_code_and_settings_of_a_service_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StackConfig(tmp_path)
+    config.password_file.write_text("correct-horse")
+    started = api_service(config).without_secrets()
+    assert "correct-horse" not in str(started)
+    assert api_service(config).changes(started) == []
+
+    monkeypatch.setenv("CLINIC_POOL_SIZE", "7")
+    monkeypatch.setenv("CLINIC_RESULTS_DIR", "/elsewhere")
+    older = replace(started, files={**started.files, "src/clinic/app.py": "an older digest"})
+
+    assert api_service(config).changes(older) == ["CLINIC_POOL_SIZE", "src/clinic/app.py"]
+
+
+def test_native_services_have_the_flags_of_compose_yaml() -> None:
+    flags = compose.flags("prometheus", {"--config.file": "/here/prometheus.yml"})
+
+    assert "--config.file=/here/prometheus.yml" in flags
+    assert "--web.enable-otlp-receiver" in flags
+    assert not any("$$" in flag for flag in compose.flags("node-exporter", {}))
+    with pytest.raises(KeyError, match=r"--config\.files"):
+        compose.flags("prometheus", {"--config.files": "x"})
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "a ; comment", "a # comment", "\"'"])
+def test_setting_that_supervisord_cannot_express_is_refused_without_its_value(value: str) -> None:
+    with pytest.raises(UserError, match="CLINIC_API_TOKEN cannot") as refusal:
+        assignment("CLINIC_API_TOKEN", value)
+
+    assert value not in refusal.value.message
+
+
+@pytest.mark.stack
+def test_prometheus_accepts_its_configuration() -> None:
+    promtool = programs.find("promtool")
+    file = PROJECT / "observability" / "prometheus" / "prometheus.yml"
+
+    check = subprocess.run(
+        [promtool, "check", "config", file], capture_output=True, text=True, check=False
+    )
+
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert "WARNING" not in check.stdout + check.stderr
