@@ -31,6 +31,11 @@ destroy *args:
 status:
     @{{ lab }} status
 
+# Restart one service with its current code and configuration (just restart api)
+[group('run')]
+restart service:
+    @{{ lab }} restart {{ service }}
+
 # Print the services' logs (just logs api -f)
 [group('run')]
 logs *args:

@@ -44,7 +44,7 @@ def selected_stack() -> Stack:
 
 @cli.command()
 def up() -> None:
-    """Start every service that is not running, in order, and print where each one is."""
+    """Start what is not running, restart what has changed, and print where each service is."""
     selected_stack().up()
 
 
@@ -58,7 +58,7 @@ def down() -> None:
 @click.argument("service")
 def restart(service: str) -> None:
     """Restart SERVICE with its current code and configuration; for the API, migrate first."""
-    this_stack().restart(service)
+    selected_stack().restart(service)
 
 
 @cli.command()
