@@ -52,7 +52,7 @@ def question(address: Address, expected: Samples, at: str = AT, **variables: str
     return queries()[address].filled(**(CHOSEN | variables)), expected, at
 
 
-VUS_OF_OTHER = f'k6_vus{{testid="{OTHER}"}}'
+OTHER_VUS = f'k6_vus{{testid="{OTHER}"}}'
 GET, POST = "GET /owners", "POST /owners"
 # A run of twenty seconds, with two scenarios and two operations, and another that overlaps it.
 # All that one operation and side took lies in one bucket, each in another.
@@ -107,7 +107,7 @@ WORLD: dict[str, str] = {
     mark(ENDED, OTHER, "stress"): "_x4 125 stale",
     mark(PLANNED, OTHER, "stress"): "_ 20 stale",
     mark(PASSED, OTHER, "stress"): "_x5 1",
-    VUS_OF_OTHER: "_ 90 90 90 90 stale",
+    OTHER_VUS: "_ 90 90 90 90 stale",
     requests(GET, OTHER): "_ 15 25 30 stale",
     client_seconds(GET, OTHER): f"_ {histogram(30, 24, CLIENT + 1)} stale",
     span_metric(JAEGER, GET, OTHER): f"_ {histogram(30, 12, SERVER)}x5",
@@ -454,35 +454,29 @@ def test_a_run_without_marks_has_no_verdict() -> None:
     )
 
 
+def run_of_a_minute(
+    run: str, profile: str = "load", journey: str = "book", planned: int = 60, ended: int = 160
+) -> Series:
+    marks = {STARTED: 100, PLANNED: planned, ENDED: ended, PASSED: 1}
+    return {mark(name, run, profile, journey=journey): f"{marks[name]}" for name in marks}
+
+
 @pytest.mark.parametrize(
-    ("change", "at", "mismatch"),
+    ("mismatch", "other"),
     [
-        ({}, AT, "none"),
-        ({mark(STARTED, OTHER, "stress"): "_"}, AT, "fewer than two runs"),
-        ({mark(ENDED, OTHER, "stress"): "_", VUS_OF_OTHER: "1x6"}, "30s", "running"),
-        ({mark(ENDED, OTHER, "stress"): "125"}, AT, "aborted"),
-        ({mark(PLANNED, OTHER, "stress"): "50"}, AT, "planned length"),
+        ("none", run_of_a_minute(OTHER)),
+        ("profile", run_of_a_minute(OTHER, profile="stress")),
+        ("journey", run_of_a_minute(OTHER, journey="mixed")),
+        ("planned length", run_of_a_minute(OTHER, planned=50)),
+        ("aborted", run_of_a_minute(OTHER, ended=125)),
+        ("running", {mark(STARTED, OTHER): "100", mark(PLANNED, OTHER): "60", OTHER_VUS: "1x6"}),
+        ("fewer than two runs", {}),
     ],
 )
-def test_why_two_runs_cannot_be_compared(change: Series, at: str, mismatch: str) -> None:
-    two_runs = {
-        mark(metric, run, "stress"): value
-        for run in (RUN, OTHER)
-        for metric, value in ((STARTED, "100"), (PLANNED, "60"), (ENDED, "160"), (PASSED, "1"))
-    }
+def test_whether_two_runs_can_be_compared(mismatch: str, other: Series) -> None:
     expected = total(MISMATCH_CODES[mismatch])
-    hold({**two_runs, **change}, [question(("Runs", "Can they be compared?", ""), expected, at)])
-
-
-@pytest.mark.parametrize("label", ["profile", "journey"])
-def test_runs_of_different_kinds_cannot_be_compared(label: str) -> None:
-    two_runs = {
-        mark(metric, run, "load", **labels): value
-        for run, labels in ((RUN, {}), (OTHER, {label: "another"}))
-        for metric, value in ((STARTED, "100"), (PLANNED, "60"), (ENDED, "160"), (PASSED, "1"))
-    }
-    expected = total(MISMATCH_CODES[label])
-    hold(two_runs, [question(("Runs", "Can they be compared?", ""), expected)])
+    address = ("Runs", "Can they be compared?", "")
+    hold({**run_of_a_minute(RUN), **other}, [question(address, expected, "30s")])
 
 
 def test_a_running_run_shows_what_it_has() -> None:
