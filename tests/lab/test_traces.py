@@ -27,51 +27,38 @@ from tests.support.programs import NOWHERE, PROJECT, ask, attributes, running
 stack = pytest.mark.stack
 
 
-@pytest.fixture(scope="session")
-def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    folder = tmp_path_factory.mktemp("jaeger")
-    query, otlp = free_port(), free_port()
+NOWHERE_OTLP = f"{NOWHERE}/none"
+
+
+def jaeger(folder: Path, query: int, otlp: int) -> tuple[list[str | Path], str, dict[str, str]]:
+    """Return Jaeger's command, a path that answers when it is ready, and its settings."""
+    config = PROJECT / "observability/jaeger/jaeger.yaml"
     settings = {
         "JAEGER_QUERY_PORT": str(query),
         "JAEGER_OTLP_PORT": str(otlp),
         "JAEGER_HEALTH_PORT": str(free_port()),
         "JAEGER_METRICS_PORT": str(free_port()),
         "JAEGER_DATA": str(folder),
-        "PROMETHEUS_OTLP_URL": "http://127.0.0.1:1/none",
+        "PROMETHEUS_OTLP_URL": NOWHERE_OTLP,
     }
-    command: list[str | Path] = [
-        find("jaeger"),
-        "--config",
-        PROJECT / "observability/jaeger/jaeger.yaml",
-    ]
-    url = f"http://127.0.0.1:{query}"
-    with running(command, folder / "log", f"{url}/api/services", **settings):
-        yield url, f"http://127.0.0.1:{otlp}/v1/traces"
+    return [find("jaeger"), f"--config={config}"], "/api/services", settings
 
 
-@pytest.fixture(scope="session")
-def tempo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def tempo(folder: Path, query: int, otlp: int) -> tuple[list[str | Path], str, dict[str, str]]:
+    """Return Tempo's command, a path that answers when it is ready, and its settings."""
     program = find_on_path("tempo")
     if program is None:
         pytest.skip("Tempo is not on PATH, and cannot be built: only Jaeger is tried here")
-    folder = tmp_path_factory.mktemp("tempo")
-    query, otlp = free_port(), free_port()
+    config = PROJECT / "observability/tempo/tempo.yaml"
     settings = {
         "TEMPO_HOST": "127.0.0.1",
         "TEMPO_PORT": str(query),
         "TEMPO_GRPC_PORT": str(free_port()),
         "TEMPO_OTLP_PORT": str(otlp),
         "TEMPO_DATA": str(folder),
-        "PROMETHEUS_WRITE_URL": "http://127.0.0.1:1/none",
+        "PROMETHEUS_WRITE_URL": NOWHERE_OTLP,
     }
-    command: list[str | Path] = [
-        program,
-        "-config.expand-env=true",
-        f"-config.file={PROJECT / 'observability/tempo/tempo.yaml'}",
-    ]
-    url = f"http://127.0.0.1:{query}"
-    with running(command, folder / "log", f"{url}/ready", **settings):
-        yield url, f"http://127.0.0.1:{otlp}/v1/traces"
+    return [program, "-config.expand-env=true", f"-config.file={config}"], "/ready", settings
 
 
 def otlp_request(
@@ -116,14 +103,16 @@ FAILED = {100: 503, 200: 500, 300: 404, 400: 409}
 class Stored:
     """A store with a run whose n-th request took n tenths of a ms and started n ms earlier."""
 
+    url: str
     store: TraceStore
     search: TraceSearch
     ids: list[str]
 
 
-@pytest.fixture(scope="session", params=["jaeger", "tempo"])
-def stored(request: pytest.FixtureRequest) -> Iterator[Stored]:
-    url, otlp = request.getfixturevalue(request.param)
+@pytest.fixture(scope="session", params=[jaeger, tempo], ids=["jaeger", "tempo"])
+def stored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stored]:
     run, other, now = secrets.token_hex(8), secrets.token_hex(8), time.time()
     # One id begins with zeros, which a store may strip.
     ids = ["000" + secrets.token_hex(15)[1:], *(secrets.token_hex(16) for _ in range(REQUESTS))]
@@ -132,13 +121,16 @@ def stored(request: pytest.FixtureRequest) -> Iterator[Stored]:
         start = now - 10 - number / 1000
         spans += otlp_request(trace, run, start, number / 1e4, FAILED.get(number, 200))
     spans += otlp_request(secrets.token_hex(16), other, now - 5, 3.0, 500)
-    send_spans(otlp, spans)
     search = TraceSearch(run, Period(now - 20, now - 5))
-    with connect(url) as store:
+    folder, query, otlp = tmp_path_factory.mktemp("store"), free_port(), free_port()
+    words, ready, settings = request.param(folder, query, otlp)
+    url = f"http://127.0.0.1:{query}"
+    with running(words, folder / "log", url + ready, **settings), connect(url) as store:
+        send_spans(f"http://127.0.0.1:{otlp}/v1/traces", spans)
         until = time.monotonic() + 20
         while len(store.slower_than(search, 0, 5000)[0]) <= REQUESTS and time.monotonic() < until:
             time.sleep(0.5)
-        yield Stored(store, search, ids)
+        yield Stored(url, store, search, ids)
 
 
 @stack
@@ -220,12 +212,8 @@ def test_another_program_is_not_taken_for_a_trace_store() -> None:
 
 
 @stack
-def test_the_trace_command_draws_a_stored_trace(
-    stored: Stored, request: pytest.FixtureRequest
-) -> None:
-    url, _ = request.getfixturevalue(stored.store.name.lower())
-
-    answer = ask(NOWHERE, url, "trace", stored.ids[200][:16])
+def test_the_trace_command_draws_a_stored_trace(stored: Stored) -> None:
+    answer = ask(NOWHERE, stored.url, "trace", stored.ids[200][:16])
 
     assert answer.returncode == 0, answer.stderr
     assert "✗ clinic: GET /owners" in answer.stdout
