@@ -15,7 +15,14 @@ from lab.dashboards.generate import DASHBOARDS, panel_url, render
 from lab.paths import PROJECT
 from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
 from tests.support.fake_clinic import FakeClinic
-from tests.support.panels import FOLDER, dashboards, queries
+from tests.support.panels import (
+    FOLDER,
+    JAEGER_ONLY,
+    MAY_BE_EMPTY,
+    TEMPO_ONLY,
+    dashboards,
+    queries,
+)
 
 READ = dashboards()
 UIDS = sorted(READ)
@@ -85,6 +92,7 @@ def test_every_query_asks_something_of_a_provisioned_data_source() -> None:
     for query in queries().values():
         assert query.source in provisioned(), query
         assert query.text, query
+    assert {*MAY_BE_EMPTY, *JAEGER_ONLY, *TEMPO_ONLY} <= set(queries())
 
 
 def test_each_dashboard_links_to_every_other_with_the_run_and_the_time() -> None:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from lab.paths import PROJECT
+from lab.promql.telemetry import LOST_SAMPLES
 
 FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 
@@ -42,12 +43,18 @@ MAY_BE_EMPTY: dict[Address, str] = {
     ("Clinic API", FAILURES, "{{span_name}} failed"): "no statement failed",
     ("Clinic API", "Alerts", "Since"): "nothing fired",
     ("Telemetry", "Discarded by Tempo", "{{reason}}"): "nothing was discarded",
+    ("Telemetry", "Samples lost", "rejected writes"): "no write was rejected",
     ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
 }
-JAEGER_ONLY: set[Address] = {("Telemetry", "Samples lost", "not pushed by Jaeger")}
-TEMPO_ONLY: set[Address] = {
+
+
+def _lost(store: str) -> set[Address]:
+    return {("Telemetry", "Samples lost", name) for name in LOST_SAMPLES if name.startswith(store)}
+
+
+JAEGER_ONLY = _lost("Jaeger")
+TEMPO_ONLY = _lost("Tempo") | {
     ("Telemetry", "Discarded by Tempo", "missing in the service graph"),
-    ("Telemetry", "Samples lost", "not pushed by Tempo"),
     ("Telemetry", "Limits", "Tempo series"),
     ("Telemetry", "Series and live traces", "Tempo"),
     ("Telemetry", "Series and live traces", "live traces"),
