@@ -18,8 +18,9 @@ import yaml
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PERFORMANCE, PROJECT
 from lab.stack import docker_k6, services
+from lab.stack.compose import FILE
 from lab.stack.config import HOST, PORTS, StackConfig
-from lab.stack.docker import DOCKERFILE, FILE, DockerStack
+from lab.stack.docker import DockerStack
 from lab.stack.native import NativeStack
 from lab.stack.ports import free_ports
 from lab.stack.programs import PROGRAMS
@@ -32,6 +33,7 @@ def read(path: Path) -> Any:
 
 COMPOSE: dict[str, Any] = read(FILE)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 JOBS = {"password", "migrate"}
 MEMORY_MIB = 2048
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
@@ -138,18 +140,17 @@ def test_api_is_open_to_the_network_of_the_stack_only() -> None:
 
 
 def test_dockerfile_pins_its_base_and_the_uv_of_the_build_system() -> None:
-    dockerfile = DOCKERFILE.read_text()
     (uv_build,) = PYPROJECT["build-system"]["requires"]
 
-    (base,) = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
+    (base,) = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
-    assert uv_build.replace("uv_build", "uv") in dockerfile
-    assert "/readyz" in dockerfile.rpartition("HEALTHCHECK")[2]
+    assert uv_build.replace("uv_build", "uv") in DOCKERFILE
+    assert "/readyz" in DOCKERFILE.rpartition("HEALTHCHECK")[2]
 
 
 def test_docker_build_context_is_what_the_dockerfile_copies() -> None:
     ignored = (PROJECT / ".dockerignore").read_text()
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE.read_text(), re.MULTILINE)
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
 
     assert sorted(re.findall(r"^!(.+)$", ignored, re.MULTILINE)) == sorted(" ".join(copied).split())
     assert "src/clinic" in copied
@@ -165,7 +166,7 @@ def test_wheel_contains_the_api_only(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     folders = {name.partition("/")[0] for name in ZipFile(wheel).namelist()}
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"clinic"}
-    assert "rm /clinic/bin/lab" in DOCKERFILE.read_text()
+    assert "rm /clinic/bin/lab" in DOCKERFILE
 
 
 def test_grafana_calls_no_other_host_and_lets_nobody_sign_in() -> None:

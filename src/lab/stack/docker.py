@@ -7,7 +7,6 @@ each container instead of one `compose ps` for all, and mixes Docker's message w
 import json
 import os
 import re
-import shutil
 import subprocess
 from contextlib import suppress
 from importlib.metadata import version as installed
@@ -27,11 +26,10 @@ from lab.stack.base import (
     overview,
     unknown_service,
 )
-from lab.stack.config import StackConfig
+from lab.stack.compose import FILE
+from lab.stack.config import HOST, StackConfig
 
 DOCKER = "docker"
-FILE = PROJECT / "compose.yaml"
-DOCKERFILE = PROJECT / "Dockerfile"
 ANSWER_SECONDS = 2
 WAIT_SECONDS = 240
 LOG_LINES = 15
@@ -86,10 +84,11 @@ class Compose:
 
     def unavailable(self) -> str:
         """Say why Docker cannot be used, or return an empty string."""
-        if shutil.which(DOCKER) is None:
-            return "docker is not on PATH"
+        version = (DOCKER, "version", "--format={{.Server.Version}}")
         try:
-            server = self.run(DOCKER, "version", "--format", "{{.Server.Version}}", timeout=True)
+            server = self.run(*version, timeout=ANSWER_SECONDS)
+        except FileNotFoundError:
+            return "docker is not on PATH"
         except subprocess.TimeoutExpired:
             return f"the Docker engine did not answer within {ANSWER_SECONDS} s"
         if server.returncode:
@@ -98,21 +97,15 @@ class Compose:
             return "docker has no compose plugin"
         return ""
 
-    def published(self, service: str, port: int) -> str | None:
-        """Return the address at which a running service publishes a port."""
-        if shutil.which(DOCKER) is None:
-            return None
-        try:
-            answer = self.run(*self.command("port", service, str(port)), timeout=True)
-        except subprocess.TimeoutExpired:
-            return None
-        return answer.stdout.strip() if answer.returncode == 0 else None
+    def published(self, service: str, port: int) -> str:
+        """Return the address at which a running service publishes a port, or an empty string."""
+        return self.run(*self.command("port", service, str(port))).stdout.strip()
 
     def command(self, *arguments: str) -> list[str]:
         # k6's profile: `up` names its services, so k6 starts by `run` only and `down` removes it.
         return [DOCKER, "compose", f"--file={FILE}", "--profile=load", *arguments]
 
-    def run(self, *command: str, timeout: bool = False) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 - docker, from PATH
             command,
             cwd=PROJECT,
@@ -121,7 +114,7 @@ class Compose:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=ANSWER_SECONDS if timeout else None,
+            timeout=timeout,
             check=False,
         )
 
@@ -157,7 +150,7 @@ class DockerStack:
     def addresses(self) -> dict[str, str]:
         """Return where each service can be reached from this machine, in the order of start."""
         return {
-            "postgres": f"127.0.0.1:{self.config.postgres_port}",
+            "postgres": f"{HOST}:{self.config.postgres_port}",
             "prometheus": self.config.prometheus_url,
             "tempo": self.config.traces_url,
             "notifications": "`just logs notifications`",

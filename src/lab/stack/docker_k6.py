@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from types import FrameType
 from urllib.parse import urlsplit
 
-import yaml
-
 from lab.errors import UserError
+from lab.stack import compose
 from lab.stack.config import StackConfig
-from lab.stack.docker import DOCKER, FILE, Compose
+from lab.stack.docker import DOCKER, Compose
 
 SCRIPT = "/performance/k6-load-test.js"
 # What the script reads from its environment, beside k6's own K6_*.
@@ -44,14 +43,14 @@ def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -
     variables = [f"--env={variable}" for variable in (*names, *changed)]
     name = f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', settings['RUN_ID'])}"
     run = ("run", "--rm", "--no-deps", "--no-TTY", f"--name={name}", *variables, "k6")
-    compose = Compose(config).command("--progress=quiet", *run, *(arguments or ("run",)), SCRIPT)
-    return [sys.executable, "-m", __name__, name, *compose]
+    k6 = (*(arguments or ("run",)), SCRIPT)
+    docker = Compose(config).command("--progress=quiet", *run, *k6)
+    return [sys.executable, "-m", __name__, name, *docker]
 
 
 def version() -> str:
     """Return the version of k6's image."""
-    services = yaml.safe_load(FILE.read_text())["services"]
-    return str(services["k6"]["image"]).rpartition(":")[2]
+    return str(compose.services()["k6"]["image"]).rpartition(":")[2]
 
 
 def container_addresses(config: StackConfig, settings: Mapping[str, str]) -> dict[str, str]:
