@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lab.clients.spans import Attribute, Period, Span
+from lab.clients.spans import Attribute, Period, Span, Trace
 from lab.runs.record import (
     Completeness,
     DurationHistogram,
@@ -18,7 +18,6 @@ from lab.runs.record import (
     Threshold,
     Timeline,
     TimelinePoint,
-    Trace,
 )
 
 BEGAN = 1795562405.5

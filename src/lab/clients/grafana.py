@@ -2,8 +2,8 @@
 
 from urllib.parse import urlencode
 
-import httpx
-
+from lab.clients.http import HttpClient
+from lab.errors import UserError
 from lab.promql.run_list import SECONDS_AFTER, SECONDS_BEFORE
 
 RUN_DASHBOARD = "load-test"
@@ -11,10 +11,11 @@ RUN_DASHBOARD = "load-test"
 
 def find_run_dashboard(grafana: str, run_id: str, started: float, ended: float) -> str | None:
     """Return the address of a run's dashboard, or None where that Grafana does not have it."""
-    try:
-        answer = httpx.get(f"{grafana}/api/dashboards/uid/{RUN_DASHBOARD}", timeout=2.0)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return None
+    with HttpClient("Grafana", grafana) as http:
+        try:
+            answer = http.request("GET", f"/api/dashboards/uid/{RUN_DASHBOARD}", timeout=2.0)
+        except UserError:
+            return None
     return run_dashboard_url(grafana, run_id, started, ended) if answer.is_success else None
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab.clients.http import HttpClient
-from lab.clients.spans import Attribute, Span
-from lab.clients.trace_store import TRACE_ID_DIGITS, TraceSearch, TraceSummary, last_day
+from lab.clients.spans import Attribute, Span, Trace
+from lab.clients.trace_store import TRACE_ID_DIGITS, TraceSearch, last_day
 from lab.promql.selectors import SERVICE
 
 # Jaeger cannot search for ids, so a prefix is looked up among this many of the newest traces.
@@ -24,24 +24,22 @@ class Jaeger:
 
     def slower_than(
         self, search: TraceSearch, seconds: float, limit: int
-    ) -> tuple[list[TraceSummary], bool]:
+    ) -> tuple[list[Trace], bool]:
         duration = {"minDuration": f"{seconds * 1e6:.0f}us"} if seconds > 0 else {}
         traces = self._search(search, {}, limit, **duration)
-        return _summaries(traces, search.run_id), len(traces) >= limit
+        return _requests(traces, search.run_id), len(traces) >= limit
 
-    def failed(
-        self, search: TraceSearch, statuses: Iterable[int], limit: int
-    ) -> list[TraceSummary]:
+    def failed(self, search: TraceSearch, statuses: Iterable[int], limit: int) -> list[Trace]:
         failed = [
-            summary
+            request
             for status in statuses
-            for summary in _summaries(
+            for request in _requests(
                 self._search(search, {"http.response.status_code": str(status)}, limit),
                 search.run_id,
             )
-            if (summary.status or 0) >= MIN_FAILED_STATUS
+            if (request.status or 0) >= MIN_FAILED_STATUS
         ]
-        return sorted(failed, key=lambda summary: -summary.start)[:limit]
+        return sorted(failed, key=lambda request: -request.start)[:limit]
 
     def spans(self, trace_id: str) -> list[Span]:
         body = self._http.json("GET", f"/api/traces/{trace_id}", allow_missing=True) or {}
@@ -67,9 +65,9 @@ class Jaeger:
         return body.get("data") or []
 
 
-def _summaries(traces: list[dict[str, Any]], run_id: str) -> list[TraceSummary]:
+def _requests(traces: list[dict[str, Any]], run_id: str) -> list[Trace]:
     return [
-        TraceSummary(
+        Trace(
             trace_id=_trace_id(trace),
             operation=str(span.attributes.get("clinic.operation", span.name)),
             start=span.start,

@@ -1,6 +1,6 @@
 """Spans in one form, whichever store they come from, and the period of a run."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 # All metrics of a run have arrived this many seconds after its end, whatever was slow.
 LATEST_FLUSH = 120.0
@@ -41,3 +41,14 @@ class Span(Struct, frozen=True):
     duration: float
     attributes: dict[str, Attribute]
     error: bool
+
+
+class Trace(Struct, frozen=True):
+    """A request of a run: what its server span says, and all spans; searches return none."""
+
+    trace_id: str
+    operation: str
+    start: float
+    duration: float
+    status: int | None
+    spans: list[Span] = field(default_factory=list)

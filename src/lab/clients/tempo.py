@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from lab.clients.http import HttpClient
-from lab.clients.spans import Attribute, Span
+from lab.clients.spans import Attribute, Span, Trace
 from lab.clients.trace_store import (
     SEARCH_LIMIT,
     TRACE_ID_DIGITS,
     TraceSearch,
-    TraceSummary,
     last_day,
 )
 from lab.promql import traceql
@@ -26,15 +25,13 @@ class Tempo:
 
     def slower_than(
         self, search: TraceSearch, seconds: float, limit: int
-    ) -> tuple[list[TraceSummary], bool]:
+    ) -> tuple[list[Trace], bool]:
         longer_than = f"{seconds * 1e6:.0f}us"
         query = traceql.requests(search.run_id, operation=search.operation, longer_than=longer_than)
         matches = self._search(query, search.start, search.end, limit)
         return matches, len(matches) >= limit
 
-    def failed(
-        self, search: TraceSearch, statuses: Iterable[int], limit: int
-    ) -> list[TraceSummary]:
+    def failed(self, search: TraceSearch, statuses: Iterable[int], limit: int) -> list[Trace]:
         del statuses  # TraceQL compares them with 400
         query = traceql.requests(search.run_id, condition=traceql.FAILED)
         return self._search(query, search.start, search.end, limit)
@@ -53,7 +50,7 @@ class Tempo:
         # Tempo also returns ids that start with the prefix only without their leading zeros.
         return [match.trace_id for match in matches if match.trace_id.startswith(prefix)]
 
-    def _search(self, query: str, start: float, end: float, limit: int) -> list[TraceSummary]:
+    def _search(self, query: str, start: float, end: float, limit: int) -> list[Trace]:
         parameters = {
             "q": query,
             "start": f"{start:.0f}",
@@ -62,14 +59,14 @@ class Tempo:
             "spss": "1",
         }
         body = self._http.json("GET", "/api/search", params=parameters)
-        return [_summary(trace) for trace in body.get("traces") or []]
+        return [_request(trace) for trace in body.get("traces") or []]
 
 
-def _summary(trace: dict[str, Any]) -> TraceSummary:
+def _request(trace: dict[str, Any]) -> Trace:
     span = trace["spanSets"][0]["spans"][0]
     attributes = _attributes(span)
     status = attributes.get("http.response.status_code")
-    return TraceSummary(
+    return Trace(
         trace_id=str(trace["traceID"]).rjust(TRACE_ID_DIGITS, "0"),
         operation=str(attributes.get("clinic.operation") or trace.get("rootTraceName", "")),
         start=int(span["startTimeUnixNano"]) / 1e9,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.clients.spans import Period, Span
+from lab.clients.spans import Period, Span, Trace
 from lab.errors import UserError
 
 TRACE_ID_DIGITS = 32
@@ -20,17 +20,6 @@ MAX_SEARCHES = 16
 
 class TraceStoreError(UserError):
     """The trace store cannot answer; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class TraceSummary:
-    """A request that a search found: its trace, and what its server span says."""
-
-    trace_id: str
-    operation: str
-    start: float
-    duration: float
-    status: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +46,10 @@ class TraceStore(Protocol):
 
     def slower_than(
         self, search: TraceSearch, seconds: float, limit: int
-    ) -> tuple[list[TraceSummary], bool]:
+    ) -> tuple[list[Trace], bool]:
         """Find requests that took longer, and tell whether the limit left some out."""
 
-    def failed(
-        self, search: TraceSearch, statuses: Iterable[int], limit: int
-    ) -> list[TraceSummary]:
+    def failed(self, search: TraceSearch, statuses: Iterable[int], limit: int) -> list[Trace]:
         """Find requests that ended with one of the statuses."""
 
     def spans(self, trace_id: str) -> list[Span]:
@@ -72,14 +59,14 @@ class TraceStore(Protocol):
         """List the ids of the last day's traces that start with a prefix."""
 
 
-def slowest(store: TraceStore, search: TraceSearch, count: int, guess: float) -> list[TraceSummary]:
+def slowest(store: TraceStore, search: TraceSearch, count: int, guess: float) -> list[Trace]:
     """Find the slowest requests, starting with a guess at the seconds that few of them exceed.
 
     Neither store sorts by duration: each returns any matches up to the limit. So the threshold is
     lowered while too few match, and raised while the limit leaves some out.
     """
     low, high = 0.0, float("inf")
-    matches: dict[str, TraceSummary] = {}
+    matches: dict[str, Trace] = {}
     for _ in range(MAX_SEARCHES):
         batch, incomplete = store.slower_than(search, guess, SEARCH_LIMIT)
         matches |= {match.trace_id: match for match in batch}

@@ -11,14 +11,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from lab.clients.spans import Span
+from lab.clients.spans import Span, Trace
 from lab.console import clock, duration, milliseconds, percent, plain
 from lab.findings.slowest import exceeded_intervals, operation_points
 from lab.findings.summary import Findings
 from lab.reports import charts, sentences
 from lab.reports.charts import Line
 from lab.reports.waterfall import all_attributes, in_tree_order
-from lab.runs.record import OperationStats, Record, Trace, result_file, write_file
+from lab.runs.record import OperationStats, Record, result_file, write_file
 
 # These keep the file readable and far below a megabyte.
 MAX_ROWS = 40

@@ -11,7 +11,7 @@ from lab import slo
 from lab.clients import tempo_or_jaeger, trace_store
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
-from lab.clients.trace_store import TraceSearch, TraceStore, TraceStoreError, TraceSummary
+from lab.clients.trace_store import TraceSearch, TraceStore, TraceStoreError
 from lab.console import clock
 from lab.promql import load_run
 from lab.promql.load_run import PUSH_SECONDS
@@ -26,7 +26,6 @@ from lab.runs.record import (
     Record,
     RecordError,
     Threshold,
-    Trace,
 )
 from lab.runs.run_list import UnknownRunError
 from lab.runs.timeline import QUANTILE, read_points, read_timeline
@@ -300,19 +299,8 @@ def _with_traces(run: Record, store: TraceStore, guess: float) -> Record:
     failed = store.failed(search, run.failed_statuses, MAX_TRACES)
     return replace(
         run,
-        slowest_traces=[_trace(store, summary) for summary in slowest],
-        failed_traces=[_trace(store, summary) for summary in failed],
-    )
-
-
-def _trace(store: TraceStore, summary: TraceSummary) -> Trace:
-    return Trace(
-        summary.trace_id,
-        summary.operation,
-        summary.start,
-        summary.duration,
-        summary.status,
-        store.spans(summary.trace_id),
+        slowest_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in slowest],
+        failed_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in failed],
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Struct, field
 
-from lab.clients.spans import Period, Span
+from lab.clients.spans import Period, Trace
 from lab.errors import UserError
 from lab.paths import PROJECT
 
@@ -133,17 +133,6 @@ class DurationHistogram(Struct, frozen=True):
     side: SideName
     first: int
     segments: list[list[int]]
-
-
-class Trace(Struct, frozen=True):
-    """A request of the run: its server span in short, and all of its spans."""
-
-    trace_id: str
-    operation: str
-    start: float
-    duration: float
-    status: int | None
-    spans: list[Span]
 
 
 class Machine(Struct, frozen=True):
