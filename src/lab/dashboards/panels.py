@@ -83,6 +83,12 @@ class Graph(timeseries.Panel):
             legend, [Property(id_val=name, value=value) for name, value in looks.items()]
         )
 
+    def legend_on_the_right(self) -> Self:
+        """Leave room for many series."""
+        legend = common.VizLegendOptions().show_legend(True)
+        legend.display_mode(options.LegendDisplayMode.LIST)
+        return self.legend(legend.placement(options.LegendPlacement.RIGHT))
+
     def link_to_traces(self, query: str) -> Self:
         """Link points to a TraceQL search."""
         return self.data_links([dashboard.DashboardLink(EXPLORE_TRACES).url(explore_url(query))])

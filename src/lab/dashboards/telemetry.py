@@ -30,7 +30,7 @@ def dashboard() -> Dashboard:
         {
             "": _span_totals(),
             "Spans": _spans(),
-            "Pushes to Prometheus": [panel.span(8) for panel in _pushes()],
+            "Pushes to Prometheus": [panel.height(9) for panel in _pushes()],
             "Scrapes, rules and notifications": _scrapes_rules_and_notifications(),
             "Limits and storage": _limits_and_storage(),
         },
@@ -112,16 +112,21 @@ def _pushes() -> list[Graph]:
     }
     pushes = telemetry.push_rate(WINDOW)
     return [
-        graph("Time since the last metric", style.SECONDS, ages).description(
+        graph("Time since the last metric", style.SECONDS, ages)
+        .span(6)
+        .description(
             "Above 20 s there is a gap. k6 only sends during a run, the trace store only while it "
             "receives spans."
         ),
         graph("Pushes", style.PER_SECOND, {"{{handler}} {{code}}": pushes})
         .stacked()
+        .span(6)
         .description(
             "By receiver and status. 2xx: accepted. 4xx: rejected and lost. 5xx: will be retried."
         ),
-        _increases("Samples lost", telemetry.LOST_SAMPLES).description(
+        _increases("Samples lost", telemetry.LOST_SAMPLES)
+        .legend_on_the_right()
+        .description(
             "Samples rejected by Prometheus, by reason, and span metrics that the trace store "
             "failed to push. Samples up to 10 minutes out of order are accepted."
         ),
