@@ -11,13 +11,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from lab.clients.spans import Span, Trace
 from lab.console import clock, duration, milliseconds, percent, plain
 from lab.findings.slowest import exceeded_intervals, operation_points
 from lab.findings.summary import Findings
 from lab.reports import charts, sentences
 from lab.reports.charts import Line
-from lab.reports.waterfall import all_attributes, in_tree_order
+from lab.reports.waterfall import all_attributes, in_tree_order, time_axis
 from lab.runs.record import OperationStats, Record, result_file, write_file
 
 # These keep the file readable and far below a megabyte.
@@ -25,11 +24,7 @@ MAX_ROWS = 40
 MAX_CHARTS = 20
 MAX_SPANS = 200
 MIN_SPANS_PER_TRACE = 8
-MAX_ATTRIBUTES = 40
 MAX_INTERVALS = 4
-MAX_DEPTH = 10
-# The narrowest bar of a waterfall that can be seen, in percent of the trace.
-MIN_BAR_WIDTH = 0.4
 # Longer pieces of a path may break anywhere, else one of them could widen the page.
 MAX_PIECE = 32
 
@@ -52,38 +47,6 @@ class Operation:
     caption: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart of the whole run; without an `svg` the page shows the text `empty`."""
-
-    title: str
-    legend: list[tuple[str, str]]
-    svg: Markup
-    empty: str = "No data."
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A span of a waterfall: `left` and `width` in percent of the trace, `start` in seconds."""
-
-    span: Span
-    depth: int
-    start: float
-    left: float
-    width: float
-    side: str
-    attributes: list[tuple[str, object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Waterfall:
-    """The spans of a trace on one time axis; `omitted` counts those left out."""
-
-    bars: list[Bar]
-    seconds: float
-    omitted: int
-
-
 def write(record: Record, findings: Findings) -> Path:
     """Write the page of a run and return its path."""
     return write_file(result_file(record.run_id, ".html"), render(record, findings).encode())
@@ -97,8 +60,7 @@ def render(record: Record, findings: Findings) -> str:
         for number, stats in enumerate(rows, 1)
     ]
     anchors = {operation.stats.operation: operation.anchor for operation in operations}
-    traces = [*record.slowest_traces, *record.failed_traces]
-    spans_per_trace = max(MIN_SPANS_PER_TRACE, MAX_SPANS // max(1, len(traces)))
+    traces = len(record.slowest_traces) + len(record.failed_traces)
     tone, verdict = VERDICTS[record.verdict]
     if crossed := sum(not threshold.passed for threshold in record.thresholds):
         verdict += f": {crossed} of {len(record.thresholds)} thresholds"
@@ -113,7 +75,10 @@ def render(record: Record, findings: Findings) -> str:
         operations=operations,
         more_operations=len(record.operations) - len(rows),
         charts=_charts(record),
-        waterfalls={trace.trace_id: _waterfall(trace, spans_per_trace) for trace in traces},
+        spans_in_order=in_tree_order,
+        time_axis=time_axis,
+        all_attributes=all_attributes,
+        max_spans=max(MIN_SPANS_PER_TRACE, MAX_SPANS // max(1, traces)),
         slowest_ids={trace.trace_id for trace in record.slowest_traces},
         json_name=result_file(record.run_id, ".json").name,
     )
@@ -201,43 +166,36 @@ def _caption(record: Record, stats: OperationStats) -> str:
     return f"Over its {limit}: {times}{f' and {more} more' if more > 0 else ''}."
 
 
-def _charts(record: Record) -> list[Chart]:
+def _charts(record: Record) -> list[tuple[str, list[tuple[str, str]], Markup]]:
+    """Draw the charts of the whole run: title, legend and picture, which is empty without data."""
     timeline = record.timeline
     limit = record.total.limit_p95 and record.total.limit_p95 * 1000
 
     def chart(
-        title: str,
-        *drawn: Line,
-        limit: float | None = None,
-        right: Line | None = None,
-        empty: str = "No data.",
-    ) -> Chart:
-        svg = charts.lines(title, at=timeline.at, drawn=drawn, limit=limit, right=right)
-        legend = [(line.name, line.colour) for line in (*drawn, right) if line]
-        return Chart(title, legend if svg else [], svg, empty)
+        title: str, *lines: Line, limit: float | None = None, right: Line | None = None
+    ) -> tuple[str, list[tuple[str, str]], Markup]:
+        svg = charts.lines(title, at=timeline.at, drawn=lines, limit=limit, right=right)
+        return title, [(line.name, line.colour) for line in (*lines, right) if line], svg
+
+    def latency(name: str, colour: str, values: list[float | None]) -> Line:
+        return Line(name, colour, _milliseconds(values))
 
     failed = timeline.failed_rate if any(timeline.failed_rate) else []
     return [
         chart(
             "Latency, ms",
-            Line("client p95", "client", _milliseconds(timeline.client_p95)),
-            Line("server p95", "server", _milliseconds(timeline.server_p95)),
-            Line("database p95", "database", _milliseconds(timeline.database_p95)),
+            latency("client p95", "client", timeline.client_p95),
+            latency("server p95", "server", timeline.server_p95),
+            latency("database p95", "database", timeline.database_p95),
             limit=limit,
         ),
-        chart(
-            "Median latency, ms", Line("client p50", "client", _milliseconds(timeline.client_p50))
-        ),
+        chart("Median latency, ms", latency("client p50", "client", timeline.client_p50)),
         chart(
             "Load",
             Line("requests per second (left)", "client", timeline.rate),
             right=Line("virtual users (right)", "load", timeline.virtual_users),
         ),
-        chart(
-            "Failed requests per second",
-            Line("failed", "failure", failed),
-            empty="No requests failed.",
-        ),
+        chart("Failed requests per second", Line("failed", "failure", failed)),
         chart(
             "Database connections of the API",
             Line("in use, maximum", "server", timeline.connections_used),
@@ -245,32 +203,10 @@ def _charts(record: Record) -> list[Chart]:
         ),
         chart(
             "Event-loop delay, ms",
-            Line("p95 of the API", "server", _milliseconds(timeline.event_loop_lag_p95)),
+            latency("p95 of the API", "server", timeline.event_loop_lag_p95),
         ),
     ]
 
 
 def _milliseconds(values: Iterable[float | None]) -> Sequence[float | None]:
     return [None if value is None else value * 1000 for value in values]
-
-
-def _waterfall(trace: Trace, max_spans: int) -> Waterfall:
-    if not trace.spans:
-        return Waterfall([], 0, 0)
-    began = min(span.start for span in trace.spans)
-    seconds = max(span.start + span.duration for span in trace.spans) - began
-    scale = 100 / seconds if seconds > 0 else 0.0
-    ordered = list(in_tree_order(trace.spans))
-    bars = [
-        Bar(
-            span,
-            min(depth, MAX_DEPTH),
-            span.start - began,
-            left=min(scale * (span.start - began), 100 - MIN_BAR_WIDTH),
-            width=max(scale * span.duration, MIN_BAR_WIDTH),
-            side="failure" if span.error else "database" if span.kind == "client" else "server",
-            attributes=list(all_attributes(span))[:MAX_ATTRIBUTES],
-        )
-        for depth, span in ordered[:max_spans]
-    ]
-    return Waterfall(bars, seconds, len(ordered) - len(bars))

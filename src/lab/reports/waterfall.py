@@ -40,8 +40,7 @@ MIN_BAR_WIDTH = 10
 
 def show(console: Console, trace_id: str, spans: list[Span]) -> None:
     """Print the spans of a trace as a tree, with their bars on one time axis."""
-    start = min(span.start for span in spans)
-    seconds = max(span.start + span.duration for span in spans) - start
+    start, seconds = time_axis(spans)
     failed = sum(span.error for span in spans)
     console.print(
         Text.assemble(
@@ -86,6 +85,12 @@ def _bar(offset: float, duration: float, total: float, width: int) -> str:
     first = min(width - 1, max(0, int(offset / total * width)))
     length = min(width - first, max(1, round(duration / total * width)))
     return (" " * first + "█" * length).ljust(width)
+
+
+def time_axis(spans: list[Span]) -> tuple[float, float]:
+    """Return when a trace starts, and how many seconds its spans cover."""
+    start = min((span.start for span in spans), default=0.0)
+    return start, max((span.start + span.duration for span in spans), default=0.0) - start
 
 
 def all_attributes(span: Span) -> Iterator[tuple[str, object]]:
