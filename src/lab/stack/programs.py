@@ -1,4 +1,4 @@
-"""The programs of the stack: found on PATH if new enough, else built once from pinned modules."""
+"""The programs of the stack: from PATH if new enough, else built once from pinned Go modules."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -56,69 +56,56 @@ class Program:
 
 
 PROMETHEUS_VERSION = "github.com/prometheus/common/version.Version"
-# Without service discovery Prometheus builds in a third of the time; static and file targets stay.
-PROMETHEUS_TAGS = "remove_all_sd,netgo"
-
+PROMETHEUS = Program(
+    "prometheus",
+    (3, 11, 0),
+    package="github.com/prometheus/prometheus/cmd/prometheus",
+    module="prometheus",
+    version="3.14.0",
+    seconds=90,
+    # Without service discovery it builds in a third of the time; static and file targets stay.
+    tags="remove_all_sd,netgo",
+    version_variable=PROMETHEUS_VERSION,
+)
+PROMTOOL_PACKAGE = "github.com/prometheus/prometheus/cmd/promtool"
+ALERTMANAGER = Program(
+    "alertmanager",
+    (0, 28, 0),
+    package="github.com/prometheus/alertmanager/cmd/alertmanager",
+    module="alertmanager",
+    version="0.31.1",
+    seconds=40,
+    version_variable=PROMETHEUS_VERSION,
+)
+AMTOOL_PACKAGE = "github.com/prometheus/alertmanager/cmd/amtool"
+NODE_EXPORTER = Program(
+    "node_exporter",
+    (1, 9, 0),
+    package="github.com/prometheus/node_exporter",
+    module="node_exporter",
+    version="1.12.1",
+    version_variable=PROMETHEUS_VERSION,
+)
+JAEGER = Program(
+    "jaeger",
+    (2, 13, 0),
+    ("version",),
+    "github.com/jaegertracing/jaeger/cmd/jaeger",
+    module="jaeger",
+    version="2.13.0",
+    seconds=180,
+    version_variable="github.com/jaegertracing/jaeger/internal/version.latestVersion",
+)
 PROGRAMS = {
     program.name: program
     for program in (
         Program("k6", (2, 0, 0), ("version",), "go.k6.io/k6/v2", module="k6", version="2.2.0"),
-        Program(
-            "prometheus",
-            (3, 11, 0),
-            package="github.com/prometheus/prometheus/cmd/prometheus",
-            module="prometheus",
-            version="3.14.0",
-            seconds=90,
-            tags=PROMETHEUS_TAGS,
-            version_variable=PROMETHEUS_VERSION,
-        ),
-        Program(
-            "promtool",
-            (3, 11, 0),
-            package="github.com/prometheus/prometheus/cmd/promtool",
-            module="prometheus",
-            version="3.14.0",
-            seconds=30,
-            tags=PROMETHEUS_TAGS,
-            version_variable=PROMETHEUS_VERSION,
-        ),
-        Program(
-            "alertmanager",
-            (0, 28, 0),
-            package="github.com/prometheus/alertmanager/cmd/alertmanager",
-            module="alertmanager",
-            version="0.31.1",
-            seconds=40,
-            version_variable=PROMETHEUS_VERSION,
-        ),
-        Program(
-            "amtool",
-            (0, 28, 0),
-            package="github.com/prometheus/alertmanager/cmd/amtool",
-            module="alertmanager",
-            version="0.31.1",
-            seconds=20,
-            version_variable=PROMETHEUS_VERSION,
-        ),
-        Program(
-            "jaeger",
-            (2, 13, 0),
-            ("version",),
-            "github.com/jaegertracing/jaeger/cmd/jaeger",
-            module="jaeger",
-            version="2.13.0",
-            seconds=180,
-            version_variable="github.com/jaegertracing/jaeger/internal/version.latestVersion",
-        ),
-        Program(
-            "node_exporter",
-            (1, 9, 0),
-            package="github.com/prometheus/node_exporter",
-            module="node_exporter",
-            version="1.12.1",
-            version_variable=PROMETHEUS_VERSION,
-        ),
+        PROMETHEUS,
+        replace(PROMETHEUS, name="promtool", package=PROMTOOL_PACKAGE, seconds=30),
+        ALERTMANAGER,
+        replace(ALERTMANAGER, name="amtool", package=AMTOOL_PACKAGE, seconds=20),
+        NODE_EXPORTER,
+        JAEGER,
         Program("tempo", (3, 0, 0)),
         Program("grafana", (12, 0, 0)),
     )
