@@ -1,8 +1,9 @@
 #!/bin/sh
-# Run once, on an empty data folder, by the image's own start: role, database and statistics.
+# The image runs this once, on an empty data folder: it creates the role, the database and the
+# statistics extension.
 set -eu
 
-# Half a database would be taken for a whole one at the next start.
+# The next start would take an incomplete data folder for a complete one.
 trap 'test $? = 0 || rm -rf "$PGDATA"/*' EXIT
 
 psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --dbname postgres <<'SQL'
