@@ -15,7 +15,7 @@ from lab.paths import PROJECT
 from lab.stack import programs
 from lab.stack.config import HOST
 from lab.stack.ports import free_ports
-from lab.stack.services import started_file
+from lab.stack.service import started_file
 from tests.support.native_stack import LAB, NativeStack, temporary_stack, until
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lab.stack import programs, services
 from lab.stack.config import StackConfig
-from lab.stack.services import InternalPorts
+from lab.stack.service import InternalPorts
 from tests.support.native_stack import NativeStack, until
 from tests.support.programs import attributes, running
 

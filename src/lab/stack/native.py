@@ -25,7 +25,8 @@ from lab.stack.base import (
     unknown_service,
 )
 from lab.stack.config import StackConfig, ports_from_env, saved_ports
-from lab.stack.services import InternalPorts, Service, StartedStack, api_environment
+from lab.stack.service import InternalPorts, Service, StartedStack
+from lab.stack.services import api_environment
 from lab.stack.supervisor import POLL_SECONDS, Supervisor, base_environment
 
 NATIVE = "native"

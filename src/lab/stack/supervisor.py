@@ -20,7 +20,8 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack.config import HOST, write_private
-from lab.stack.services import API_PREFIXES, Service
+from lab.stack.service import Service
+from lab.stack.services import API_PREFIXES
 
 # The kernel allows 108 bytes, macOS 104, and supervisord first binds NAME.PID.
 LONGEST_SOCKET = 90

@@ -1,0 +1,117 @@
+"""A service of the native stack, and the record of what was started."""
+
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from http import HTTPStatus
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from lab.paths import PROJECT
+from lab.stack import ports, postgres
+from lab.stack.config import StackConfig, write_private
+
+READY_TIMEOUT = 3
+
+
+@dataclass(frozen=True)
+class Service:
+    """One program of the stack, as the supervisor runs it."""
+
+    name: str
+    version: str
+    address: str
+    health: str
+    """A URL that answers 200 when the service is ready, or postgresql:PORT."""
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """The files that the service reads when it starts, and their digests."""
+    folder: str = str(PROJECT)
+    user: str = ""
+    stop_signal: str = "TERM"
+    stop_seconds: int = 15
+    start_seconds: int = 60
+
+    def ready(self) -> bool:
+        kind, _, port = self.health.partition(":")
+        if kind == "postgresql":
+            return postgres.ready(int(port))
+        try:
+            # Without the environment: a proxy does not reach the services.
+            answer = httpx.get(self.health, timeout=READY_TIMEOUT, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == HTTPStatus.OK
+
+    def without_secrets(self) -> "Service":
+        """Replace the values of the environment by their digests."""
+        values = self.environment.items()
+        return replace(self, environment={name: digest(value.encode()) for name, value in values})
+
+    def changes(self, started: "Service") -> list[str]:
+        """Name what has changed since the service was started."""
+        before, after = (
+            {
+                "version": service.version,
+                "command line": service.command,
+                **service.environment,
+                **service.files,
+            }
+            for service in (started, self.without_secrets())
+        )
+        names = before.keys() | after.keys()
+        return sorted(name for name in names if before.get(name) != after.get(name))
+
+
+@dataclass(frozen=True)
+class InternalPorts:
+    """Ports that only services of the stack use: free ones, chosen when the stack starts."""
+
+    notifications: int
+    node_exporter: int
+    tempo_grpc: int
+    jaeger_health: int
+    jaeger_metrics: int
+
+    @classmethod
+    def free(cls) -> "InternalPorts":
+        return cls(*ports.free_ports(5))
+
+
+@dataclass(frozen=True)
+class StartedStack:
+    """The services as they were started, without secrets, for later commands."""
+
+    services: dict[str, Service]
+    internal_ports: InternalPorts
+
+    def save(self, config: StackConfig) -> None:
+        content = msgspec.json.format(msgspec.json.encode(self)).decode()
+        write_private(started_file(config), content)
+
+    @classmethod
+    def load(cls, config: StackConfig) -> "StartedStack":
+        try:
+            return msgspec.json.decode(started_file(config).read_bytes(), type=cls)
+        except (FileNotFoundError, msgspec.DecodeError):  # or written by another version
+            return cls({}, InternalPorts.free())
+
+
+def started_file(config: StackConfig) -> Path:
+    return config.state / "services.json"
+
+
+def digests(*paths: Path) -> dict[str, str]:
+    """Return the digest of each file, and of each file below a folder, by its path."""
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    return {
+        str(file.relative_to(PROJECT)): digest(file.read_bytes())
+        for file in sorted(files)
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
