@@ -254,11 +254,11 @@ def unsilence() -> None:
 def generate() -> None:
     """Write every generated file: Grafana's dashboards and Prometheus's rules."""
     # grafana-foundation-sdk is a development dependency.
-    from lab.dashboards.generate import write_all  # noqa: PLC0415
-    from lab.rules import slo_rules  # noqa: PLC0415
+    from lab.dashboards import generate as dashboards  # noqa: PLC0415
+    from lab.rules import generate as rules  # noqa: PLC0415
 
-    slo_rules.FILE.write_text(slo_rules.text())
-    write_all()
+    dashboards.write_all()
+    rules.write_all()
 
 
 def main() -> None:

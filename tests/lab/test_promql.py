@@ -1,5 +1,8 @@
 """Expressions against known series, where a dashboard's panels do not show the case."""
 
+import ast
+import re
+
 import pytest
 import yaml
 
@@ -65,6 +68,30 @@ def test_a_wrong_number_fails() -> None:
 
     assert outcome.returncode != 0
     assert "got" in outcome.stdout + outcome.stderr
+
+
+# What only an expression of PromQL or TraceQL contains.
+EXPRESSION = re.compile(
+    r"\b(k6_(?!test_run_id|scenario)[a-z]|http_server_|traces_spanmetrics|otel_sdk_|otelcol_"
+    r"|tempo_[a-z]+_|prometheus_[a-z]+_|alertmanager_[a-z]+_|process_[a-z]+_[a-z]+_"
+    r"|node_[a-z]+_|clinic_(database|event)|db_client_connection_)"
+    r"|_over_time\(|histogram_quantile|\b(kind|trace:id|span\.[a-z.]+) (=|>)"
+)
+
+
+def test_expressions_stand_in_promql_and_rules_alone() -> None:
+    folder = PROJECT / "src" / "lab"
+    copies = [
+        f"{file.relative_to(PROJECT)}:{node.lineno}: {node.value[:60]}"
+        for file in folder.rglob("*.py")
+        if file.parent.name not in {"promql", "rules"}
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and EXPRESSION.search(node.value)
+    ]
+
+    assert copies == []
 
 
 # Totals

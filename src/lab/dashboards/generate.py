@@ -1,12 +1,14 @@
 """The dashboards as the JSON files that Grafana provisions."""
 
 import json
+from functools import cache
 
 import click
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Panel
 
 from lab.dashboards import clinic_api, home, load_test, runs, telemetry
+from lab.errors import UserError
 from lab.paths import PROJECT
 
 FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
@@ -39,8 +41,15 @@ def write_all() -> None:
         click.echo(f"{file.relative_to(PROJECT)}: {'written' if after != before else 'unchanged'}")
 
 
+@cache
+def _panel_ids(uid: str) -> dict[str | None, int | None]:
+    panels = DASHBOARDS[uid]().build().panels or []
+    return {panel.title: panel.id_val for panel in panels if isinstance(panel, Panel)}
+
+
 def panel_url(uid: str, title: str) -> str:
     """Return the address of one panel, found by its title, without Grafana's host."""
-    panels = DASHBOARDS[uid]().build().panels or []
-    [panel_id] = [p.id_val for p in panels if isinstance(p, Panel) and p.title == title]
-    return f"/d/{uid}?viewPanel=panel-{panel_id}"
+    ids = _panel_ids(uid)
+    if title not in ids:
+        raise UserError(f"Dashboard {uid} has no panel {title!r}, to which an alert links.")
+    return f"/d/{uid}?viewPanel=panel-{ids[title]}"

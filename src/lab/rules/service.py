@@ -1,0 +1,111 @@
+"""Alerts about the API and the machine."""
+
+from lab.promql import service, telemetry
+from lab.rules.rule import Group, Rule, alert, group
+
+MEMORY_LIMIT = "200 * 1024 ^ 2"
+FREE_DISK_LIMIT = "5 * 1024 ^ 3"
+
+
+def groups() -> list[Group]:
+    """Build all groups of this subject."""
+    return [group("clinic", _clinic_alerts()), group("machine", _machine_alerts(), "15s")]
+
+
+def _clinic_alerts() -> list[Rule]:
+    return [
+        # Pushed metrics leave no `up` series behind: all that shows is their absence.
+        alert(
+            "ClinicDown",
+            service.metrics_absent("30s"),
+            wait="15s",
+            severity="page",
+            area="service",
+            summary="The API sends no metrics",
+            description="The API has sent no metrics for 30 s: it is down or cannot reach "
+            "Prometheus.",
+            panel=("clinic-api", "Last metric received"),
+        ),
+        alert(
+            "DatabaseDown",
+            f"{service.database_up('15s', 'job')} == 0",
+            wait="25s",
+            severity="page",
+            area="service",
+            summary="PostgreSQL does not answer the API",
+            description="clinic_database_up is {{ $value }}: PostgreSQL does not answer the API's "
+            "check, which runs every 5 s. Requests get status 503.",
+            panel=("clinic-api", "Failed statements and 503 responses"),
+        ),
+        # The least within the window: all were in use for the whole minute.
+        alert(
+            "PoolExhausted",
+            f"{service.pool_usage('1m', 'job', 'min_over_time')} >= 1",
+            severity="page",
+            area="service",
+            summary="The connection pool is exhausted",
+            description="{{ $value | humanizePercentage }} of the pool's connections were in use "
+            "for a whole minute. Requests wait for a connection and get status 503 after "
+            "CLINIC_POOL_TIMEOUT.",
+            panel=("clinic-api", "Connections"),
+        ),
+        alert(
+            "EventLoopLagging",
+            f"{service.event_loop_lag(0.99, '1m', 'job')} > 0.1",
+            wait="2m",
+            severity="ticket",
+            area="service",
+            summary="The API's event loop is late",
+            description="The event loop runs callbacks {{ $value | humanizeDuration }} late (p99). "
+            "Every request waits that long before its code runs; normal is below 0.1 s.",
+            panel=("clinic-api", "Event-loop delay"),
+        ),
+        alert(
+            "CpuSaturated",
+            f"{service.cpu_cores('1m', 'job, instance')} > 0.9",
+            wait="5m",
+            severity="ticket",
+            area="service",
+            summary="The API uses a full core",
+            description="The API uses {{ $value | humanizePercentage }} of a core. One process "
+            "cannot use more than one core, so throughput no longer grows.",
+            panel=("clinic-api", "CPU"),
+        ),
+        alert(
+            "MemoryHigh",
+            f"{service.memory_bytes('1m', 'job, instance')} > {MEMORY_LIMIT}",
+            wait="5m",
+            severity="ticket",
+            area="service",
+            summary="The API's memory is near its limit",
+            description="The API uses {{ $value | humanize1024 }}B; about 100 MiB under load is "
+            "normal. In Docker the container is OOM-killed at 256 MiB.",
+            panel=("clinic-api", "Memory"),
+        ),
+    ]
+
+
+def _machine_alerts() -> list[Rule]:
+    return [
+        alert(
+            "DiskAlmostFull",
+            f"{telemetry.disk_free_bytes()} < {FREE_DISK_LIMIT}",
+            wait="5m",
+            severity="page",
+            area="machine",
+            summary="The disk is almost full",
+            description="{{ $value | humanize1024 }}B are free on the disk that holds the stack's "
+            "data. Prometheus may grow to 4 GB, and PostgreSQL stops when it cannot write.",
+            panel=("telemetry", "Disk"),
+        ),
+        alert(
+            "HistoryCut",
+            "round(increase(prometheus_tsdb_size_retentions_total[6h])) > 0",
+            severity="ticket",
+            area="machine",
+            summary="Prometheus keeps less than 15 days",
+            description="Prometheus reached its size limit {{ $value }} time(s) in the last 6 h "
+            "and deleted its oldest samples.",
+            panel=("telemetry", "Limits"),
+        ),
+    ]
