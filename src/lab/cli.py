@@ -44,7 +44,10 @@ def selected_stack() -> Stack:
 
 @cli.command()
 def up() -> None:
-    """Start what is not running, restart what has changed, and print where each service is."""
+    """Start the stack.
+
+    Starts what is not running, restarts what has changed, and prints the address of each service.
+    """
     selected_stack().up()
 
 
@@ -57,13 +60,19 @@ def down() -> None:
 @cli.command()
 @click.argument("service")
 def restart(service: str) -> None:
-    """Restart SERVICE with its current code and configuration; for the API, migrate first."""
+    """Restart SERVICE with its current code.
+
+    It also gets its current configuration; before the API starts, the database is migrated.
+    """
     selected_stack().restart(service)
 
 
 @cli.command()
 def status() -> None:
-    """Show the state of each service; exit with 0 only if all of them are up."""
+    """Show the state of each service.
+
+    Exits with 0 only if all services are up.
+    """
     states = selected_stack().states()
     if not states:
         click.echo("Nothing is running; `just up` starts the stack.")
@@ -84,14 +93,17 @@ def status() -> None:
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
 def logs(service: str | None, *, follow: bool, lines: int) -> None:
-    """Print the last log lines of SERVICE, or of every service."""
+    """Print the last log lines of SERVICE, or of all."""
     selected_stack().logs(service, lines, follow=follow)
 
 
 @cli.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def destroy(*, yes: bool) -> None:
-    """Stop every service and remove the data: rows, metrics, traces, logs and password."""
+    """Stop every service and remove all data.
+
+    The data are rows, metrics, traces, logs and the database's password.
+    """
     stack = selected_stack()
     data = stack.data()
     if not data:
@@ -118,10 +130,10 @@ def destroy(*, yes: bool) -> None:
     "--without-prometheus", is_flag=True, help="Print k6's own summary only and store nothing."
 )
 def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
-    """Run the load test PROFILE and report it; exit with k6's status.
+    """Run the load test PROFILE and report it.
 
     The target is the stack's API, or BASE_URL. RUN names the run; DURATION, RATE and VUS change
-    the length and amount of the load.
+    the length and amount of the load. Exits with k6's status.
     """
     config = StackConfig.from_env()
     test = start.prepare(config, profile, journey, without_prometheus=without_prometheus)
@@ -146,9 +158,10 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
 @cli.command()
 @click.argument("run", required=False)
 def report(run: str | None) -> None:
-    """Print RUN, by default the newest run, and write its record and its report page.
+    """Report RUN, by default the newest run.
 
-    The first characters of an id are enough.
+    Prints the run, and writes its record and its report page. The first characters of an id are
+    enough.
     """
     config = StackConfig.from_env()
     runs = list_runs(config.prometheus_url)
@@ -158,7 +171,10 @@ def report(run: str | None) -> None:
 @cli.command()
 @click.argument("trace_id", metavar="ID")
 def trace(trace_id: str) -> None:
-    """Print a trace as a waterfall; the first digits of its id are enough."""
+    """Print a trace as a waterfall.
+
+    The first digits of its id are enough.
+    """
     with tempo_or_jaeger.connect(StackConfig.from_env().traces_url) as store:
         full_id = complete_trace_id(store, trace_id, record.saved_trace_ids())
         spans = store.spans(full_id)
@@ -170,7 +186,10 @@ def trace(trace_id: str) -> None:
 @cli.command()
 @click.option("--last", type=click.IntRange(1), help="List at most this many.")
 def runs(last: int | None) -> None:
-    """List runs, newest first: those in Prometheus, and saved ones that it no longer has."""
+    """List runs, newest first.
+
+    The list has the runs in Prometheus, and saved ones that it no longer has.
+    """
     run_list.show(make_console(), list_runs(StackConfig.from_env().prometheus_url), last)
 
 
@@ -186,7 +205,7 @@ def runs(last: int | None) -> None:
 )
 @click.option("--anyway", is_flag=True, help="Compare runs even if they are not comparable.")
 def compare(before: str | None, after: str | None, over: float | None, *, anyway: bool) -> None:
-    """Compare run A with the later run B, operation by operation.
+    """Compare run A with the later run B.
 
     The first characters of an id are enough. Without B: the newest run of A's profile and journey;
     without either: the last two runs of one profile and journey.
@@ -210,7 +229,10 @@ def schema() -> None:
 
 @cli.command()
 def alerts() -> None:
-    """Show firing and pending alerts, since when and why, and what is silenced or inhibited."""
+    """Show firing and pending alerts.
+
+    Shows since when and why they fire, and which are silenced or inhibited.
+    """
     config = StackConfig.from_env()
     with (
         Prometheus(config.prometheus_url) as prometheus,
@@ -223,7 +245,10 @@ def alerts() -> None:
 @click.argument("duration")
 @click.argument("alertname", required=False)
 def silence(duration: str, alertname: str | None) -> None:
-    """Silence ALERTNAME, or every alert, for DURATION, such as 30m or 1h30m."""
+    """Silence ALERTNAME, or every alert.
+
+    DURATION is a time of up to 7d, such as 30m or 1h30m.
+    """
     length = parse_duration(duration)
     config = StackConfig.from_env()
     with Prometheus(config.prometheus_url) as prometheus:
@@ -241,7 +266,7 @@ def silence(duration: str, alertname: str | None) -> None:
 
 @cli.command()
 def unsilence() -> None:
-    """End every silence that `just silence` created."""
+    """End the silences of `just silence`."""
     with Alertmanager(StackConfig.from_env().alertmanager_url) as alertmanager:
         ended = alertmanager.unsilence()
     for name in ended:
@@ -252,7 +277,7 @@ def unsilence() -> None:
 
 @cli.command()
 def generate() -> None:
-    """Write every generated file: Grafana's dashboards and Prometheus's rules."""
+    """Write all dashboards and rules."""
     # grafana-foundation-sdk is a development dependency.
     from lab.dashboards import generate as dashboards  # noqa: PLC0415
     from lab.rules import generate as rules  # noqa: PLC0415
