@@ -14,11 +14,11 @@ WHOLE_MILLISECONDS = 100
 def plain(text: object, limit: int = 200) -> str:
     """Return a value as one line of printable characters, at most `limit`."""
     one_line = " ".join(str(text).split())
-    shown = "".join(
+    printable = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in one_line[: limit + 1]
     )
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
 
 
 def make_console() -> Console:

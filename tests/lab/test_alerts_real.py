@@ -161,8 +161,8 @@ def alerted() -> Iterator[Alerted]:
 
 def activity(alerted: Alerted, name: str) -> set[str]:
     """Return the states of an alert in Prometheus."""
-    said = httpx.get(f"{alerted.config.prometheus_url}/api/v1/alerts").json()["data"]["alerts"]
-    return {alert["state"] for alert in said if alert["labels"]["alertname"] == name}
+    active = httpx.get(f"{alerted.config.prometheus_url}/api/v1/alerts").json()["data"]["alerts"]
+    return {alert["state"] for alert in active if alert["labels"]["alertname"] == name}
 
 
 @pytest.mark.stack
@@ -198,9 +198,9 @@ def test_faults_are_sent_and_resolved_unless_a_load_test_runs(
             until(lambda: "firing" in activity(alerted, "DatabaseDown"), SENT_SECONDS)
             alerted.is_sent("LoadRunFailing", "firing", testid="20261124-alerts")
             assert not alerted.sent("DatabaseDown", "firing")
-            shown = alerted.just("alerts")
-            assert "inhibited" in shown
-            assert "by LoadTestRunning" in shown
+            output = alerted.just("alerts")
+            assert "inhibited" in output
+            assert "by LoadTestRunning" in output
             # It is sent once the load test has ended.
             alerted.is_sent("DatabaseDown", "firing")
     alerted.is_sent("DatabaseDown", "resolved")

@@ -219,17 +219,17 @@ def answers(run: Run, query: Query, variables: dict[str, str], times: tuple[floa
     at = {"start": since, "end": until, "step": 5.0} if query.over_time else {"time": until}
     path = "query_range" if query.over_time else "query"
     url = f"{run.config.prometheus_url}/api/v1/{path}"
-    found = httpx.post(url, data={"query": asked, **at}, timeout=20).json()
-    assert found["status"] == "success", (query, found)
-    return len(found["data"]["result"])
+    response = httpx.post(url, data={"query": asked, **at}, timeout=20).json()
+    assert response["status"] == "success", (query, response)
+    return len(response["data"]["result"])
 
 
 def searched(run: Run, query: str) -> list[Any]:
     """Search by TraceQL until the trace store finds something."""
     for _ in range(20):
-        found = httpx.get(f"{run.config.traces_url}/api/search", params={"q": query}, timeout=20)
-        assert found.is_success, found.text
-        if traces := found.json().get("traces"):
+        response = httpx.get(f"{run.config.traces_url}/api/search", params={"q": query}, timeout=20)
+        assert response.is_success, response.text
+        if traces := response.json().get("traces"):
             return list(traces)
         time.sleep(0.5)
     return []

@@ -1,4 +1,4 @@
-"""The CPU time of other programs is told from that of the stack."""
+"""The CPU time of other programs, apart from that of the stack."""
 
 import os
 import subprocess

@@ -16,15 +16,15 @@ from lab.runs.run_list import Runs, RunSummary
 
 def show(console: Console, runs: Runs, last: int | None) -> None:
     """Print runs as a table, newest first, and what could not be read."""
-    shown = runs.runs[:last]
-    if shown:
-        console.print(_table(shown))
+    listed = runs.runs[:last]
+    if listed:
+        console.print(_table(listed))
     else:
         console.print("No runs yet: `just smoke` makes one in 20 s.")
-    if any(run.only_saved for run in shown):
+    if any(run.only_saved for run in listed):
         console.print("* No longer in Prometheus: read from its saved record.")
-    if len(shown) < len(runs.runs):
-        console.print(f"{len(shown)} of {len(runs.runs):,} runs.")
+    if len(listed) < len(runs.runs):
+        console.print(f"{len(listed)} of {len(runs.runs):,} runs.")
     for remark in describe_unreadable(runs):
         console.print(remark)
 

@@ -34,7 +34,7 @@ class Steps:
     last_seconds: float
 
     @classmethod
-    def of_period(cls, period: Period) -> "Steps":
+    def divide(cls, period: Period) -> "Steps":
         pushes = math.ceil(period.seconds / PUSH_SECONDS / MAX_STEPS)
         step = float(PUSH_SECONDS * max(1, pushes))
         # Less than half a step at the end has too few requests to stand alone.
@@ -57,7 +57,7 @@ class Steps:
 
 def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeline:
     """Read a run over time, all operations together."""
-    steps = Steps.of_period(period)
+    steps = Steps.divide(period)
     run = RunSelector(run_id, period.window, step=f"{steps.step:.0f}s")
     exports = f"{max(steps.step, EXPORTS_SECONDS):.0f}s"
 
@@ -96,7 +96,7 @@ def read_points(
     names = busiest(operations)
     if not names:
         return []
-    steps = Steps.of_period(period)
+    steps = Steps.divide(period)
     run = RunSelector(run_id, period.window, operations=names, step=f"{steps.step:.0f}s")
 
     def client(query: str) -> dict[str, Values]:
