@@ -6,13 +6,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import click
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from lab.console import say, short_path
+from lab.console import duration, say, short_path
 from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack import ports, postgres, programs, services
@@ -25,14 +24,13 @@ from lab.stack.base import (
     unknown_service,
 )
 from lab.stack.config import StackConfig, ports_from_env, saved_ports
+from lab.stack.log_files import print_new_lines, size, tail
 from lab.stack.service import InternalPorts, Service, StartedStack
 from lab.stack.services import api_environment
 from lab.stack.supervisor import POLL_SECONDS, Supervisor, base_environment
 
 NATIVE = "native"
 API = "api"
-TAIL_LINES = 15
-BYTES_A_LINE = 400
 MIGRATION_SECONDS = 120
 FOLLOW_SECONDS = 0.3
 
@@ -336,39 +334,3 @@ class NativeStack:
     def destroy(self) -> None:
         self.down()
         shutil.rmtree(self.config.state)
-
-
-def size(log: Path) -> int:
-    return log.stat().st_size if log.exists() else 0
-
-
-def tail(log: Path, lines: int = TAIL_LINES, start: int = 0) -> list[str]:
-    """Return the last lines of a log, none of them from before the byte `start`."""
-    end = size(log)
-    if end == 0:
-        return []
-    with log.open("rb") as file:
-        # A log that was rotated since is shorter: then all of it is new.
-        file.seek(max(0, end - BYTES_A_LINE * lines, start if start <= end else 0))
-        return file.read().decode(errors="replace").splitlines()[-lines:]
-
-
-def print_new_lines(log: Path, position: int, prefix: str) -> int:
-    """Print the complete lines after a position in a log; return the new position."""
-    if size(log) < position:
-        position = 0
-    if size(log) == position:
-        return position
-    with log.open("rb") as file:
-        file.seek(position)
-        new = file.read()
-    complete = new[: new.rfind(b"\n") + 1]
-    for line in complete.decode(errors="replace").splitlines():
-        click.echo(prefix + line)
-    return position + len(complete)
-
-
-def duration(seconds: int) -> str:
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"

@@ -31,7 +31,7 @@ PID_FILE = "supervisord.pid"
 POLL_SECONDS = 0.1
 
 # supervisord's process states and the fault codes that are handled here.
-STARTING, RUNNING, BACKOFF, STOPPING, EXITED = 10, 20, 30, 40, 100
+STARTING, RUNNING, BACKOFF, STOPPING, EXITED, UNKNOWN = 10, 20, 30, 40, 100, 1000
 ALIVE = (STARTING, RUNNING)
 BAD_NAME, NOT_RUNNING = 10, 70
 # What supervisord's configuration takes for the end of a value, and cannot be told otherwise.
@@ -172,7 +172,12 @@ class Supervisor:
             transport.close()
 
     def process(self, name: str) -> Process:
-        info = self.call("getProcessInfo", name)
+        try:
+            info = self.call("getProcessInfo", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != BAD_NAME:
+                raise
+            return Process(UNKNOWN, 0, 0, "unknown to supervisord")
         seconds = int(info["now"] - info["start"])
         return Process(int(info["state"]), int(info["pid"]), seconds, down_reason(info))
 
@@ -194,7 +199,7 @@ class Supervisor:
             if fault.faultCode in (NOT_RUNNING, BAD_NAME):
                 return None
             raise
-        while self.call("getProcessInfo", name)["state"] in (*ALIVE, BACKOFF, STOPPING):
+        while self.process(name).state in (*ALIVE, BACKOFF, STOPPING):
             time.sleep(POLL_SECONDS)
         return time.monotonic() - started
 
