@@ -1,5 +1,6 @@
 """What a run shows: its slowest operation, where it saturates, and how reports word it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from lab.findings.slowest import (
 )
 from lab.findings.summary import find
 from lab.reports import sentences
-from lab.runs.record import Completeness, Record, Threshold
+from lab.runs.record import Completeness, Record, Threshold, Timeline, TimelinePoint
 from tests.support.factories import make_points, make_record, make_stats, make_timeline
 
 
@@ -121,98 +122,99 @@ def test_operations_over_their_limit_are_counted() -> None:
 
 def rising(**changes: Any) -> Record:
     """Make a run of 100 s in which 5 more users every 5 s get 18 req/s more through."""
-    timeline = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * (i + 1))
     defaults = {
         "profile": "stress",
-        "timeline": timeline,
+        "timeline": rising_users(lambda i: 18.0 * (i + 1)),
         "operation_timeline": make_points(steps=20),
     }
     return make_record(**(defaults | changes))
 
 
-def saturations(record: Record) -> list[LatencySaturation | ThroughputSaturation]:
-    found = find_saturation(record)
-    assert found is not None
-    return found.saturations
+def rising_users(rate: Callable[[int], float]) -> Timeline:
+    return make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=rate)
 
 
-LEVELLED = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: 18.0 * min(i + 1, 9))
-
-
-def test_without_saturation_the_highest_load_is_named() -> None:
-    assert saturations(rising()) == []
-    assert "No saturation found up to 100 virtual users, 351 req/s: " in text(rising())
-    assert "throughput grew with the load" in text(rising())
+def points_over_limit(over: Callable[[int], bool]) -> list[TimelinePoint]:
+    return make_points(steps=20, p95=lambda i: 0.4 if over(i) else 0.05)
 
 
 def test_a_clinic_saturates_where_throughput_stops_growing() -> None:
-    record = rising(timeline=LEVELLED)
+    saturation = find_saturation(rising(timeline=LEVELLED))
 
-    [found] = saturations(record)
+    assert saturation is not None
+    [found] = saturation.saturations
     assert isinstance(found, ThroughputSaturation)
     assert (found.load.users, found.load.rate, found.load.interval) == (45, 162, Interval(40, 45))
     assert (found.max_users, found.max_rate) == (95, 162)
-    assert "Saturated at 45 virtual users, 162 req/s (0:40-0:45)" in text(record)
-
-
-def test_planned_arrivals_that_level_off_are_no_saturation() -> None:
-    planned = rising(timeline=LEVELLED, profile="load")
-    dropped = rising(timeline=LEVELLED, profile="load", dropped_iterations=50)
-
-    assert saturations(planned) == []
-    assert "No saturation found up to 162 req/s" in text(planned)
-    assert "grew" not in text(planned)
-    assert [found.load.users for found in saturations(dropped)] == [45]
-    assert "50 iterations were dropped: no initialised virtual user was free." in text(dropped)
 
 
 def test_a_clinic_saturates_where_an_operation_exceeds_its_limit() -> None:
-    record = rising(operation_timeline=make_points(steps=20, p95=lambda i: 0.4 if i > 11 else 0.05))
+    saturation = find_saturation(rising(operation_timeline=points_over_limit(lambda i: i > 11)))
 
-    [found] = saturations(record)
+    assert saturation is not None
+    [found] = saturation.saturations
     assert isinstance(found, LatencySaturation)
     assert found.stats.operation == "POST /owners"
     assert (found.load.users, found.load.rate, found.load.interval) == (65, 234, Interval(60, 65))
-    assert "Saturated at 65 virtual users, 234 req/s (1:00-1:05)" in text(record)
 
 
-@pytest.mark.parametrize("pause", [None, 12], ids=["throughout", "with a pause"])
-def test_an_operation_that_is_slow_from_the_start_is_no_saturation(pause: int | None) -> None:
-    points = make_points(steps=20, p95=lambda i: 0.05 if i == pause else 0.4)
-    record = rising(operation_timeline=points)
-
-    assert saturations(record) == []
-    assert "No saturation found up to" in text(record)
-    assert "POST /owners exceeded the p95 limit before the load grew." in text(record)
-
-
-def test_one_slow_interval_is_no_saturation() -> None:
-    points = make_points(steps=20, p95=lambda step: 0.4 if step == 12 else 0.05)
-
-    assert saturations(rising(operation_timeline=points)) == []
+LEVELLED = rising_users(lambda i: 18.0 * min(i + 1, 9))
+DECLINING = rising_users(lambda i: [*(18.0 * n for n in range(1, 16)), 306, 306, 270, 270, 270][i])
+UP_AND_DOWN = make_timeline(
+    20, users=lambda i: 10.0 * min(i + 1, 20 - i), rate=lambda i: 30.0 * min(i + 1, 20 - i)
+)
+GREW = "throughput grew with the load"
+AT_START = "POST /owners exceeded the p95 limit before the load grew."
 
 
-def test_a_load_that_goes_down_again_is_no_saturation() -> None:
-    timeline = make_timeline(
-        20, users=lambda i: 10.0 * min(i + 1, 20 - i), rate=lambda i: 30.0 * min(i + 1, 20 - i)
-    )
+@pytest.mark.parametrize(
+    ("changes", "expected", "unexpected"),
+    [
+        ({"timeline": LEVELLED}, ["Saturated at 45 virtual users, 162 req/s (0:40-0:45)"], "No s"),
+        (
+            {"operation_timeline": points_over_limit(lambda i: i > 11)},
+            ["Saturated at 65 virtual users, 234 req/s (1:00-1:05)", "limit of 300 ms"],
+            "No saturation",
+        ),
+        (
+            {"timeline": LEVELLED, "profile": "load", "dropped_iterations": 50},
+            ["Saturated at 162 req/s (0:40-0:45)", "50 iterations were dropped"],
+            "No saturation",
+        ),
+        ({}, ["No saturation found up to 100 virtual users, 351 req/s", GREW], "Saturated"),
+        ({"timeline": UP_AND_DOWN}, ["No saturation found"], "Saturated"),
+        (
+            {"timeline": LEVELLED, "profile": "load"},
+            ["No saturation found up to 162 req/s", "no iteration was dropped"],
+            GREW,
+        ),
+        (
+            {"timeline": DECLINING},
+            ["No saturation", "peaked at 306 req/s (1:15-1:20) and fell to 270 req/s"],
+            GREW,
+        ),
+        (
+            {"operation_timeline": points_over_limit(lambda i: i == 12)},
+            ["No saturation found", "for more than one interval"],
+            "Saturated",
+        ),
+        ({"operation_timeline": points_over_limit(lambda _: True)}, ["No s", AT_START], "grew w"),
+        ({"operation_timeline": points_over_limit(lambda i: i != 12)}, [AT_START], "Saturated"),
+        ({"timeline": make_timeline(20)}, [], "aturat"),
+    ],
+    ids=[
+        *("throughput stops growing", "limit exceeded", "no free users", "no saturation"),
+        *("load goes down again", "planned arrivals level off", "throughput declines"),
+        *("one slow interval", "slow from the start", "slow from the start but once", "steady"),
+    ],
+)
+def test_saturation_is_claimed_only_where_the_load_causes_it(
+    changes: dict[str, Any], expected: list[str], unexpected: str
+) -> None:
+    words = text(rising(**changes))
 
-    assert saturations(rising(timeline=timeline)) == []
-
-
-def test_throughput_that_fell_under_the_highest_load_is_not_said_to_have_grown() -> None:
-    rates = [18.0 * (i + 1) for i in range(15)] + [306, 306, 270, 270, 270]
-    timeline = make_timeline(20, users=lambda i: 5.0 * (i + 1), rate=lambda i: rates[i])
-    record = rising(timeline=timeline)
-
-    assert saturations(record) == []
-    assert "Throughput peaked at 306 req/s (1:15-1:20) and fell to 270 req/s" in text(record)
-    assert "grew" not in text(record)
-
-
-def test_a_steady_load_shows_no_saturation_either_way() -> None:
-    assert find_saturation(make_record()) is None
-    assert find_saturation(make_record(timeline=make_timeline(rate=lambda i: 2.0 + i)))
+    assert [phrase for phrase in expected if phrase not in words] == []
+    assert unexpected not in words
 
 
 # Failures, thresholds and other programs
