@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,11 @@ class Line:
     values: Sequence[float | None]
 
 
+def milliseconds_line(name: str, colour: str, values: Iterable[float | None]) -> Line:
+    """Make a line in milliseconds from seconds."""
+    return Line(name, colour, [None if value is None else value * 1000 for value in values])
+
+
 def lines(  # noqa: PLR0913 - all but the title by name
     title: str,
     *,
@@ -66,7 +71,7 @@ def lines(  # noqa: PLR0913 - all but the title by name
 ) -> Markup:
     """Draw lines over time, one of them on an axis of its own on the right.
 
-    Empty where no line has a value.
+    Empty where no line has a value. A line with fewer values than moments ends early.
     """
     known = [line for line in drawn if any(value is not None for value in line.values)]
     if not known:
@@ -92,24 +97,12 @@ def lines(  # noqa: PLR0913 - all but the title by name
 def _layer(line: Line, at: Sequence[float]) -> dict[str, Any]:
     colour = f"var(--{line.colour})"
     point = {"color": colour, "size": 22} if len(at) <= MAX_MARKED_POINTS else False
+    style = {"strokeWidth": 2, "strokeJoin": "round", "point": point}
+    values = zip(at, line.values, strict=False)
     return {
-        "data": {
-            "values": [
-                {"at": moment, "value": value}
-                for moment, value in zip(at, line.values, strict=True)
-            ]
-        },
-        "mark": {
-            "type": "line",
-            "color": colour,
-            "strokeWidth": 2,
-            "strokeJoin": "round",
-            "point": point,
-        },
-        "encoding": {
-            "x": {"field": "at", "type": "quantitative"},
-            "y": {"field": "value", "type": "quantitative"},
-        },
+        "data": {"values": [{"at": moment, "value": value} for moment, value in values]},
+        "mark": {"type": "line", "color": colour} | style,
+        "encoding": {name: _field(field) for name, field in (("x", "at"), ("y", "value"))},
     }
 
 
@@ -117,29 +110,22 @@ def _limit(limit: float) -> dict[str, Any]:
     return {
         "data": {"values": [{"value": limit}]},
         "mark": {"type": "rule", "color": "var(--bad)", "strokeDash": [5, 4]},
-        "encoding": {"y": {"field": "value", "type": "quantitative"}},
+        "encoding": {"y": _field("value")},
     }
+
+
+def _field(name: str) -> dict[str, Any]:
+    return {"field": name, "type": "quantitative"}
 
 
 def _y(highest: float, *, orient: str = "left", grid: bool = True) -> dict[str, Any]:
-    return {
-        "type": "quantitative",
-        "scale": {"domain": [0, highest * HEADROOM or 1], "nice": False},
-        "axis": {
-            "orient": orient,
-            "grid": grid,
-            "tickCount": 4,
-            "domain": False,
-            "minExtent": 34,
-        },
-    }
+    axis = {"orient": orient, "grid": grid, "tickCount": 4, "domain": False, "minExtent": 34}
+    scale = {"domain": [0, highest * HEADROOM or 1], "nice": False}
+    return {"type": "quantitative", "scale": scale, "axis": axis}
 
 
 def _x(last: float) -> dict[str, Any]:
     step = next((step for step in TICK_STEPS if last / step <= MAX_TICKS), TICK_STEPS[-1])
     ticks = [step * number for number in range(int(last / step) + 1)]
-    return {
-        "type": "quantitative",
-        "scale": {"domain": [0, last], "nice": False},
-        "axis": {"values": ticks, "labelExpr": CLOCK, "grid": False, "labelFlush": True},
-    }
+    axis = {"values": ticks, "labelExpr": CLOCK, "grid": False, "labelFlush": True}
+    return {"type": "quantitative", "scale": {"domain": [0, last], "nice": False}, "axis": axis}

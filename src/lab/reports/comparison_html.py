@@ -82,18 +82,15 @@ def _charts(before: Record, after: Record) -> list[tuple[str, Markup]]:
     """Draw both runs on the time axis of the longer one."""
     a, b = before.timeline, after.timeline
     at = max(a.at, b.at, key=len)
-
-    def line(name: str, colour: str, values: list[float | None], factor: float) -> Line:
-        scaled = [None if value is None else value * factor for value in values]
-        return Line(name, colour, [*scaled, *[None] * (len(at) - len(values))])
-
-    quantities = [
-        ("Client p95, ms", a.client_p95, b.client_p95, 1000),
-        ("Server p95, ms", a.server_p95, b.server_p95, 1000),
-        ("Requests per second", a.rate, b.rate, 1),
-    ]
     drawn = {
-        title: [line("A", "neutral", first, factor), line("B", "client", second, factor)]
-        for title, first, second, factor in quantities
+        "Client p95, ms": (
+            charts.milliseconds_line("A", "neutral", a.client_p95),
+            charts.milliseconds_line("B", "client", b.client_p95),
+        ),
+        "Server p95, ms": (
+            charts.milliseconds_line("A", "neutral", a.server_p95),
+            charts.milliseconds_line("B", "client", b.server_p95),
+        ),
+        "Requests per second": (Line("A", "neutral", a.rate), Line("B", "client", b.rate)),
     }
     return [(title, charts.lines(title, at=at, drawn=lines)) for title, lines in drawn.items()]

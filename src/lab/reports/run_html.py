@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +14,7 @@ from lab.console import clock, duration, milliseconds, percent, plain
 from lab.findings.slowest import exceeded_intervals, operation_points
 from lab.findings.summary import Findings
 from lab.reports import charts, sentences
-from lab.reports.charts import Line
+from lab.reports.charts import Line, milliseconds_line
 from lab.reports.waterfall import all_attributes, in_tree_order, time_axis
 from lab.runs.record import OperationStats, Record, result_file, write_file
 
@@ -144,7 +143,7 @@ def _operation(record: Record, stats: OperationStats, anchor: str, *, charted: b
     fields = {"client": "p95", "server": "server_p95", "database": "database_p95"}
     values = [points.get(at) for at in record.timeline.at]
     lines = [
-        Line(side, side, _milliseconds(getattr(point, field, None) for point in values))
+        milliseconds_line(side, side, (getattr(point, field, None) for point in values))
         for side, field in fields.items()
     ]
     limit = None if stats.limit_p95 is None else stats.limit_p95 * 1000
@@ -177,19 +176,16 @@ def _charts(record: Record) -> list[tuple[str, list[tuple[str, str]], Markup]]:
         svg = charts.lines(title, at=timeline.at, drawn=lines, limit=limit, right=right)
         return title, [(line.name, line.colour) for line in (*lines, right) if line], svg
 
-    def latency(name: str, colour: str, values: list[float | None]) -> Line:
-        return Line(name, colour, _milliseconds(values))
-
     failed = timeline.failed_rate if any(timeline.failed_rate) else []
     return [
         chart(
             "Latency, ms",
-            latency("client p95", "client", timeline.client_p95),
-            latency("server p95", "server", timeline.server_p95),
-            latency("database p95", "database", timeline.database_p95),
+            milliseconds_line("client p95", "client", timeline.client_p95),
+            milliseconds_line("server p95", "server", timeline.server_p95),
+            milliseconds_line("database p95", "database", timeline.database_p95),
             limit=limit,
         ),
-        chart("Median latency, ms", latency("client p50", "client", timeline.client_p50)),
+        chart("Median latency, ms", milliseconds_line("client p50", "client", timeline.client_p50)),
         chart(
             "Load",
             Line("requests per second (left)", "client", timeline.rate),
@@ -203,10 +199,6 @@ def _charts(record: Record) -> list[tuple[str, list[tuple[str, str]], Markup]]:
         ),
         chart(
             "Event-loop delay, ms",
-            latency("p95 of the API", "server", timeline.event_loop_lag_p95),
+            milliseconds_line("p95 of the API", "server", timeline.event_loop_lag_p95),
         ),
     ]
-
-
-def _milliseconds(values: Iterable[float | None]) -> Sequence[float | None]:
-    return [None if value is None else value * 1000 for value in values]
