@@ -8,9 +8,8 @@ from lab.clients.prometheus import PrometheusError
 from lab.console import make_console, short_path
 from lab.findings import summary
 from lab.reports import run_html, run_terminal
-from lab.runs import record
 from lab.runs.reader import read
-from lab.runs.record import Completeness, Environment, Record
+from lab.runs.record import Completeness, Environment, Record, load_saved
 from lab.runs.run_list import UnknownRunError
 from lab.stack.config import StackConfig
 
@@ -22,19 +21,19 @@ def report(config: StackConfig, run_id: str, environment: Environment | None = N
     """
     console = make_console()
     try:
-        run = _read(console, config, run_id, environment)
+        record = _read(console, config, run_id, environment)
     except (UnknownRunError, PrometheusError) as error:
-        saved = record.load_saved(run_id)
+        saved = load_saved(run_id)
         if saved is None:
             raise
         error.show()
         console.print("This is the saved record of the run:")
         _show(console, saved, save=False)
         return
-    _show(console, run, save=True)
-    if not run.operations:
+    _show(console, record, save=True)
+    if not record.operations:
         return
-    started, ended = run.period.started, run.period.ended
+    started, ended = record.period.started, record.period.ended
     if address := find_run_dashboard(config.grafana_url, run_id, started, ended):
         console.print(Text(f"In Grafana: {address}"), soft_wrap=True)
 
@@ -53,14 +52,14 @@ def _read(
         return read(config, run_id, progress, environment)
 
 
-def _show(console: Console, run: Record, *, save: bool) -> None:
+def _show(console: Console, record: Record, *, save: bool) -> None:
     """Print a run and write its report page, and its record if it is new."""
-    findings = summary.find(run)
-    run_terminal.show(console, run, findings)
-    if not run.operations:
+    findings = summary.find(record)
+    run_terminal.show(console, record, findings)
+    if not record.operations:
         return
-    run_terminal.show_traces(console, run)
+    run_terminal.show_traces(console, record)
     console.print()
-    paths = [run_html.write(run, findings), *([run.save()] if save else [])]
+    paths = [run_html.write(record, findings), *([record.save()] if save else [])]
     for path in paths:
         console.print(Text(str(short_path(path))), soft_wrap=True)

@@ -16,7 +16,6 @@ from lab.console import clock
 from lab.promql import load_run
 from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
-from lab.runs import record
 from lab.runs.histograms import read_histograms
 from lab.runs.record import (
     Completeness,
@@ -26,6 +25,7 @@ from lab.runs.record import (
     Record,
     RecordError,
     Threshold,
+    load_saved,
 )
 from lab.runs.run_list import UnknownRunError
 from lab.runs.timeline import QUANTILE, read_points, read_timeline
@@ -54,25 +54,25 @@ def read(
         finished = environment is not None or not is_running(prometheus, run_id, period)
         if finished and not wait_for_spans(prometheus, run_id, period, progress):
             missing.append("The last spans were not waited for: more may still arrive.")
-        run = read_metrics(prometheus, run_id, period, finished=finished)
-        guess = _slow_seconds(prometheus, run)
-    if run.verdict == "running":
+        record = read_metrics(prometheus, run_id, period, finished=finished)
+        guess = _slow_seconds(prometheus, record)
+    if record.verdict == "running":
         missing.append(f"The run is still running: these are its first {clock(period.seconds)}.")
     else:
-        missing += describe_missing(run.completeness)
-    if run.operations:
+        missing += describe_missing(record.completeness)
+    if record.operations:
         try:
             with tempo_or_jaeger.connect(config.traces_url) as store:
-                run = _with_traces(run, store, guess)
-            if not run.slowest_traces:
+                record = _with_traces(record, store, guess)
+            if not record.slowest_traces:
                 missing.append(f"{store.name} has no traces of this run: it keeps them for a day.")
         except TraceStoreError as error:
             missing.append(error.message)
-    run = replace(run, missing=missing, environment=environment)
+    record = replace(record, missing=missing, environment=environment)
     with suppress(RecordError):
-        if saved := record.load_saved(run_id):
-            run = _with_saved(run, saved)
-    return run
+        if saved := load_saved(run_id):
+            record = _with_saved(record, saved)
+    return record
 
 
 def read_metrics(
@@ -280,33 +280,33 @@ def _journey_order(operation: str) -> tuple[int, str]:
     return (known.index(operation) if operation in known else len(known), operation)
 
 
-def _slow_seconds(prometheus: Prometheus, run: Record) -> float:
+def _slow_seconds(prometheus: Prometheus, record: Record) -> float:
     """Return the seconds that about SLOW_REQUESTS requests of a run exceed on the server."""
-    quantile = max(0.0, 1 - SLOW_REQUESTS / max(1, run.completeness.traced))
-    selector = RunSelector(run.run_id, run.period.window)
-    query = load_run.span_quantile(quantile, Side.SERVER, selector)
-    return prometheus.number(query, run.period.read_at) or 0.0
+    quantile = max(0.0, 1 - SLOW_REQUESTS / max(1, record.completeness.traced))
+    run = RunSelector(record.run_id, record.period.window)
+    query = load_run.span_quantile(quantile, Side.SERVER, run)
+    return prometheus.number(query, record.period.read_at) or 0.0
 
 
-def _with_traces(run: Record, store: TraceStore, guess: float) -> Record:
+def _with_traces(record: Record, store: TraceStore, guess: float) -> Record:
     """Add the slowest and the failed traces; at least one is of the slowest operation."""
-    search = TraceSearch(run.run_id, run.period)
+    search = TraceSearch(record.run_id, record.period)
     slowest = trace_store.slowest(store, search, MAX_TRACES, guess)
-    slow = run.slowest_operation
+    slow = record.slowest_operation
     if slow and all(trace.operation != slow.operation for trace in slowest):
-        search_slow = TraceSearch(run.run_id, run.period, slow.operation)
+        search_slow = TraceSearch(record.run_id, record.period, slow.operation)
         slowest += trace_store.slowest(store, search_slow, 1, slow.server_p95 or 0.0)
-    failed = store.failed(search, run.failed_statuses, MAX_TRACES)
+    failed = store.failed(search, record.failed_statuses, MAX_TRACES)
     return replace(
-        run,
+        record,
         slowest_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in slowest],
         failed_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in failed],
     )
 
 
-def _with_saved(run: Record, saved: Record) -> Record:
+def _with_saved(record: Record, saved: Record) -> Record:
     """Keep what can no longer be read: the environment, and traces that have expired."""
-    run = replace(run, environment=run.environment or saved.environment)
-    if run.slowest_traces:
-        return run
-    return replace(run, slowest_traces=saved.slowest_traces, failed_traces=saved.failed_traces)
+    record = replace(record, environment=record.environment or saved.environment)
+    if record.slowest_traces:
+        return record
+    return replace(record, slowest_traces=saved.slowest_traces, failed_traces=saved.failed_traces)
