@@ -33,9 +33,10 @@ def shared() -> Iterator[NativeStack]:
 
 @pytest.fixture
 def stack(shared: NativeStack) -> NativeStack:
-    """Give the stack of this module; it is running."""
-    up = shared.run("up")
-    assert up.returncode == 0, up.stdout + up.stderr
+    """Return the running stack of this module."""
+    if not shared.supervisor.running():
+        up = shared.run("up")
+        assert up.returncode == 0, up.stdout + up.stderr
     return shared
 
 

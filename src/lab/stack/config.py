@@ -12,16 +12,6 @@ from lab.paths import PROJECT
 
 HOST = "127.0.0.1"
 
-# The variables that set the ports, and the default ports.
-PORTS = {
-    "CLINIC_PORT": 8000,
-    "POSTGRES_PORT": 5433,
-    "PROMETHEUS_PORT": 9090,
-    "TRACES_PORT": 3200,
-    "OTLP_PORT": 4318,
-    "ALERTMANAGER_PORT": 9093,
-    "GRAFANA_PORT": 3000,
-}
 STATE_VARIABLE = "CLINIC_STATE_DIR"
 BACKEND_VARIABLE = "STACK_BACKEND"
 HIGHEST_PORT = 65535
@@ -32,13 +22,13 @@ class StackConfig:
     """Every address of the stack, and the folder of its data, logs and password."""
 
     state: Path
-    clinic_port: int = PORTS["CLINIC_PORT"]
-    postgres_port: int = PORTS["POSTGRES_PORT"]
-    prometheus_port: int = PORTS["PROMETHEUS_PORT"]
-    traces_port: int = PORTS["TRACES_PORT"]
-    otlp_port: int = PORTS["OTLP_PORT"]
-    alertmanager_port: int = PORTS["ALERTMANAGER_PORT"]
-    grafana_port: int = PORTS["GRAFANA_PORT"]
+    clinic_port: int = 8000
+    postgres_port: int = 5433
+    prometheus_port: int = 9090
+    traces_port: int = 3200
+    otlp_port: int = 4318
+    alertmanager_port: int = 9093
+    grafana_port: int = 3000
 
     @classmethod
     def from_env(cls) -> "StackConfig":
@@ -108,6 +98,10 @@ class StackConfig:
                 "database and its password."
             ) from error
         return f"postgresql+asyncpg://clinic:{quote(password)}@{HOST}:{self.postgres_port}/clinic"
+
+
+# The default ports, by the variables that set them.
+PORTS: dict[str, int] = StackConfig(Path()).ports
 
 
 def saved_ports(state: Path) -> dict[str, int]:
