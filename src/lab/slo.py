@@ -1,7 +1,6 @@
-"""The objective, once: performance/slo.json, as k6's thresholds, the dashboards and alerts read it.
+"""The SLO: limits from performance/slo.json, from which k6's thresholds are made as well.
 
-A request of a load run is held to its operation's objective, which a profile may replace, and all
-requests together to that of every request.
+Each operation has its limits, some of which a profile replaces; all requests together have others.
 """
 
 import json
@@ -15,27 +14,27 @@ FILE = PROJECT / "performance" / "slo.json"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What requests must hold to: seconds that 95 of 100 stay below, and a share that may fail."""
+    """The p95 in seconds that requests may reach, and the share of them, 0 to 1, that may fail."""
 
     p95: float
     failed_share: float
 
 
-_STATED: dict[str, Any] = json.loads(FILE.read_text())
+_SLO: dict[str, Any] = json.loads(FILE.read_text())
 
-OPERATIONS: tuple[str, ...] = tuple(_STATED["operations"])
-PROFILES: tuple[str, ...] = tuple(_STATED["profiles"])
+OPERATIONS: tuple[str, ...] = tuple(_SLO["operations"])
+PROFILES: tuple[str, ...] = tuple(_SLO["profiles"])
 
 
 def limits(operation: str, profile: str = "load") -> Limits:
-    """Give what an operation must hold to under a profile; organic traffic is held to `load`."""
-    instead = _STATED["profiles"][profile].get("each_operation", {})
-    return _limits({**_STATED["operations"][operation], **instead})
+    """Return the limits of an operation under a profile; organic traffic is held to `load`."""
+    replaced = _SLO["profiles"][profile].get("each_operation", {})
+    return _limits({**_SLO["operations"][operation], **replaced})
 
 
 def all_requests_limits() -> Limits:
-    """Give what all requests together must hold to, whatever the profile."""
-    return _limits(_STATED["every_request"])
+    """Return the limits of all requests together, which no profile replaces."""
+    return _limits(_SLO["every_request"])
 
 
 def _limits(stated: dict[str, Any]) -> Limits:

@@ -25,7 +25,7 @@ import pytest
 
 from lab.paths import PROJECT
 from lab.stack import programs, services
-from tests.support.accelerated_rules import OF_A_ROUTE, OF_A_RULE, compress_file
+from tests.support.accelerated_rules import ROUTE_SETTINGS, RULE_SETTINGS, compress_file
 from tests.support.native_stack import NativeStack, until
 
 SENT_SECONDS = 150
@@ -50,10 +50,10 @@ class Alerted(NativeStack):
         for file in (services.PROMETHEUS_FOLDER / "rules").glob("*.yml"):
             # The windows of load runs suit runs of minutes already.
             unchanged = {"expr"} if file.stem.endswith("load-run") else set()
-            compress_file(file, rules / file.name, OF_A_RULE - unchanged)
+            compress_file(file, rules / file.name, RULE_SETTINGS - unchanged)
         routes = services.alertmanager_config(self.config)
         routes.unlink()
-        compress_file(services.ALERTMANAGER_FOLDER / routes.name, routes, OF_A_ROUTE)
+        compress_file(services.ALERTMANAGER_FOLDER / routes.name, routes, ROUTE_SETTINGS)
         for service in ("prometheus", "alertmanager"):
             os.kill(self.supervisor.process(service).pid, signal.SIGHUP)
 
