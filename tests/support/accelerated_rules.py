@@ -1,4 +1,4 @@
-"""The delivered rules and routes with a tenth of their durations, so that a fault takes a minute."""
+"""The delivered rules and routes with a tenth of their durations: a fault takes a minute."""
 
 import re
 from collections.abc import Mapping
