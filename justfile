@@ -1,7 +1,10 @@
 set dotenv-load
 set no-exit-message
 
-lab := "uv run --quiet lab"
+# `uv run` sets UV, so this also works where uv itself is not on PATH (`pipx run uv run just …`).
+
+uv := quote(env("UV", "uv"))
+lab := uv + " run --quiet lab"
 
 [private]
 default:
@@ -35,6 +38,12 @@ status:
 [group('run')]
 restart service:
     @{{ lab }} restart {{ service }}
+
+# Open psql on the stack's database (just psql -c 'SELECT count(*) FROM owner')
+[group('run')]
+[positional-arguments]
+psql *args:
+    @{{ lab }} psql "$@"
 
 # Print the services' logs (just logs api -f)
 [group('run')]
@@ -104,6 +113,17 @@ silence duration *alertname:
 unsilence:
     @{{ lab }} unsilence
 
+# Serve the API on port 8001 with reload, on the stack's database (just dev --port 8002)
+[group('develop')]
+dev *options:
+    @{{ lab }} dev {{ options }}
+
+# Write a migration from the changes of the models (just migration "add owner.birthday")
+[group('develop')]
+[positional-arguments]
+migration name:
+    @{{ lab }} migration "$1"
+
 # Everything that must pass before a change lands: lint, types, tests
 [group('check')]
 check: lint lint-load test
@@ -111,17 +131,17 @@ check: lint lint-load test
 # Check style, types, layers, Compose file, Dockerfile and workflows; needs no network
 [group('check')]
 lint:
-    uv run ruff check
-    uv run ruff format --check
-    uv run mypy
-    uv run lint-imports
-    uv run check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
-    uv run check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-    uv run check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
-    uv run check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
-    uv run hadolint Dockerfile
-    uv run zizmor --offline --no-progress --quiet .github
-    just --fmt --check
+    {{ uv }} run ruff check
+    {{ uv }} run ruff format --check
+    {{ uv }} run mypy
+    {{ uv }} run lint-imports
+    {{ uv }} run check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+    {{ uv }} run check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+    {{ uv }} run check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+    {{ uv }} run check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+    {{ uv }} run hadolint Dockerfile
+    {{ uv }} run zizmor --offline --no-progress --quiet .github
+    {{ just_executable() }} --fmt --check
 
 # Check types, lint and format of the load script; without npm it is skipped, in CI it fails
 [group('check')]
@@ -139,26 +159,35 @@ lint-load:
 # Run the tests, with real programs (just test -m "not stack": the quick ones)
 [group('check')]
 test *args:
-    uv run pytest {{ args }}
+    {{ uv }} run pytest {{ args }}
 
 # Measure what telemetry costs a request, as a ratio
 [group('check')]
 bench:
-    uv run python -m performance.bench.telemetry_cost
+    {{ uv }} run python -m performance.bench.telemetry_cost
 
 # Write generated files: Grafana's dashboards and Prometheus's rules
 [group('generate')]
 generate:
-    uv run python -W ignore::DeprecationWarning -m lab generate
+    {{ uv }} run python -W ignore::DeprecationWarning -m lab generate
 
 # Fix style where a tool can
 [group('generate')]
 format:
-    uv run ruff check --fix
-    uv run ruff format
-    just --fmt
+    {{ uv }} run ruff check --fix
+    {{ uv }} run ruff format
+    {{ just_executable() }} --fmt
 
 # Resolve the newest versions and pin every one in pyproject.toml
 [group('generate')]
 lock:
-    uv run python -m lab.lock
+    {{ uv }} run python -m lab.lock
+
+# Release: check everything, set the version, date the changelog, commit and tag (just release 0.2.0)
+[group('generate')]
+release version: check
+    git diff --quiet HEAD
+    {{ uv }} version --frozen {{ version }}
+    perl -pi -e 's/^## \[Unreleased\]$/## [Unreleased]\n\n## [{{ version }}] - {{ datetime("%F") }}/' CHANGELOG.md
+    git commit --all --message "Release {{ version }}"
+    git tag --annotate "v{{ version }}" --message "Release {{ version }}"

@@ -8,7 +8,7 @@ import uvicorn
 from advanced_alchemy.alembic.commands import AlembicCommands
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinic.database import database_config
+from clinic.database import MIGRATIONS, database_config
 from clinic.logs import causes, log_as_json
 from clinic.settings import Settings, SettingsError
 
@@ -26,7 +26,7 @@ def main() -> int:
     """Run the command and return its exit status."""
     parser = ArgumentParser(
         prog="clinic",
-        usage="%(prog)s [-h] [serve | migrate]",
+        usage="%(prog)s [-h] [serve | migrate | revision MESSAGE]",
         description="Veterinary clinic API: owners, their pets and the pets' appointments.",
         epilog=EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
@@ -34,13 +34,21 @@ def main() -> int:
     commands = parser.add_subparsers(title="commands", dest="command", metavar="", prog="clinic")
     commands.add_parser("serve", help="serve the API until SIGTERM or SIGINT (default)")
     commands.add_parser("migrate", help="upgrade the database to the newest schema, then exit")
-    command = parser.parse_args().command
+    revision = commands.add_parser("revision", help="write a migration from the models' changes")
+    revision.add_argument("message", help='what it does, such as "add owner.birthday"')
+    arguments = parser.parse_args()
     try:
         settings = Settings.from_env()
     except SettingsError as error:
         parser.error(str(error))
     log_as_json()
-    return migrate(settings) if command == "migrate" else serve(settings)
+    match arguments.command:
+        case "migrate":
+            return migrate(settings)
+        case "revision":
+            return write_revision(settings, arguments.message)
+        case _:
+            return serve(settings)
 
 
 def serve(settings: Settings) -> int:
@@ -67,6 +75,15 @@ def migrate(settings: Settings) -> int:
         *_, root_cause = causes(error)
         log.exception("Cannot migrate the database (%s)", type(root_cause).__name__)
         return 1
+    return 0
+
+
+def write_revision(settings: Settings, message: str) -> int:
+    """Write a migration from the difference between models and database, numbered in sequence."""
+    number = len(list((MIGRATIONS / "versions").glob("*.py"))) + 1
+    AlembicCommands(database_config(settings)).revision(
+        message, autogenerate=True, rev_id=f"{number:04}"
+    )
     return 0
 
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from lab import development
 from lab.clients import tempo_or_jaeger
 from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.prometheus import Prometheus
@@ -86,6 +87,27 @@ def status() -> None:
             "`just up` starts what is not running; `just logs SERVICE` shows why it stopped."
         )
         sys.exit(1)
+
+
+@cli.command()
+@click.option("--port", default=8001, show_default=True, help="Port to serve on.")
+def dev(port: int) -> None:
+    """Serve the API from src/clinic with reload, on the database of the running stack."""
+    development.serve_with_reload(StackConfig.from_env(), selected_stack().database_url(), port)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the database of the running stack; ARGUMENTS are psql's."""
+    development.open_psql(selected_stack().database_url(), arguments)
+
+
+@cli.command()
+@click.argument("message")
+def migration(message: str) -> None:
+    """Write a migration named MESSAGE from the difference between models and database."""
+    development.write_migration(StackConfig.from_env(), selected_stack().database_url(), message)
 
 
 @cli.command()

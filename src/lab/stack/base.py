@@ -57,6 +57,9 @@ class Stack(Protocol):
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
         """Print the last log lines of one service, or of all, and optionally new ones."""
 
+    def database_url(self) -> str:
+        """Return the URL of the database, with its password, for programs on this machine."""
+
     def data(self) -> str:
         """Describe the data that `destroy` removes; empty if there is none."""
 

@@ -97,6 +97,9 @@ class StackConfig:
                 f"There is no database password in {self.password_file} yet; `just up` creates the "
                 "database and its password."
             ) from error
+        return self.database_url_with(password)
+
+    def database_url_with(self, password: str) -> str:
         return f"postgresql+asyncpg://clinic:{quote(password)}@{HOST}:{self.postgres_port}/clinic"
 
 

@@ -33,7 +33,8 @@ DOCKER = "docker"
 ANSWER_SECONDS = 2
 WAIT_SECONDS = 240
 LOG_LINES = 15
-PASSWORD = "by `docker compose exec postgres cat /run/clinic/postgres-password`"  # noqa: S105
+PASSWORD_FILE = "/run/clinic/postgres-password"  # noqa: S105 - a path
+PASSWORD = f"by `docker compose exec postgres cat {PASSWORD_FILE}`"
 
 
 class Container(msgspec.Struct, rename="pascal"):
@@ -253,6 +254,10 @@ class DockerStack:
             subprocess.run(  # noqa: S603 - docker, from PATH
                 self.compose.command("logs", *options), env=self.compose.environment, check=False
             )
+
+    def database_url(self) -> str:
+        password = self.compose.output("exec", "--no-TTY", "postgres", "cat", PASSWORD_FILE)
+        return self.config.database_url_with(password.strip())
 
     def data(self) -> str:
         """Name the volumes, if there are any."""

@@ -328,6 +328,9 @@ class NativeStack:
                     prefix = "" if service else f"{name} | "
                     positions[name] = print_new_lines(self.supervisor.log(name), position, prefix)
 
+    def database_url(self) -> str:
+        return self.config.database_url
+
     def data(self) -> str:
         return str(short_path(self.config.state)) if self.config.state.exists() else ""
 

@@ -302,7 +302,7 @@ def api_service(config: StackConfig) -> Service:
     )
 
 
-def api_environment(config: StackConfig) -> dict[str, str]:
+def api_environment(config: StackConfig, database_url: str = "") -> dict[str, str]:
     """Return the API's settings from the environment and the addresses of what it uses."""
     settings = {
         name: value
@@ -316,7 +316,7 @@ def api_environment(config: StackConfig) -> dict[str, str]:
     return {
         **({} if settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else endpoints),
         **settings,
-        "CLINIC_DATABASE_URL": config.database_url,
+        "CLINIC_DATABASE_URL": database_url or config.database_url,
         "CLINIC_HOST": HOST,
         "CLINIC_PORT": str(config.clinic_port),
     }
