@@ -80,7 +80,7 @@ def migrate(settings: Settings) -> int:
 
 def write_revision(settings: Settings, message: str) -> int:
     """Write a migration from the difference between models and database, numbered in sequence."""
-    number = len(list((MIGRATIONS / "versions").glob("*.py"))) + 1
+    number = len(list((MIGRATIONS / "versions").glob("[0-9]*.py"))) + 1
     AlembicCommands(database_config(settings)).revision(
         message, autogenerate=True, rev_id=f"{number:04}"
     )
