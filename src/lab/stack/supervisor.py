@@ -295,12 +295,12 @@ def section(name: str, **settings: str) -> str:
 
 
 def assignment(name: str, value: str) -> str:
-    """Write a variable for `environment=`, where supervisord knows no escapes."""
+    """Write a variable for `environment=`: supervisord has no escapes and strips outer quotes."""
     quote = "'" if '"' in value else '"'
-    if quote in value or UNREADABLE.search(value):
+    if quote in value or value != value.strip("'\"") or UNREADABLE.search(value):
         raise UserError(
-            f"{name} cannot be passed on by supervisord: it must not contain line breaks, both "
-            "kinds of quotes, or `;` or `#` after a space."
+            f"{name} cannot be passed on by supervisord: it must not contain line breaks or both "
+            "kinds of quotes, begin or end with a quote, or have `;` or `#` after a space."
         )
     return f"{name}={quote}{value}{quote}"
 
