@@ -114,7 +114,7 @@ def test_noise_above_the_allowed_change_is_inconclusive() -> None:
         comparison
     )
     assert "2 % of the CPU during A and 30 % during B" in comparison.remarks[0]
-    assert compare(comparison.before, comparison.after, 0.6).inconclusive() == []
+    assert compare(comparison.before, comparison.after, 0.6).judged("inconclusive") == []
 
 
 def test_sides_without_histograms_are_shown_and_not_judged() -> None:

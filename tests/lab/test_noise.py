@@ -7,8 +7,8 @@ from statistics import fmean
 
 import pytest
 
-from lab.findings.noise import ALL, Difference, SegmentPair, differences, dispersion
-from lab.runs.record import Timeline
+from lab.findings.noise import ALL, Difference, differences, dispersion
+from lab.runs.record import DurationHistogram, Timeline
 
 OPERATIONS = ("POST /owners", "POST /pets", "GET /owners", "GET /pets")
 RUNS = 20
@@ -56,7 +56,10 @@ def compare(
     before: Segments, after: Segments, quantile: float = 0.5, allowance: float = 0.0
 ) -> dict[str, Difference]:
     pairs = {
-        name: SegmentPair(first, second)
+        name: (
+            DurationHistogram(name, "client", BUCKETS.start, first),
+            DurationHistogram(name, "client", BUCKETS.start, second),
+        )
         for name, first, second in zip(OPERATIONS, before, after, strict=True)
     }
     return differences(pairs, quantile, allowance)

@@ -21,7 +21,7 @@ from tests.support.factories import make_comparable, make_full_record, make_reco
 
 WIDTHS = (390, 1440)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# Loads the page in frames of each width, and writes down what a person would see of them.
+# Loads the page in a frame of each width, and writes down what a person would see.
 LOOK = """<!doctype html><title>look</title><script>
 const widths = %s, seen = [];
 for (const width of widths) {
@@ -33,14 +33,14 @@ for (const width of widths) {
     seen.push({
       width,
       beyond: root.scrollWidth - root.clientWidth,
-      asked: links.map(({ name }) => name),
+      requested: links.map(({ name }) => name),
       heading: root.querySelector('h1').innerText,
       charts: [...root.querySelectorAll('svg')].map((svg) => svg.clientHeight),
     });
     if (seen.length === widths.length) {
-      const told = document.createElement('output');
-      told.textContent = JSON.stringify(seen);
-      document.body.append(told);
+      const output = document.createElement('output');
+      output.textContent = JSON.stringify(seen);
+      document.body.append(output);
     }
   };
   document.documentElement.append(frame);
@@ -57,9 +57,9 @@ def browser() -> str:
 
 
 @contextmanager
-def served(html: str) -> Iterator[tuple[str, list[str]]]:
-    """Serve a page beside one that looks at it, and note what is asked for."""
-    asked: list[str] = []
+def serve(html: str) -> Iterator[tuple[str, list[str]]]:
+    """Serve a page and one that inspects it, and list the requested paths."""
+    requested: list[str] = []
     pages = {"/": LOOK % json.dumps(WIDTHS), "/page.html": html}
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ def served(html: str) -> Iterator[tuple[str, list[str]]]:
             pass
 
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             found = pages.get(self.path)
             self.send_response(200 if found else 404)
             self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -76,13 +76,13 @@ def served(html: str) -> Iterator[tuple[str, list[str]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/", asked
+        yield f"http://127.0.0.1:{server.server_port}/", requested
         server.shutdown()
 
 
-def looked_at(browser: str, html: str, folder: Path) -> tuple[list[dict[str, Any]], str, set[str]]:
-    """Give what is seen at each width, what the console says, and what was asked for."""
-    with served(html) as (url, asked):
+def look(browser: str, html: str, folder: Path) -> tuple[list[dict[str, Any]], str, set[str]]:
+    """Return what is seen at each width, the console's output, and the requested paths."""
+    with serve(html) as (url, requested):
         answer = subprocess.run(
             [
                 browser,
@@ -102,27 +102,27 @@ def looked_at(browser: str, html: str, folder: Path) -> tuple[list[dict[str, Any
             timeout=120,
             check=True,
         )
-    told = re.search(r"<output>(.*)</output>", answer.stdout)
-    assert told, answer.stderr
-    seen = json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    output = re.search(r"<output>(.*)</output>", answer.stdout)
+    assert output, answer.stderr
+    seen = json.loads(output[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
     console = "\n".join(line for line in answer.stderr.splitlines() if ":CONSOLE" in line)
-    return seen, console, set(asked)
+    return seen, console, set(requested)
 
 
 @pytest.mark.parametrize("run", [make_record(), make_full_record()], ids=["plain", "full"])
 def test_the_page_of_a_run_fits_every_width_and_loads_nothing(
     browser: str, tmp_path: Path, run: Record
 ) -> None:
-    seen, console, asked = looked_at(browser, run_html.render(run, find(run)), tmp_path)
+    seen, console, requested = look(browser, run_html.render(run, find(run)), tmp_path)
 
     assert sorted(view["width"] for view in seen) == sorted(WIDTHS)
     for view in seen:
         assert view["beyond"] == 0
-        assert view["asked"] == []
+        assert view["requested"] == []
         assert view["heading"] == f"Run {run.run_id}"
         assert [height > 40 for height in view["charts"]].count(True) >= 5
     assert console == ""
-    assert asked <= {"/", "/page.html", "/favicon.ico"}
+    assert requested <= {"/", "/page.html", "/favicon.ico"}
 
 
 def test_the_page_of_a_comparison_fits_every_width_and_loads_nothing(
@@ -134,13 +134,13 @@ def test_the_page_of_a_comparison_fits_every_width_and_loads_nothing(
     )
     comparison = compare(before, after)
 
-    seen, console, asked = looked_at(browser, comparison_html.render(comparison), tmp_path)
+    seen, console, requested = look(browser, comparison_html.render(comparison), tmp_path)
 
     assert comparison.total.direction == "worse"
     for view in seen:
         assert view["beyond"] == 0
-        assert view["asked"] == []
+        assert view["requested"] == []
         assert view["heading"] == "B compared with A"
         assert [height > 40 for height in view["charts"]] == [True] * 3
     assert console == ""
-    assert asked <= {"/", "/page.html", "/favicon.ico"}
+    assert requested <= {"/", "/page.html", "/favicon.ico"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.findings import noise, preconditions
-from lab.findings.noise import ALL, Difference, SegmentPair
-from lab.runs.record import DurationHistogram, OperationStats, Record, SideName
+from lab.findings.noise import ALL, Difference, Pair
+from lab.runs.record import OperationStats, Record, SideName
 
 Direction = Literal["worse", "better", "equal", "inconclusive", "unknown"]
 # The direction of an operation is the first of these that one of its numbers has.
@@ -109,19 +109,8 @@ class Comparison:
     remarks: list[str]
     changes: list[tuple[str, str, str]]
 
-    def regressions(self) -> list[JudgedChange]:
-        """List what is significantly worse, percentiles only beyond what is allowed."""
-        return [
-            judged
-            for judged in self._judged("worse")
-            if judged.metric is FAILED or (judged.change.difference or 0.0) > self.allowed
-        ]
-
-    def inconclusive(self) -> list[JudgedChange]:
-        """List what may have changed by more than is allowed, hidden by the noise."""
-        return self._judged("inconclusive")
-
-    def _judged(self, direction: Direction) -> list[JudgedChange]:
+    def judged(self, direction: Direction) -> list[JudgedChange]:
+        """List the judged numbers of all operations together and of each that changed so."""
         return [
             JudgedChange(row.operation, metric, change)
             for row in (self.total, *self.operations)
@@ -129,14 +118,20 @@ class Comparison:
             if change.direction == direction
         ]
 
+    def regressions(self) -> list[JudgedChange]:
+        """List what is significantly worse, percentiles only beyond what is allowed."""
+        return [
+            judged
+            for judged in self.judged("worse")
+            if judged.metric is FAILED or (judged.change.difference or 0.0) > self.allowed
+        ]
+
 
 def compare(before: Record, after: Record, allowed: float = DEFAULT_ALLOWED) -> Comparison:
     """Compare two runs as far as possible, whatever the problems."""
     allowance = _cpu_allowance(before, after)
     differences = {
-        metric.name: noise.differences(
-            _pairs(before, after, metric.side), metric.quantile, allowance
-        )
+        metric: noise.differences(_pairs(before, after, metric.side), metric.quantile, allowance)
         for metric in PERCENTILES
     }
     dispersion = math.sqrt(noise.dispersion(before.timeline) * noise.dispersion(after.timeline))
@@ -146,16 +141,13 @@ def compare(before: Record, after: Record, allowed: float = DEFAULT_ALLOWED) -> 
     def row(
         name: str, before: OperationStats | None, after: OperationStats | None
     ) -> OperationComparison:
+        changes = {
+            metric.name: _percentile_change(metric, before, after, estimates.get(name), allowed)
+            for metric, estimates in differences.items()
+        }
+        requests = (before.requests if before else 0, after.requests if after else 0)
         return OperationComparison(
-            name,
-            (before.requests if before else 0, after.requests if after else 0),
-            {
-                metric.name: _percentile_change(
-                    metric, before, after, differences[metric.name].get(name), allowed
-                )
-                for metric in PERCENTILES
-            },
-            _failure_change(before, after, dispersion),
+            name, requests, changes, _failure_change(before, after, dispersion)
         )
 
     return Comparison(
@@ -178,31 +170,16 @@ def _cpu_allowance(before: Record, after: Record) -> float:
     return abs(math.log(max(1 - first, MIN_FREE_CPU) / max(1 - second, MIN_FREE_CPU)))
 
 
-def _pairs(before: Record, after: Record, side: SideName) -> dict[str, SegmentPair]:
+def _pairs(before: Record, after: Record, side: SideName) -> dict[str, Pair]:
     first, second = (
         {histogram.operation: histogram for histogram in run.histograms if histogram.side == side}
         for run in (before, after)
     )
     return {
-        name: _align(first[name], second[name])
+        name: (first[name], second[name])
         for name in first
         if name in second and len(first[name].segments) == len(second[name].segments)
     }
-
-
-def _align(before: DurationHistogram, after: DurationHistogram) -> SegmentPair:
-    """Pad the segments of both with zeros, so that equal places are equal buckets."""
-    first = min(before.first, after.first)
-    last = max(run.first + len(segment) for run in (before, after) for segment in run.segments)
-
-    def padded(run: DurationHistogram) -> list[list[int]]:
-        low = run.first - first
-        return [
-            [0] * low + segment + [0] * (last - first - low - len(segment))
-            for segment in run.segments
-        ]
-
-    return SegmentPair(padded(before), padded(after))
 
 
 def _percentile_change(

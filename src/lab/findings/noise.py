@@ -15,7 +15,7 @@ from itertools import accumulate
 from statistics import fmean, stdev
 
 from lab.runs.histograms import BUCKETS_PER_DOUBLING, MAX_SEGMENTS, MIN_SEGMENTS
-from lab.runs.record import Timeline
+from lab.runs.record import DurationHistogram, Timeline
 
 RESAMPLES = 200
 SEED = 1
@@ -28,15 +28,8 @@ RUN_TO_RUN = math.log(1.1)
 MAX_LOG_NOISE = 10.0
 ALL = "All"
 
-Counts = Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentPair:
-    """The counts by bucket of one operation in each segment of two runs."""
-
-    before: Sequence[Counts]
-    after: Sequence[Counts]
+# One operation in both runs, with as many segments.
+Pair = tuple[DurationHistogram, DurationHistogram]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Difference:
 
 
 def differences(
-    pairs: Mapping[str, SegmentPair], quantile: float, allowance: float = 0.0
+    pairs: Mapping[str, Pair], quantile: float, allowance: float = 0.0
 ) -> dict[str, Difference]:
     """Compare a percentile of each operation, and of all by the mean of their differences.
 
@@ -60,7 +53,7 @@ def differences(
     """
     if not pairs:
         return {}
-    segments = len(next(iter(pairs.values())).before)
+    segments = len(next(iter(pairs.values()))[0].segments)
     draw = random.Random(SEED)  # noqa: S311 - the same runs compare the same every time
     resamples = [draw.choices(range(segments), k=segments) for _ in range(RESAMPLES)]
     measured: dict[str, float] = {}
@@ -89,23 +82,26 @@ def differences(
     return {name: difference(name) for name in measured}
 
 
-def _log_ratio(pair: SegmentPair, segments: Sequence[int], quantile: float) -> float | None:
-    before = _position([pair.before[segment] for segment in segments], quantile)
-    after = _position([pair.after[segment] for segment in segments], quantile)
+def _log_ratio(pair: Pair, segments: Sequence[int], quantile: float) -> float | None:
+    before, after = (_position(histogram, segments, quantile) for histogram in pair)
     if before is None or after is None:
         return None
     return (after - before) * math.log(2) / BUCKETS_PER_DOUBLING
 
 
-def _position(segments: Sequence[Counts], quantile: float) -> float | None:
+def _position(
+    histogram: DurationHistogram, segments: Sequence[int], quantile: float
+) -> float | None:
     """Locate a percentile in buckets, with a fraction for its place in its bucket."""
-    counts: list[int] = [sum(column) for column in zip(*segments, strict=True)]
+    counts: list[int] = [
+        sum(bucket) for bucket in zip(*(histogram.segments[i] for i in segments), strict=True)
+    ]
     cumulative = list(accumulate(counts))
     if not cumulative or not cumulative[-1]:
         return None
     rank = quantile * cumulative[-1]
     bucket = next(i for i, total in enumerate(cumulative) if total >= rank and counts[i])
-    return bucket + (rank - cumulative[bucket] + counts[bucket]) / counts[bucket]
+    return histogram.first + bucket + (rank - cumulative[bucket]) / counts[bucket] + 1
 
 
 def dispersion(timeline: Timeline) -> float:

@@ -110,6 +110,6 @@ def judge(console: Console, comparison: Comparison) -> int:
         for regression in regressions:
             console.print(Text(f"  {judged_text(regression)}"))
         return REGRESSION
-    but = ", but the noise could hide one" if comparison.inconclusive() else ""
+    but = ", but the noise could hide one" if comparison.judged("inconclusive") else ""
     console.print(Text(f"\nNo regression of more than {allowed} was found{but}."))
     return 0

@@ -81,7 +81,7 @@ def conclusion(comparison: Comparison) -> str:
         text = "The noise could not be estimated, so there is no verdict."
     else:
         text = "No significant difference."
-    if inconclusive := comparison.inconclusive():
+    if inconclusive := comparison.judged("inconclusive"):
         worst = max(inconclusive, key=lambda judged: judged.change.noise or 0.0)
         text += (
             f" Inconclusive: a change of {percent(comparison.allowed)} is smaller than the noise "
