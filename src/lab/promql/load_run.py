@@ -23,6 +23,7 @@ from lab.promql.selectors import (
     RunSelector,
     Side,
     aggregate,
+    histogram_quantile,
     quoted,
 )
 
@@ -217,7 +218,7 @@ def client_durations(runs: Runs, by: str = "") -> str:
 
 def client_quantile(quantile: float, runs: Runs, by: str = "") -> str:
     """Quantile of the seconds that requests took for k6."""
-    return _quantile(quantile, client_durations(runs, by))
+    return histogram_quantile(quantile, client_durations(runs, by))
 
 
 def client_mean(run: RunSelector, by: str = "") -> str:
@@ -240,7 +241,7 @@ def span_durations(side: Side, run: RunSelector, by: str = "") -> str:
 
 def span_quantile(quantile: float, side: Side, run: RunSelector, by: str = "") -> str:
     """Quantile of the seconds that spans of one side took."""
-    return _quantile(quantile, span_durations(side, run, by))
+    return histogram_quantile(quantile, span_durations(side, run, by))
 
 
 def slowest_milliseconds(count: int, run: RunSelector) -> str:
@@ -355,8 +356,3 @@ def _per_second(count: str, run: RunSelector, by: str = "") -> str:
     pushes = f"max(count_over_time({run.marks(VIRTUAL_USERS)}[{run.window}]))"
     seconds = f"({duration(run)} or {PUSH_SECONDS} * {pushes})"
     return f"{count} / on () group_left () {seconds}" if by else f"{count} / {seconds}"
-
-
-def _quantile(quantile: float, histogram: str) -> str:
-    """Quantile of a histogram; no value, rather than NaN, where it is empty."""
-    return f"(histogram_quantile({quantile}, {histogram}) >= 0)"

@@ -116,3 +116,8 @@ def quoted(value: str) -> str:
 def aggregate(operator: str, expression: str, by: str = "") -> str:
     """Aggregate an expression by labels, or over all its series."""
     return f"{operator} by ({by}) ({expression})" if by else f"{operator}({expression})"
+
+
+def histogram_quantile(quantile: float, histogram: str) -> str:
+    """Quantile of a histogram; no value, rather than NaN, where it is empty."""
+    return f"(histogram_quantile({quantile}, {histogram}) >= 0)"

@@ -10,6 +10,7 @@ from lab.promql.selectors import (
     SPAN_SECONDS,
     Side,
     aggregate,
+    histogram_quantile,
     joined,
     quoted,
 )
@@ -58,7 +59,7 @@ def failed_share(window: str, calls: str = ALL_CALLS, by: str = "") -> str:
 
 def duration_quantile(quantile: float, window: str, calls: str = ALL_CALLS, by: str = "") -> str:
     """Quantile of the seconds that requests took the clinic."""
-    return _quantile(quantile, aggregate("sum", _new_durations(window, calls), by))
+    return histogram_quantile(quantile, aggregate("sum", _new_durations(window, calls), by))
 
 
 def label_unknown_route(expression: str) -> str:
@@ -95,7 +96,7 @@ def failed_statement_rate(window: str) -> str:
 def statement_quantile(quantile: float, window: str) -> str:
     """Quantile of the seconds that statements took, by statement."""
     seconds = f"{{__name__=~{quoted(SPAN_SECONDS)},{_DATABASE}}}"
-    return _quantile(quantile, f"sum by ({STATEMENT}) (rate({seconds}[{window}]))")
+    return histogram_quantile(quantile, f"sum by ({STATEMENT}) (rate({seconds}[{window}]))")
 
 
 _DATABASE = f"span_kind={quoted(Side.DATABASE)}"
@@ -107,7 +108,7 @@ _DATABASE = f"span_kind={quoted(Side.DATABASE)}"
 def event_loop_lag(quantile: float, window: str, by: str = "") -> str:
     """Quantile of the seconds by which the event loop ran a callback late."""
     lag = f"rate(clinic_event_loop_lag_seconds{{{CLINIC}}}[{window}])"
-    return f"histogram_quantile({quantile}, {aggregate('sum', lag, by)})"
+    return histogram_quantile(quantile, aggregate("sum", lag, by))
 
 
 def connections_used(window: str, by: str = "", over_time: str = "max_over_time") -> str:
@@ -188,8 +189,3 @@ def increase(counter: str, window: str) -> str:
 def total_increase(counter: str, window: str, by: str = "") -> str:
     """Increase of a counter over its series, their first values included."""
     return aggregate("sum", increase(counter, window), by)
-
-
-def _quantile(quantile: float, histogram: str) -> str:
-    """Quantile of a histogram; no value, rather than NaN, where it is empty."""
-    return f"histogram_quantile({quantile}, {histogram}) >= 0"

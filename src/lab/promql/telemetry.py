@@ -5,7 +5,7 @@ Prometheus.
 """
 
 from lab.promql.load_run import VIRTUAL_USERS
-from lab.promql.selectors import SPAN_CALLS, quoted
+from lab.promql.selectors import SPAN_CALLS, histogram_quantile, quoted
 from lab.promql.service import CLINIC, increase, total_increase
 
 TRACE_STORE = 'job="traces"'
@@ -126,7 +126,7 @@ def queue_capacity(window: str) -> str:
 def export_quantile(quantile: float, window: str) -> str:
     """Quantile of the seconds that exporting a batch of spans took."""
     duration = f"otel_sdk_exporter_operation_duration_seconds{{{CLINIC}}}"
-    return f"histogram_quantile({quantile}, sum(rate({duration}[{window}]))) >= 0"
+    return histogram_quantile(quantile, f"sum(rate({duration}[{window}]))")
 
 
 def service_graph_drops(window: str) -> str:
