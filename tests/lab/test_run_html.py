@@ -75,6 +75,13 @@ def test_a_page_is_accessible() -> None:
     assert ("html", {"lang": "en"}) in elements
 
 
+def test_paths_break_before_slashes_only() -> None:
+    html = render(make_record(operations=[make_stats("GET /owners/{owner_id}/pets")]))
+
+    pieces = ("GET ", "/owners", "/{owner_id}", "/pets")
+    assert "<wbr>".join(f'<span class="nowrap">{piece}</span>' for piece in pieces) in html
+
+
 def test_hostile_names_and_attributes_are_text() -> None:
     run = make_record(
         run_id=f"20261124-{HOSTILE}",
