@@ -44,6 +44,7 @@ MAY_BE_EMPTY: dict[Address, str] = {
     ("Clinic API", "Alerts", "Since"): "nothing fired",
     ("Telemetry", "Discarded by Tempo", "{{reason}}"): "nothing was discarded",
     ("Telemetry", "Samples lost", "rejected writes"): "no write was rejected",
+    ("Telemetry", "Samples lost", "Jaeger: queue full"): "Jaeger's queue was never full",
     ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
 }
 
