@@ -136,7 +136,7 @@ def test_the_page_of_a_comparison_fits_every_width_and_loads_nothing(
 
     seen, console, requested = look(browser, comparison_html.render(comparison), tmp_path)
 
-    assert comparison.total.direction == "worse"
+    assert comparison.operations[0].direction == "worse"
     for view in seen:
         assert view["beyond"] == 0
         assert view["requested"] == []
