@@ -126,7 +126,7 @@ migration name:
 
 # Everything that must pass before a change lands: lint, types, tests
 [group('check')]
-check: lint lint-load test
+check: lint lint-load build (test "-n2" "--dist=loadgroup" "--cov")
 
 # Check style, types, layers, Compose file, Dockerfile and workflows; needs no network
 [group('check')]
@@ -155,6 +155,11 @@ lint-load:
     cd performance
     npm install --no-package-lock --no-audit --no-fund --prefer-offline --silent
     npm run --silent check
+
+# Build the programs of the stack that PATH does not have: about six minutes, once
+[group('check')]
+build:
+    {{ lab }} build
 
 # Run the tests, with real programs (just test -m "not stack": the quick ones)
 [group('check')]

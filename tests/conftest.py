@@ -16,10 +16,13 @@ from clinic.settings import Settings
 from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
 from lab.stack import programs
+from tests.support import skips
 from tests.support.clinic import app_client, migrated_database, unique_email
 from tests.support.fake_series import a_prometheus
 
-PROGRAMS = ("k6", "prometheus", "promtool", "alertmanager", "amtool", "jaeger", "node_exporter")
+
+def pytest_configure(config: pytest.Config) -> None:
+    skips.register(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -30,8 +33,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
-            for name in PROGRAMS:
-                programs.find(name)
+            programs.build_missing()
         except UserError as error:
             pytest.exit(str(error), returncode=1)
 

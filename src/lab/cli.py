@@ -21,6 +21,7 @@ from lab.reports.run_report import report as print_report
 from lab.runs import k6, record, start
 from lab.runs.record import Record
 from lab.runs.run_list import UnknownRunError, list_runs
+from lab.stack import programs
 from lab.stack.base import UP, Stack
 from lab.stack.config import StackConfig
 from lab.stack.select import choose
@@ -295,6 +296,12 @@ def unsilence() -> None:
         click.echo(f"{name} is no longer silenced.")
     if not ended:
         click.echo("`just silence` has silenced nothing.")
+
+
+@cli.command()
+def build() -> None:
+    """Build the programs of the stack that PATH does not have; `up` does it when needed."""
+    programs.build_missing()
 
 
 @cli.command()

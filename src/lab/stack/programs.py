@@ -143,6 +143,13 @@ def version_text(name: str, path: Path) -> str:
     return dotted(version) if version else "unknown"
 
 
+def build_missing() -> None:
+    """Build every program that can be built and that PATH does not have."""
+    for program in PROGRAMS.values():
+        if program.package:
+            find(program.name)
+
+
 def find(name: str) -> Path:
     """Return the path of a program; build it unless PATH has one that is new enough."""
     return find_on_path(name) or build(PROGRAMS[name])
