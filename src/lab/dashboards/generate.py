@@ -3,10 +3,10 @@
 import json
 from functools import cache
 
-import click
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from lab import generated
 from lab.dashboards import clinic_api, home, load_test, runs, telemetry
 from lab.errors import UserError
 from lab.paths import PROJECT
@@ -31,14 +31,8 @@ def render(uid: str) -> str:
 
 
 def write_all() -> None:
-    """Write every dashboard's file, and print which of them changed."""
     for uid in DASHBOARDS:
-        file = FOLDER / f"{uid}.json"
-        before = file.read_text() if file.exists() else ""
-        after = render(uid)
-        if after != before:
-            file.write_text(after)
-        click.echo(f"{file.relative_to(PROJECT)}: {'written' if after != before else 'unchanged'}")
+        generated.write(FOLDER / f"{uid}.json", render(uid))
 
 
 @cache

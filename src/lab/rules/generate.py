@@ -1,8 +1,8 @@
 """The rules as the YAML files that Prometheus reads."""
 
-import click
 import yaml
 
+from lab import generated
 from lab.paths import PROJECT
 from lab.rules import error_budget, load_run, service, slo, telemetry
 
@@ -36,11 +36,5 @@ def render(name: str) -> str:
 
 
 def write_all() -> None:
-    """Write every file of rules, and print which of them changed."""
     for name in FILES:
-        file = FOLDER / f"{name}.yml"
-        before = file.read_text() if file.exists() else ""
-        after = render(name)
-        if after != before:
-            file.write_text(after)
-        click.echo(f"{file.relative_to(PROJECT)}: {'written' if after != before else 'unchanged'}")
+        generated.write(FOLDER / f"{name}.yml", render(name))

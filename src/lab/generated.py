@@ -1,0 +1,15 @@
+"""Files that `lab generate` writes and that are committed."""
+
+from pathlib import Path
+
+import click
+
+from lab.paths import PROJECT
+
+
+def write(file: Path, text: str) -> None:
+    """Write a generated file if its text has changed, and print whether it has."""
+    changed = not file.exists() or file.read_text() != text
+    if changed:
+        file.write_text(text)
+    click.echo(f"{file.relative_to(PROJECT)}: {'written' if changed else 'unchanged'}")
