@@ -59,7 +59,7 @@ def test_a_unit_fails_if_its_rule_changes(tmp_path: Path) -> None:
     """The one example that these units can fail."""
     shutil.copytree(RULES, tmp_path / "rules")
     shutil.copytree(UNITS[0].parent, tmp_path / "tests")
-    changed = tmp_path / "rules" / "service.yml"
+    changed = tmp_path / "rules" / "api.yml"
     text = changed.read_text()
     assert "for: 25s" in text
     changed.write_text(text.replace("for: 25s", "for: 1m"))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lab.paths import PROJECT
-from lab.promql import load_run, run_list, service
+from lab.promql import api, load_run, run_list
 from lab.promql.selectors import (
     ENDED,
     OPERATION,
@@ -380,6 +380,4 @@ def test_virtual_users_are_those_of_all_generators() -> None:
     ],
 )
 def test_the_increase_of_a_counter_includes_its_first_value(values: str, increase: int) -> None:
-    gives(
-        {"errors_total": values}, service.increase("errors_total", "10s"), {"{}": increase}, "35s"
-    )
+    gives({"errors_total": values}, api.increase("errors_total", "10s"), {"{}": increase}, "35s")

@@ -9,7 +9,7 @@ from grafana_foundation_sdk.builders import nodegraph, tempo
 from lab import slo
 from lab.dashboards import base, style
 from lab.dashboards.panels import TEMPO_SOURCE, Column, Graph, Panel, Stat, graph, join_table, stat
-from lab.promql import service, telemetry, traceql
+from lab.promql import api, telemetry, traceql
 
 WINDOW = "$__rate_interval"
 LAST_MINUTE = "1m"
@@ -34,10 +34,10 @@ def dashboard() -> builders.Dashboard:
 
 
 def _now() -> list[Stat]:
-    rate = service.request_rate(LAST_MINUTE, CALLS)
-    failed = service.failed_share(LAST_MINUTE, CALLS)
-    p95 = service.duration_quantile(0.95, LAST_MINUTE, CALLS)
-    pool = service.pool_usage(LAST_MINUTE)
+    rate = api.request_rate(LAST_MINUTE, CALLS)
+    failed = api.failed_share(LAST_MINUTE, CALLS)
+    p95 = api.duration_quantile(0.95, LAST_MINUTE, CALLS)
+    pool = api.pool_usage(LAST_MINUTE)
     return [
         stat("Requests", style.REQUESTS_PER_SECOND, rate).description(
             "Requests per second in the last minute: 0 if nobody calls, or no call arrives."
@@ -54,14 +54,14 @@ def _now() -> list[Stat]:
             "95 % of the last minute's requests took no longer than this. The SLO for all of them "
             f"together is {SLO.p95 * 1000:.0f} ms."
         ),
-        stat("CPU", style.CORES, service.cpu_cores(LAST_MINUTE), warning=0.9)
+        stat("CPU", style.CORES, api.cpu_cores(LAST_MINUTE), warning=0.9)
         .decimals(2)
         .description("Cores in use in the last minute. A process can use one: near 1 it is busy."),
         stat("Connections in use", style.SHARE, pool, warning=0.8, bad=1).description(
             "Peak use of the connection pool in the last minute. At 100 % requests wait for a "
             "connection; after 5 s they are answered with 503."
         ),
-        stat("Database", style.TEXT, service.database_up(LAST_MINUTE))
+        stat("Database", style.TEXT, api.database_up(LAST_MINUTE))
         .mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
         .description("While PostgreSQL is down, requests are answered with 503."),
         stat("Last metric received", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
@@ -69,23 +69,23 @@ def _now() -> list[Stat]:
         .description(
             "The API sends metrics every 5 s. After 30 s it is down or cannot reach Prometheus."
         ),
-        stat("Alerts firing", style.COUNT, service.firing_alerts(), bad=1).description(
+        stat("Alerts firing", style.COUNT, api.firing_alerts(), bad=1).description(
             "Firing alerts that notify. All alerts are listed at the bottom."
         ),
     ]
 
 
 def _requests() -> list[Panel]:
-    by_status = service.request_rate(WINDOW, CALLS, service.STATUS)
+    by_status = api.request_rate(WINDOW, CALLS, api.STATUS)
     callers = {
-        "organic": service.request_rate(WINDOW, service.ORGANIC),
-        "load runs": service.request_rate(WINDOW, service.LOAD_RUNS),
+        "organic": api.request_rate(WINDOW, api.ORGANIC),
+        "load runs": api.request_rate(WINDOW, api.LOAD_RUNS),
     }
     quantiles = {
-        f"p{q * 100:.0f}": service.duration_quantile(q, WINDOW, CALLS) for q in (0.5, 0.95, 0.99)
+        f"p{q * 100:.0f}": api.duration_quantile(q, WINDOW, CALLS) for q in (0.5, 0.95, 0.99)
     }
     return [
-        _by_route("Requests by route", style.REQUESTS_PER_SECOND, service.request_rate)
+        _by_route("Requests by route", style.REQUESTS_PER_SECOND, api.request_rate)
         .stacked()
         .description("Requests per second. If only one route stops, its callers are gone."),
         graph("Organic requests and load runs", style.REQUESTS_PER_SECOND, callers)
@@ -93,7 +93,7 @@ def _requests() -> list[Panel]:
         .description(
             "Load runs identify themselves. The service's alerts only watch organic requests."
         ),
-        _by_route("Failed share by route", style.SHARE, service.failed_share)
+        _by_route("Failed share by route", style.SHARE, api.failed_share)
         .limit(SLO.failed_share, style.BAD)
         .axis_soft_max(2 * SLO.failed_share)
         .description("Share of requests answered with status 500 or more. Dashed: the SLO."),
@@ -113,9 +113,7 @@ def _requests() -> list[Panel]:
         graph("Request duration", style.SECONDS, quantiles, exemplars="p95").description(
             "50, 95 and 99 % of requests took no longer. Click a dot for the trace of a request."
         ),
-        _by_route(
-            "p95 by route", style.SECONDS, partial(service.duration_quantile, 0.95)
-        ).description(
+        _by_route("p95 by route", style.SECONDS, partial(api.duration_quantile, 0.95)).description(
             "95 % of a route's requests took no longer. What exceeds the p95 of its statements is "
             "the process's own work, or waiting."
         ),
@@ -124,7 +122,7 @@ def _requests() -> list[Panel]:
 
 def _by_route(title: str, unit: str, expression: Callable[[str, str, str], str]) -> Graph:
     """Draw a line for each route with a link to its traces."""
-    by_route = service.label_unknown_route(expression(WINDOW, CALLS, service.ROUTE))
+    by_route = api.label_unknown_route(expression(WINDOW, CALLS, api.ROUTE))
     operation = "${__field.labels.http_request_method} ${__field.labels.http_route}"
     return (
         graph(title, unit, {"{{http_request_method}} {{http_route}}": by_route})
@@ -136,16 +134,16 @@ def _by_route(title: str, unit: str, expression: Callable[[str, str, str], str])
 def _database() -> list[Panel]:
     traces = traceql.statements("${__field.labels.span_name}")
     failures = {
-        "{{span_name}} failed": service.failed_statement_rate(WINDOW),
-        "503 responses": service.failed_rate(WINDOW, CALLS, service.UNAVAILABLE),
+        "{{span_name}} failed": api.failed_statement_rate(WINDOW),
+        "503 responses": api.failed_rate(WINDOW, CALLS, api.UNAVAILABLE),
     }
     connections = {
-        "in use": service.connections_used(WINDOW),
-        "allowed": service.connections_allowed(WINDOW),
+        "in use": api.connections_used(WINDOW),
+        "allowed": api.pool_size(WINDOW),
     }
-    p95 = service.statement_quantile(0.95, WINDOW)
+    p95 = api.statement_quantile(0.95, WINDOW)
     return [
-        graph("Statements", style.PER_SECOND, {"{{span_name}}": service.statement_rate(WINDOW)})
+        graph("Statements", style.PER_SECOND, {"{{span_name}}": api.statement_rate(WINDOW)})
         .stacked()
         .link_to_traces(traces)
         .description(
@@ -171,17 +169,17 @@ def _database() -> list[Panel]:
 
 
 def _process() -> list[Panel]:
-    delay = {f"p{q * 100:.0f}": service.event_loop_lag(q, WINDOW) for q in (0.5, 0.99)}
-    collections = service.garbage_collection_rate(WINDOW)
+    delay = {f"p{q * 100:.0f}": api.event_loop_lag(q, WINDOW) for q in (0.5, 0.99)}
+    collections = api.garbage_collection_rate(WINDOW)
     return [
         graph("Event-loop delay", style.SECONDS, delay).description(
             "Time that each request waits before its code runs. Above about 10 ms the process is "
             "short of CPU, or something blocks the event loop."
         ),
-        graph("CPU", style.CORES, {"{{type}}": service.cpu_cores(WINDOW, "type")})
+        graph("CPU", style.CORES, {"{{type}}": api.cpu_cores(WINDOW, "type")})
         .stacked()
         .description("Cores in use by the API's own code, and by the system on its behalf."),
-        graph("Memory", style.BYTES, {"resident": service.memory_bytes(WINDOW)}).description(
+        graph("Memory", style.BYTES, {"resident": api.memory_bytes(WINDOW)}).description(
             "Resident memory. It settles after the first load; a steady rise is a leak."
         ),
         graph(
@@ -200,7 +198,7 @@ def _alerts_and_service_graph() -> list[Panel]:
         "alertstate": "State",
         "subject": "Subject",
     }
-    since = Column("Since", f"1000 * ({service.active_alerts()})", style.TIME, [style.width(185)])
+    since = Column("Since", f"1000 * ({api.active_alerts()})", style.TIME, [style.width(185)])
     alerts = join_table("Alerts", {label: (title, []) for label, title in labels.items()}, since)
     service_graph = nodegraph.Panel().title("Service graph").datasource(TEMPO_SOURCE)
     query = tempo.Dataquery().ref_id("A").datasource(TEMPO_SOURCE).query_type("serviceMap")

@@ -17,7 +17,7 @@ from lab.dashboards.panels import (
     trace_table,
 )
 from lab.dashboards.runs import run_table
-from lab.promql import load_run, service, traceql
+from lab.promql import api, load_run, traceql
 from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
 
 WINDOW = "$__rate_interval"
@@ -155,9 +155,9 @@ def _over_time() -> list[Panel]:
         "outside server": load_run.mean_outside_server(TIMELINE),
     }
     resources = {
-        "in use": service.connections_used(WINDOW),
-        "allowed": service.connections_allowed(WINDOW),
-        "event-loop delay p95": service.event_loop_lag(0.95, WINDOW),
+        "in use": api.connections_used(WINDOW),
+        "allowed": api.pool_size(WINDOW),
+        "event-loop delay p95": api.event_loop_lag(0.95, WINDOW),
     }
     errors = {"{{kind}}": load_run.error_rate(TIMELINE)}
     client = load_run.client_quantile(0.95, TIMELINE, OPERATION)

@@ -17,7 +17,7 @@ from lab.dashboards.panels import (
     range_queries,
     stat,
 )
-from lab.promql import service, telemetry
+from lab.promql import api, telemetry
 
 WINDOW = "$__rate_interval"
 TIME_RANGE = "$__range"
@@ -135,7 +135,7 @@ def _pushes() -> list[Graph]:
 
 def _increases(title: str, counters: Mapping[str, str]) -> Graph:
     """Draw increases of counters, on an axis that does not magnify a few."""
-    series = {name: service.total_increase(counter, WINDOW) for name, counter in counters.items()}
+    series = {name: api.total_increase(counter, WINDOW) for name, counter in counters.items()}
     return graph(title, style.COUNT, series).axis_soft_max(1)
 
 

@@ -4,9 +4,9 @@ Spans go from the clinic to the trace store, metrics from the clinic, k6 and the
 Prometheus.
 """
 
+from lab.promql.api import CLINIC, increase, total_increase
 from lab.promql.load_run import VIRTUAL_USERS
 from lab.promql.selectors import SPAN_CALLS, histogram_quantile, quoted
-from lab.promql.service import CLINIC, increase, total_increase
 
 TRACE_STORE = 'job="traces"'
 PROMETHEUS = 'job="prometheus"'

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lab.promql import service
+from lab.promql import api
 from lab.rules.rule import Group, Rule, alert, group, record
 from lab.rules.slo import (
     ALL_REQUESTS,
@@ -75,7 +75,7 @@ def _requests() -> list[Rule]:
 
     A rate over three days of native histograms would read some 50,000 of them for each series.
     """
-    routed, failed = 'http_route!=""', service.SERVER_ERROR
+    routed, failed = 'http_route!=""', api.SERVER_ERROR
     no_operation = f'0 * {REQUEST_RATE}{{operation!="{ALL_REQUESTS}"}}'
     nothing = f'sum(0 * {REQUEST_RATE}{{operation="{ALL_REQUESTS}"}})'
     return [

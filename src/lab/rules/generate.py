@@ -4,13 +4,13 @@ import yaml
 
 from lab import generated
 from lab.paths import PROJECT
-from lab.rules import error_budget, load_run, service, slo, telemetry
+from lab.rules import api, error_budget, load_run, slo, telemetry
 
 FOLDER = PROJECT / "observability" / "prometheus" / "rules"
 FILES = {
     "slo": slo.groups,
     "error-budget": error_budget.groups,
-    "service": service.groups,
+    "api": api.groups,
     "load-run": load_run.groups,
     "telemetry": telemetry.groups,
 }

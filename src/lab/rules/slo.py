@@ -1,8 +1,8 @@
 """Rules from performance/slo.json: the limits themselves, and which requests exceed them."""
 
 from lab import slo
+from lab.promql.api import CLINIC, ORGANIC, REQUEST_SECONDS
 from lab.promql.selectors import joined, quoted
-from lab.promql.service import CLINIC, ORGANIC, REQUEST_SECONDS
 from lab.rules.rule import Group, Rule, group, record
 
 ALL_REQUESTS = "all requests"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from lab.promql import service, telemetry
+from lab.promql import api, telemetry
 from lab.promql.selectors import SPAN_CALLS
 from lab.promql.telemetry import ACCEPTED, NOTIFICATIONS, RULE_FAILURES, TRACE_STORE
 from lab.rules.rule import Group, Rule, alert, group, record
@@ -145,7 +145,7 @@ def _prometheus() -> list[Rule]:
         ),
         alert(
             "NotificationsFailing",
-            f"{service.total_increase(NOTIFICATIONS['failed'], '5m', 'integration')} > 0",
+            f"{api.total_increase(NOTIFICATIONS['failed'], '5m', 'integration')} > 0",
             severity="ticket",
             area="telemetry",
             summary="Notifications by {{ $labels.integration }} fail",
@@ -155,7 +155,7 @@ def _prometheus() -> list[Rule]:
         ),
         alert(
             "RulesFailing",
-            f"{service.total_increase(RULE_FAILURES['failed'], '5m', 'instance')} > 0",
+            f"{api.total_increase(RULE_FAILURES['failed'], '5m', 'instance')} > 0",
             severity="ticket",
             area="telemetry",
             summary="Prometheus rules fail",

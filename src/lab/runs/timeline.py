@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
-from lab.promql import load_run, service
+from lab.promql import api, load_run
 from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import OperationStats, Timeline, TimelinePoint
@@ -77,9 +77,9 @@ def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeli
         client_p95=values(load_run.client_quantile(QUANTILE, run)),
         server_p95=span_p95(Side.SERVER),
         database_p95=span_p95(Side.DATABASE),
-        connections_used=values(service.connections_used(exports)),
-        connections_allowed=values(service.connections_allowed(exports)),
-        event_loop_lag_p95=values(service.event_loop_lag(QUANTILE, exports)),
+        connections_used=values(api.connections_used(exports)),
+        connections_allowed=values(api.pool_size(exports)),
+        event_loop_lag_p95=values(api.event_loop_lag(QUANTILE, exports)),
     )
 
 

@@ -1,6 +1,6 @@
 """Alerts about the API and the machine."""
 
-from lab.promql import service, telemetry
+from lab.promql import api, telemetry
 from lab.rules.rule import Group, Rule, alert, group
 
 MEMORY_LIMIT = "200 * 1024 ^ 2"
@@ -17,7 +17,7 @@ def _clinic_alerts() -> list[Rule]:
         # Pushed metrics leave no `up` series behind: all that shows is their absence.
         alert(
             "ClinicDown",
-            service.metrics_absent("30s"),
+            api.metrics_absent("30s"),
             wait="15s",
             severity="page",
             area="service",
@@ -28,7 +28,7 @@ def _clinic_alerts() -> list[Rule]:
         ),
         alert(
             "DatabaseDown",
-            f"{service.database_up('15s', 'job')} == 0",
+            f"{api.database_up('15s', 'job')} == 0",
             wait="25s",
             severity="page",
             area="service",
@@ -40,7 +40,7 @@ def _clinic_alerts() -> list[Rule]:
         # The least within the window: all were in use for the whole minute.
         alert(
             "PoolExhausted",
-            f"{service.pool_usage('1m', 'job', 'min_over_time')} >= 1",
+            f"{api.pool_usage('1m', 'job', 'min_over_time')} >= 1",
             severity="page",
             area="service",
             summary="The connection pool is exhausted",
@@ -51,7 +51,7 @@ def _clinic_alerts() -> list[Rule]:
         ),
         alert(
             "EventLoopLagging",
-            f"{service.event_loop_lag(0.99, '1m', 'job')} > 0.1",
+            f"{api.event_loop_lag(0.99, '1m', 'job')} > 0.1",
             wait="2m",
             severity="ticket",
             area="service",
@@ -62,7 +62,7 @@ def _clinic_alerts() -> list[Rule]:
         ),
         alert(
             "CpuSaturated",
-            f"{service.cpu_cores('1m', 'job, instance')} > 0.9",
+            f"{api.cpu_cores('1m', 'job, instance')} > 0.9",
             wait="5m",
             severity="ticket",
             area="service",
@@ -73,7 +73,7 @@ def _clinic_alerts() -> list[Rule]:
         ),
         alert(
             "MemoryHigh",
-            f"{service.memory_bytes('1m', 'job, instance')} > {MEMORY_LIMIT}",
+            f"{api.memory_bytes('1m', 'job, instance')} > {MEMORY_LIMIT}",
             wait="5m",
             severity="ticket",
             area="service",

@@ -117,7 +117,7 @@ def connections_used(window: str, by: str = "", over_time: str = "max_over_time"
     return aggregate("sum", f"{over_time}(db_client_connection_count{{{used}}}[{window}])", by)
 
 
-def connections_allowed(window: str, by: str = "") -> str:
+def pool_size(window: str, by: str = "") -> str:
     """Connections that the pool may open."""
     allowed = f"last_over_time(db_client_connection_max{{{CLINIC}}}[{window}])"
     return aggregate("sum", allowed, by)
@@ -126,7 +126,7 @@ def connections_allowed(window: str, by: str = "") -> str:
 def pool_usage(window: str, by: str = "", over_time: str = "max_over_time") -> str:
     """Share of the pool's connections in use, 0 to 1: the most within the window, or as asked."""
     used = connections_used(window, by, over_time)
-    return f"{used} / ({connections_allowed(window, by)} > 0)"
+    return f"{used} / ({pool_size(window, by)} > 0)"
 
 
 def database_up(window: str, by: str = "") -> str:
