@@ -191,7 +191,7 @@ TOTALS: dict[Address, Samples] = {
             "Completeness": {
                 "sent": total(81),
                 "traced": total(79),
-                "created": total(16),
+                "promised": total(16),
                 "written": total(14),
             },
             "Verdict": {"": total(VERDICT_CODES["failed"])},
@@ -199,10 +199,10 @@ TOTALS: dict[Address, Samples] = {
             "Rate": {"": total(81 / 20)},
             "Failed": {"": total(5 / 81)},
             "Client p95": {"": ALL_P95},
-            "Lost": {"traces": total(1), "rows": total(2)},
+            "Missing": {"traces": total(1), "rows": total(2)},
             "Operations": {
                 "Requests": operations(60, 21),
-                "Requests/s": operations(60 / 20, 21 / 20),
+                "req/s": operations(60 / 20, 21 / 20),
                 "Client p50": both_quantiles(0.5, CLIENT),
                 "Client p95": both_quantiles(0.95, CLIENT),
                 "Client p99": both_quantiles(0.99, CLIENT),
@@ -213,7 +213,7 @@ TOTALS: dict[Address, Samples] = {
                 "Failed": operations(0, 5 / 21),
             },
             "Thresholds": {
-                "Verdict": {
+                "Result": {
                     '{metric="http_req_failed{name:POST /owners}",threshold="rate<0.01"}': 0,
                     '{metric="http_req_failed{name:GET /owners}",threshold="rate<0.01"}': 1,
                 }
@@ -234,10 +234,10 @@ TOTALS: dict[Address, Samples] = {
         {
             "Runs": RUN_LIST,
             "The two runs": RUN_LIST,
-            "Can they be compared?": {"": total(MISMATCH_CODES["aborted"])},
+            "Comparable": {"": total(MISMATCH_CODES["aborted"])},
             "Client": {
-                "Requests/s, this run": operations(60 / 20, 21 / 20),
-                "Requests/s, other run": only_get(30 / 20),
+                "req/s, this run": operations(60 / 20, 21 / 20),
+                "req/s, other run": only_get(30 / 20),
                 "p95, this run": both_quantiles(0.95, CLIENT),
                 "p95, other run": only_get(quantile(0.95, CLIENT + 1)),
                 "p95, ratio": only_get(1 / 2),
@@ -309,7 +309,7 @@ OVER_TIME: dict[Address, dict[str, Samples]] = by_address(
         },
         "Connections and event loop": {
             "in use": {"5s": total(7), "10s": total(3)},
-            "allowed": {"0s": total(10)},
+            "pool size": {"0s": total(10)},
         },
     },
 )
@@ -352,7 +352,7 @@ def test_one_scenario_alone() -> None:
         [
             question(("Load test", "Requests", ""), total(20), **alone),
             question(("Load test", "Completeness", "traced"), total(20), **alone),
-            question(("Load test", "Lost", "traces"), total(0), **alone),
+            question(("Load test", "Missing", "traces"), total(0), **alone),
             question(("Load test", "Operations", "Requests"), only_get(20), **alone),
             question(
                 ("Load test", "Operations", "Server p95"), only_get(quantile(0.95, SERVER)), **alone
@@ -475,7 +475,7 @@ def run_of_a_minute(
 )
 def test_whether_two_runs_can_be_compared(mismatch: str, other: Series) -> None:
     expected = total(MISMATCH_CODES[mismatch])
-    address = ("Runs", "Can they be compared?", "")
+    address = ("Runs", "Comparable", "")
     hold({**run_of_a_minute(RUN), **other}, [question(address, expected, "30s")])
 
 
@@ -492,8 +492,8 @@ def test_a_running_run_shows_what_it_has() -> None:
         [
             question(("Load test", "Requests", ""), total(40), "20s"),
             question(("Load test", "Rate", ""), total(40 / 20), "20s"),
-            question(("Load test", "Lost", "traces"), {}, "20s"),
-            question(("Load test", "Lost", "traces"), total(40), "1m"),
+            question(("Load test", "Missing", "traces"), {}, "20s"),
+            question(("Load test", "Missing", "traces"), total(40), "1m"),
             question(("Load test", "Run", "Duration"), {}, "20s"),
             question(("Load test", "Run", "to"), by("testid", {RUN: 190_000}), "20s"),
         ],
@@ -506,8 +506,8 @@ def test_a_run_without_failures_or_losses() -> None:
         series,
         [
             question(("Load test", "Failed", ""), total(0)),
-            question(("Load test", "Lost", "traces"), total(0)),
-            question(("Load test", "Lost", "rows"), total(0)),
+            question(("Load test", "Missing", "traces"), total(0)),
+            question(("Load test", "Missing", "rows"), total(0)),
             question(("Load test", "Operations", "Failed"), only_get(0)),
         ],
     )
@@ -527,7 +527,7 @@ def test_an_unknown_run() -> None:
 
 
 def test_without_traces_all_are_lost() -> None:
-    hold({requests(GET): "40 stale"}, [question(("Load test", "Lost", "traces"), total(40))])
+    hold({requests(GET): "40 stale"}, [question(("Load test", "Missing", "traces"), total(40))])
 
 
 def test_few_requests_are_all_among_the_slowest() -> None:

@@ -159,7 +159,7 @@ SERVICE_ANSWERS: dict[Address, Samples] = by_address(
     "Clinic API",
     {
         "Requests": {"": total(57 / 60)},
-        "Failed": {"": total(6 / 57)},
+        "Failed (5xx)": {"": total(6 / 57)},
         "p95": {"": total(ALL_P95)},
         "CPU": {"": total(0.5), "{{type}}": by("type", {"user": 0.4, "system": 0.1})},
         "Connections in use": {"": total(0.7)},
@@ -198,7 +198,7 @@ SERVICE_ANSWERS: dict[Address, Samples] = by_address(
             "{{span_name}} failed": by("span_name", {"INSERT owner": 2 / EACH}),
             "503 responses": total(4 / EACH),
         },
-        "Connections": {"in use": total(7), "allowed": total(10)},
+        "Connections": {"in use": total(7), "pool size": total(10)},
         "Event-loop delay": {"p50": total(quantile(0.5, LAG)), "p99": total(quantile(0.99, LAG))},
         "Memory": {"resident": total(150)},
         "Garbage collections": {"generation {{generation}}": by("generation", {"0": 0.2})},
@@ -310,7 +310,7 @@ TELEMETRY_ANSWERS: dict[Address, Samples] = by_address(
         "Created": {"": total(65)},
         "Sent": {"": total(56)},
         "Dropped": {"": total(5)},
-        "Send failed": {"": total(4)},
+        "Failed to send": {"": total(4)},
         "Stored": {"": total(53)},
         "Missing": {"": total(56 - 53)},
         "Spans": {
@@ -318,14 +318,14 @@ TELEMETRY_ANSWERS: dict[Address, Samples] = by_address(
             "sent": total(56 / EACH),
             "stored": total(53 / EACH),
             "dropped": total(5 / EACH),
-            "send failed": total(4 / EACH),
+            "failed to send": total(4 / EACH),
         },
         "Span queue": {"waiting": total(30), "limit": total(100)},
         "Time to send a batch": {
             "p50": total(quantile(0.5, BATCH)),
             "p95": total(quantile(0.95, BATCH)),
         },
-        "Discarded by Tempo": {"missing in the service graph": total(EACH / 5)},
+        "Discarded spans": {"missing in the service graph": total(EACH / 5)},
         "Time since the last metric": {
             "clinic": total(10),
             "span metrics": total(15),
@@ -360,7 +360,7 @@ TELEMETRY_ANSWERS: dict[Address, Samples] = by_address(
     },
 )
 DISCARDED: dict[Address, Samples] = {
-    ("Telemetry", "Discarded by Tempo", "{{reason}}"): by("reason", {"trace_too_large": 2})
+    ("Telemetry", "Discarded spans", "{{reason}}"): by("reason", {"trace_too_large": 2})
 }
 
 
@@ -396,7 +396,7 @@ def test_load_runs_or_organic_requests_alone(calls: str, rate: float, failed: fl
         SERVICE,
         [
             question(("Clinic API", "Requests", ""), total(rate / 60), calls=calls),
-            question(("Clinic API", "Failed", ""), total(failed / rate), calls=calls),
+            question(("Clinic API", "Failed (5xx)", ""), total(failed / rate), calls=calls),
         ],
     )
 
@@ -408,7 +408,7 @@ def test_an_idle_service_has_no_failed_share_and_no_duration() -> None:
         idle,
         [
             question(("Clinic API", "Requests", ""), total(0)),
-            question(("Clinic API", "Failed", ""), {}),
+            question(("Clinic API", "Failed (5xx)", ""), {}),
             question(("Clinic API", "p95", ""), {}),
         ],
     )

@@ -9,11 +9,21 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
+from lab import slo
 from lab.clients.grafana import find_run_dashboard, run_dashboard_url
 from lab.dashboards import style
-from lab.dashboards.generate import DASHBOARDS, panel_url, render
+from lab.dashboards.base import DASHBOARDS
+from lab.dashboards.generate import panel_url, render
 from lab.paths import PROJECT
 from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
+from lab.promql.selectors import (
+    SPAN_CALLS,
+    SPAN_SECONDS,
+    Side,
+    aggregate,
+    histogram_quantile,
+    quoted,
+)
 from tests.support.fake_clinic import FakeClinic
 from tests.support.panels import (
     FOLDER,
@@ -178,9 +188,29 @@ def test_verdicts_have_the_same_words_and_colours_everywhere(address: tuple[str,
 
 
 def test_every_reason_why_runs_cannot_be_compared_has_words() -> None:
-    assert set(words("runs", "Can they be compared?")) == {
-        str(code) for code in MISMATCH_CODES.values()
-    }
+    assert set(words("runs", "Comparable")) == {str(code) for code in MISMATCH_CODES.values()}
+
+
+def test_further_operations_have_colours() -> None:
+    further = ["GET /vets", "GET /visits", "POST /vets", "DELETE /vets"]
+    colours = style.colour_operations([*slo.OPERATIONS, *further])
+
+    assert colours == style.OPERATIONS | {name: colours[name] for name in further}
+    assert {colours[name] for name in further} <= set(style.OPERATIONS.values())
+
+
+def test_the_metrics_of_a_span_are_those_of_its_operation() -> None:
+    file = PROJECT / "observability/grafana/provisioning/datasources/datasources.yaml"
+    sources = {it["uid"]: it for it in yaml.safe_load(file.read_text())["datasources"]}
+    server = f"span_kind={quoted(Side.SERVER)},$$__tags"
+    calls = f"{SPAN_CALLS}{{{server}}}"
+    seconds = f"{{__name__=~{quoted(SPAN_SECONDS)},{server}}}"
+    window = "[$$__rate_interval]"
+
+    rate, p95 = sources["tempo"]["jsonData"]["tracesToMetrics"]["queries"]
+
+    assert rate["query"] == aggregate("sum", f"rate({calls}{window})")
+    assert p95["query"] == histogram_quantile(0.95, aggregate("sum", f"rate({seconds}{window})"))
 
 
 def test_alerts_link_to_panels_that_exist() -> None:

@@ -190,11 +190,11 @@ def test_the_dashboard_agrees_with_k6s_own_summary(run: Run) -> None:
     assert run.shown("Requests") == {"": sent}
     for count in ("sent", "traced"):
         assert run.shown("Completeness", count) == {"": sent}, count
-    for count in ("created", "written"):
+    for count in ("promised", "written"):
         rows = sum(requests[operation] for operation in WRITES)
         assert run.shown("Completeness", count) == {"": rows}, count
-    for lost in ("traces", "rows"):
-        assert run.shown("Lost", lost) == {"": 0}, lost
+    for missing in ("traces", "rows"):
+        assert run.shown("Missing", missing) == {"": 0}, missing
     assert run.shown("Failed") == {"": 0}
     [rate] = run.shown("Rate").values()
     assert rate == pytest.approx(sent / run.record().period.seconds, rel=0.001)

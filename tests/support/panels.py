@@ -42,7 +42,7 @@ MAY_BE_EMPTY: dict[Address, str] = {
     ("Clinic API", "Organic requests and load runs", "organic"): "nobody else called",
     ("Clinic API", FAILURES, "{{span_name}} failed"): "no statement failed",
     ("Clinic API", "Alerts", "Since"): "nothing fired",
-    ("Telemetry", "Discarded by Tempo", "{{reason}}"): "nothing was discarded",
+    ("Telemetry", "Discarded spans", "{{reason}}"): "nothing was discarded",
     ("Telemetry", "Samples lost", "rejected writes"): "no write was rejected",
     ("Telemetry", "Samples lost", "Jaeger: queue full"): "Jaeger's queue was never full",
     ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
@@ -55,7 +55,7 @@ def _lost(store: str) -> set[Address]:
 
 JAEGER_ONLY = _lost("Jaeger")
 TEMPO_ONLY = _lost("Tempo") | {
-    ("Telemetry", "Discarded by Tempo", "missing in the service graph"),
+    ("Telemetry", "Discarded spans", "missing in the service graph"),
     ("Telemetry", "Limits", "Tempo series"),
     ("Telemetry", "Series and live traces", "Tempo"),
     ("Telemetry", "Series and live traces", "live traces"),

@@ -22,7 +22,7 @@ DASHBOARDS = {
     "runs": ("Runs", "All runs, and two of them side by side, operation by operation."),
     "clinic-api": (
         "Clinic API",
-        "The service now, whoever calls it: requests by route, database, process, and alerts.",
+        "The API now, whoever calls it: requests by route, database, process, and alerts.",
     ),
     "telemetry": (
         "Telemetry",

@@ -1,4 +1,4 @@
-"""Clinic API: the service now, whoever calls it."""
+"""Clinic API: the API now, whoever calls it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -40,19 +40,19 @@ def _now() -> list[Stat]:
     pool = api.pool_usage(LAST_MINUTE)
     return [
         stat("Requests", style.REQUESTS_PER_SECOND, rate).description(
-            "Requests per second in the last minute: 0 if nobody calls, or no call arrives."
+            "Requests per second in the last minute. 0: no requests arrive."
         ),
-        stat("Failed", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
+        stat("Failed (5xx)", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
         .no_value(NO_REQUESTS)
         .description(
-            "Share of the last minute's requests answered with status 500 or more. The SLO is "
-            f"less than {SLO.failed_share * 100:.0f} %."
+            "Share of the last minute's requests answered with status 500 or more. Limit: "
+            f"{SLO.failed_share * 100:.0f} %."
         ),
         stat("p95", style.SECONDS, p95, bad=SLO.p95)
         .no_value(NO_REQUESTS)
         .description(
-            "95 % of the last minute's requests took no longer than this. The SLO for all of them "
-            f"together is {SLO.p95 * 1000:.0f} ms."
+            "95th percentile of the duration as measured by the API in the last minute. Limit for "
+            f"all requests together: {SLO.p95 * 1000:.0f} ms."
         ),
         stat("CPU", style.CORES, api.cpu_cores(LAST_MINUTE), warning=0.9)
         .decimals(2)
@@ -87,16 +87,16 @@ def _requests() -> list[Panel]:
     return [
         _by_route("Requests by route", style.REQUESTS_PER_SECOND, api.request_rate)
         .stacked()
-        .description("Requests per second. If only one route stops, its callers are gone."),
+        .description("Requests per second by route. 0: no requests arrive."),
         graph("Organic requests and load runs", style.REQUESTS_PER_SECOND, callers)
         .stacked()
         .description(
-            "Load runs identify themselves. The service's alerts only watch organic requests."
+            "Load runs identify themselves. Error-budget alerts count organic requests only."
         ),
         _by_route("Failed share by route", style.SHARE, api.failed_share)
         .limit(SLO.failed_share, style.BAD)
         .axis_soft_max(2 * SLO.failed_share)
-        .description("Share of requests answered with status 500 or more. Dashed: the SLO."),
+        .description("Share of requests answered with status 500 or more. Dashed: the limit."),
         graph(
             "Responses by status",
             style.REQUESTS_PER_SECOND,
@@ -111,11 +111,12 @@ def _requests() -> list[Panel]:
             "was free."
         ),
         graph("Request duration", style.SECONDS, quantiles, exemplars="p95").description(
-            "50, 95 and 99 % of requests took no longer. Click a dot for the trace of a request."
+            "50th, 95th and 99th percentile of the duration as measured by the API. Click a dot "
+            "for the trace of a request."
         ),
         _by_route("p95 by route", style.SECONDS, partial(api.duration_quantile, 0.95)).description(
-            "95 % of a route's requests took no longer. What exceeds the p95 of its statements is "
-            "the process's own work, or waiting."
+            "95th percentile of the duration as measured by the API. What exceeds the p95 of its "
+            "statements is the process's own work, or waiting."
         ),
     ]
 
@@ -139,7 +140,7 @@ def _database() -> list[Panel]:
     }
     connections = {
         "in use": api.connections_used(WINDOW),
-        "allowed": api.pool_size(WINDOW),
+        "pool size": api.pool_size(WINDOW),
     }
     p95 = api.statement_quantile(0.95, WINDOW)
     return [
@@ -152,8 +153,8 @@ def _database() -> list[Panel]:
         graph("p95 by statement", style.SECONDS, {"{{span_name}}": p95})
         .link_to_traces(traces)
         .description(
-            "95 % took no longer. If one statement grows with its table, an index is missing; if "
-            "all grow together, disk or CPU is short."
+            "95th percentile of the duration as measured by the API. If one statement grows with "
+            "its table, an index is missing; if all grow together, disk or CPU is short."
         ),
         graph("Failed statements and 503 responses", style.PER_SECOND, failures)
         .axis_soft_max(1)
@@ -169,12 +170,12 @@ def _database() -> list[Panel]:
 
 
 def _process() -> list[Panel]:
-    delay = {f"p{q * 100:.0f}": api.event_loop_lag(q, WINDOW) for q in (0.5, 0.99)}
+    delay = {f"p{q * 100:.0f}": api.event_loop_delay(q, WINDOW) for q in (0.5, 0.99)}
     collections = api.garbage_collection_rate(WINDOW)
     return [
         graph("Event-loop delay", style.SECONDS, delay).description(
-            "Time that each request waits before its code runs. Above about 10 ms the process is "
-            "short of CPU, or something blocks the event loop."
+            "Time that each request waits before its code runs. Above 10 ms the process is short "
+            "of CPU, or something blocks the event loop."
         ),
         graph("CPU", style.CORES, {"{{type}}": api.cpu_cores(WINDOW, "type")})
         .stacked()
@@ -185,8 +186,8 @@ def _process() -> list[Panel]:
         graph(
             "Garbage collections", style.PER_SECOND, {"generation {{generation}}": collections}
         ).description(
-            "Generation 2 pauses the process longest. It is rare, as objects from start-up are "
-            "exempt from collection."
+            "Generation 2 pauses the process longest. Objects made at start-up are exempt, which "
+            "shortens the pause."
         ),
     ]
 

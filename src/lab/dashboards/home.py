@@ -12,7 +12,7 @@ WELCOME = """\
 `just smoke`, `just load` or `just stress` runs a load test against the clinic. Every run has an id,
 and the dashboards show what k6, the server and the database measured for each operation.
 """
-DASHBOARDS = "\n".join(
+LINKS = "\n".join(
     f"- **[{title}](/d/{uid})** {description}"
     for uid, (title, description) in base.DASHBOARDS.items()
     if uid != "home"
@@ -22,7 +22,7 @@ DASHBOARDS = "\n".join(
 def dashboard() -> builders.Dashboard:
     runs = run_table("Runs")
     runs.description("Runs of the last 15 days. Click an id for the run's dashboard.")
-    contents = text(DASHBOARDS).title("Dashboards").transparent(False).span(12).height(11)
+    contents = text(LINKS).title("Dashboards").transparent(False).span(12).height(11)
     return base.make_dashboard(
         "home", {"": [text(WELCOME), runs.height(8), contents, _alert_list()]}
     )

@@ -53,10 +53,10 @@ def _overview() -> list[Panel]:
     completeness = {
         "sent": load_run.requests(RUN),
         "traced": load_run.spans(Side.SERVER, RUN),
-        "created": load_run.created_responses(RUN),
+        "promised": load_run.created_responses(RUN),
         "written": load_run.rows_written(RUN),
     }
-    lost = {
+    missing = {
         "traces": load_run.settled(load_run.untraced(RUN), RUN),
         "rows": load_run.settled(load_run.unwritten(RUN), RUN),
     }
@@ -75,8 +75,8 @@ def _overview() -> list[Panel]:
         .span(7)
         .height(3)
         .description(
-            "Requests sent and their traces stored; responses with status 201 and their rows "
-            "written. During a run these differ, as they arrive at different times."
+            "Requests sent and their traces stored; rows promised by responses with status 201, "
+            "and rows written. During a run these differ, as they arrive at different times."
         ),
         stat("Verdict", style.TEXT, load_run.verdict(RUN))
         .mappings(style.mappings(style.VERDICTS))
@@ -93,15 +93,15 @@ def _overview() -> list[Panel]:
             "k6 did not keep up."
         ),
         failed.decimals(2).description(
-            "Share of requests with an unexpected response or none. The SLO is less than "
+            "Share of requests with an unexpected response or none. Limit: "
             f"{SLO.failed_share * 100:.0f} %."
         ),
         p95.description(
-            "95 % of requests took k6 no longer than this. The SLO for all requests together is "
+            "95th percentile of the duration as measured by k6. Limit for all requests together: "
             f"{SLO.p95 * 1000:.0f} ms; each operation has its own."
         ),
-        stat("Lost", style.COUNT, lost, bad=0.5).description(
-            "Answered requests without a trace, and responses with status 201 without a row. Both "
+        stat("Missing", style.COUNT, missing, bad=0.5).description(
+            "Requests with a response and no trace, and promised rows that were not written. Both "
             "must be 0. Shown from 20 s after the run ends, once the last spans have arrived."
         ),
     ]
@@ -121,7 +121,7 @@ def _operations() -> Panel:
         "Operations",
         {OPERATION: ("Operation", name)},
         Column("Requests", load_run.requests(RUN, OPERATION), style.COUNT, wide),
-        Column("Requests/s", load_run.request_rate(RUN, OPERATION), style.NUMBER, wide),
+        Column("req/s", load_run.request_rate(RUN, OPERATION), style.NUMBER, wide),
         Column("Client p50", quantile[0.5], style.SECONDS, colour=style.CLIENT),
         Column("Client p95", quantile[0.95], style.SECONDS, colour=style.CLIENT),
         Column("Client p99", quantile[0.99], style.SECONDS, colour=style.CLIENT),
@@ -156,8 +156,8 @@ def _over_time() -> list[Panel]:
     }
     resources = {
         "in use": api.connections_used(WINDOW),
-        "allowed": api.pool_size(WINDOW),
-        "event-loop delay p95": api.event_loop_lag(0.95, WINDOW),
+        "pool size": api.pool_size(WINDOW),
+        "event-loop delay p95": api.event_loop_delay(0.95, WINDOW),
     }
     errors = {"{{kind}}": load_run.error_rate(TIMELINE)}
     client = load_run.client_quantile(0.95, TIMELINE, OPERATION)
@@ -165,17 +165,18 @@ def _over_time() -> list[Panel]:
     return [
         graph("Load", style.REQUESTS_PER_SECOND, load)
         .right_axis("virtual users", style.NUMBER)
+        .override_by_name("dropped iterations", [style.unit("suffix:iterations/s")])
         .no_value(NO_DATA)
         .description(
             "Where virtual users (right axis) still rise and requests no longer do, the system is "
-            "saturated. Iterations dropped for want of a free virtual user are missing load."
+            "saturated. k6 drops iterations when no virtual user is free."
         ),
         graph("p95 by side", style.SECONDS, p95)
         .limit(SLO.p95, style.NEUTRAL)
         .no_value(NO_DATA)
         .description(
-            "95 % of requests took no longer. Server and database data arrive in batches and may "
-            "be shifted by some seconds. Dashed: the SLO."
+            "95th percentile of the duration as measured by k6 (client) and by the API. Server and "
+            "database data arrive in batches and may be shifted by some seconds. Dashed: the limit."
         ),
         graph("Where the time goes", style.SECONDS, mean)
         .stacked()
@@ -184,25 +185,25 @@ def _over_time() -> list[Panel]:
             "Mean time of a request in the database, in the server without the database, and "
             "outside the server: network, queues, k6 itself."
         ),
-        graph("Errors by kind", style.REQUESTS_PER_SECOND, errors)
+        graph("Errors by kind", style.PER_SECOND, errors)
         .no_value("No errors of this run in this time range")
         .description(
             "What k6 found wrong: an unexpected status, an incomplete body, no response, a timeout."
         ),
-        _by_operation("Client p95 by operation", "k6", client),
-        _by_operation("Server p95 by operation", "the server", server),
-        _by_operation("Database p95 by operation", "the database", database),
+        _by_operation("Client p95 by operation", "duration as measured by k6", client),
+        _by_operation("Server p95 by operation", "duration as measured by the API", server),
+        _by_operation("Database p95 by operation", "duration of statements", database),
         graph("Connections and event loop", style.NUMBER, resources)
         .right_axis("event-loop delay p95", style.SECONDS)
         .height(9)
         .description(
             "The API's database connections and event-loop delay (right axis). With all "
-            "connections in use, requests wait for one; many milliseconds of delay mean a busy CPU."
+            "connections in use, requests wait for one. A delay above 10 ms means a busy CPU."
         ),
     ]
 
 
-def _by_operation(title: str, side: str, p95: str) -> Panel:
+def _by_operation(title: str, duration: str, p95: str) -> Panel:
     its_traces = traceql.requests("$testid", operation=f"${{__field.labels.{OPERATION}}}")
     return (
         graph(title, style.SECONDS, {f"{{{{{OPERATION}}}}}": p95})
@@ -212,8 +213,8 @@ def _by_operation(title: str, side: str, p95: str) -> Panel:
         .no_value(NO_DATA)
         .height(9)
         .description(
-            f"95 % of requests took {side} no longer than this. Writes have warm colours, reads "
-            "cool ones. Click a point for the operation's traces."
+            f"95th percentile of the {duration}. Writes have warm colours, reads cool ones. Click "
+            "a point for the operation's traces."
         )
     )
 
@@ -236,16 +237,16 @@ def _traces() -> list[Panel]:
 
 def _thresholds_and_errors() -> list[Panel]:
     look = [*style.words(style.PASSED_OR_FAILED), style.width(110)]
-    verdict = Column("Verdict", load_run.thresholds(RUN), style.TEXT, look)
+    result = Column("Result", load_run.thresholds(RUN), style.TEXT, look)
     labels = {"metric": ("Metric", [style.WRAPPED]), "threshold": ("Threshold", [style.width(140)])}
     kinds = {OPERATION: ("Operation", [style.WRAPPED]), "kind": ("Kind", [style.width(110)])}
     errors = Column("Errors", load_run.errors(RUN), style.COUNT, [style.width(80)], style.BAD)
     return [
-        join_table("Thresholds", labels, verdict)
-        .no_value("No verdict: the run is still running, or k6 did not report one")
+        join_table("Thresholds", labels, result)
+        .no_value("No results: the run is still running, or k6 did not report any")
         .span(15)
-        .sort_by([SortBy().display_name("Verdict").desc(False)])
-        .description("k6's verdict on each threshold of performance/slo.json, failed ones first."),
+        .sort_by([SortBy().display_name("Result").desc(False)])
+        .description("k6's result for each threshold of performance/slo.json, failed ones first."),
         join_table("Errors", kinds, errors)
         .no_value("No errors in this run")
         .span(9)

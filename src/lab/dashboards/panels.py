@@ -212,5 +212,4 @@ def _transformation(name: str, settings: object) -> models.DataTransformerConfig
 
 
 def text(markdown: str) -> texts.Panel:
-    """Show Markdown."""
     return texts.Panel().title("").transparent(True).content(markdown).span(24).height(4)

@@ -46,12 +46,12 @@ def _side_by_side() -> list[Panel]:
 
     client = _compare_tables(
         "Client",
-        *_both("Requests/s", style.NUMBER, partial(load_run.request_rate, by=OPERATION)),
+        *_both("req/s", style.NUMBER, partial(load_run.request_rate, by=OPERATION)),
         *_with_ratio("p95", partial(load_run.client_quantile, 0.95, by=OPERATION)),
         *_both("Failed", style.SHARE, partial(load_run.failed_share, by=OPERATION)),
     ).description(
-        "As measured by k6. A ratio is this run divided by the other. Whether a difference is "
-        "significant or noise, only `just compare` can tell."
+        "As measured by k6. A ratio is this run divided by the other. `just compare` tests "
+        "significance."
     )
     sides = _compare_tables(
         "Server and database",
@@ -64,13 +64,13 @@ def _side_by_side() -> list[Panel]:
     mismatch = load_run.mismatch(RunList(RETENTION, BOTH_RUNS))
     two_runs = run_table("The two runs", BOTH_RUNS).height(5)
     return [
-        stat("Can they be compared?", style.TEXT, mismatch)
+        stat("Comparable", style.TEXT, mismatch)
         .mappings(style.mappings(MISMATCHES))
         .span(24)
         .height(3)
         .description(
             "Runs can be compared if profile, journey and planned length are the same and neither "
-            "ended early. Otherwise the differences below may have these causes alone."
+            "ended early. Otherwise the differences below may be due to that alone."
         ),
         two_runs.description("This run and the other run, as chosen above."),
         client,

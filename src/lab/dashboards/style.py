@@ -1,5 +1,8 @@
 """What looks the same on every dashboard: colours, units, and how a cell shows its value."""
 
+from collections.abc import Iterable
+from itertools import cycle
+
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -26,23 +29,22 @@ _LEGENDS = {
     DATABASE: ("database", "in database", "in use", "stored", "span metrics", "Tempo"),
     LOAD: ("load runs", "virtual users", "live traces"),
     BAD: ("p99", "503 responses", "dropped", "failed"),
-    WARNING: ("send failed", "dropped iterations"),
-    NEUTRAL: ("p50", "allowed", "created", "limit", "free"),
+    WARNING: ("failed to send", "dropped iterations"),
+    NEUTRAL: ("p50", "pool size", "created", "limit", "free"),
 }
 LEGENDS = {legend: colour for colour, legends in _LEGENDS.items() for legend in legends}
 
-# Writes have warm colours, reads cool ones.
-_OPERATIONS = {
-    "POST": ("#f2a541", "#d9622b", "#b5477a", "#8f5a2a"),
-    "GET": ("#4aa8ff", "#22c1a8", "#6d7cff", "#9ad14b", "#b8bcc4"),
-}
-OPERATIONS = {
-    operation: colour
-    for method, colours in _OPERATIONS.items()
-    for operation, colour in zip(
-        (name for name in slo.OPERATIONS if name.startswith(method)), colours, strict=True
-    )
-}
+_WRITES = ("#f2a541", "#d9622b", "#b5477a", "#8f5a2a")
+_READS = ("#4aa8ff", "#22c1a8", "#6d7cff", "#9ad14b", "#b8bcc4")
+
+
+def colour_operations(operations: Iterable[str]) -> dict[str, str]:
+    """Give writes warm colours and reads cool ones; colours recur if there are too few."""
+    reads, writes = cycle(_READS), cycle(_WRITES)
+    return {name: next(reads if name.startswith("GET ") else writes) for name in operations}
+
+
+OPERATIONS = colour_operations(slo.OPERATIONS)
 
 # Grafana's names for units.
 SECONDS = "s"

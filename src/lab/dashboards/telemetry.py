@@ -49,7 +49,9 @@ def _span_totals() -> list[Panel]:
         stat("Dropped", style.COUNT, telemetry.spans_dropped(TIME_RANGE), bad=1).description(
             "Spans lost because the API's queue was full: the trace store was down or too slow."
         ),
-        stat("Send failed", style.COUNT, telemetry.spans_failed(TIME_RANGE), warning=1).description(
+        stat(
+            "Failed to send", style.COUNT, telemetry.spans_failed(TIME_RANGE), warning=1
+        ).description(
             "Spans not sent within 2 s: lost, unless a slow trace store stored them later."
         ),
         stat("Stored", style.COUNT, telemetry.spans_stored(TIME_RANGE))
@@ -75,7 +77,7 @@ def _spans() -> list[Panel]:
         "sent": per_second(telemetry.spans_exported),
         "stored": per_second(telemetry.spans_stored),
         "dropped": per_second(telemetry.spans_dropped),
-        "send failed": per_second(telemetry.spans_failed),
+        "failed to send": per_second(telemetry.spans_failed),
     }
     queue = {"waiting": telemetry.queue_size(WINDOW), "limit": telemetry.queue_capacity(WINDOW)}
     export = {f"p{q * 100:.0f}": telemetry.export_quantile(q, WINDOW) for q in (0.5, 0.95)}
@@ -85,21 +87,21 @@ def _spans() -> list[Panel]:
     }
     return [
         graph("Spans", "suffix:spans/s", rates).description(
-            "Normally as many are created, sent and stored; the first line that falls below the "
-            "others shows where spans are lost."
+            "Created, sent and stored: normally the three rates are equal. The first line that "
+            "falls below the others shows where spans are lost."
         ),
         graph("Span queue", style.COUNT, queue).description(
             "Spans that wait in the API. At the limit the oldest are dropped; requests never wait."
         ),
         graph("Time to send a batch", style.SECONDS, export).description(
-            "50 and 95 % of batches of spans took no longer. A batch fails after 2 s."
+            "50th and 95th percentile of the time that a batch takes. A batch fails after 2 s."
         ),
-        graph("Discarded by Tempo", style.COUNT, discarded)
+        graph("Discarded spans", style.COUNT, discarded)
         .no_value("Nothing discarded, or no Tempo")
         .axis_soft_max(1)
         .description(
-            "Spans discarded, by reason, and calls missing in the service graph. The limits are in "
-            "tempo.yaml; Jaeger has none."
+            "Spans discarded by Tempo, by reason, and calls missing in the service graph. The "
+            "limits are in tempo.yaml; Jaeger has none."
         ),
     ]
 
@@ -154,7 +156,7 @@ def _scrapes_rules_and_notifications() -> list[Panel]:
             "may not fire."
         ),
         _increases("Notifications", telemetry.NOTIFICATIONS).description(
-            "Sent by Alertmanager; or failed on the way to it or from it: nobody received them."
+            "Notifications sent, and notifications that failed before or after Alertmanager."
         ),
     ]
 
@@ -195,6 +197,6 @@ def _limits_and_storage() -> list[Panel]:
         ),
         graph("Series and live traces", style.COUNT, sizes).description(
             "Series in Prometheus, series that Tempo makes of spans, and traces it has not written "
-            "yet. A run adds some hundred series for 15 minutes."
+            "yet. A run adds about 100 series for 15 minutes."
         ),
     ]
