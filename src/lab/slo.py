@@ -1,6 +1,6 @@
 """The SLO: limits from performance/slo.json, from which k6's thresholds are made as well.
 
-Each operation has its limits, some of which a profile replaces; all requests together have others.
+A profile may replace an operation's limits. All requests together have their own.
 """
 
 import json

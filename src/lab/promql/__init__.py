@@ -1,1 +1,1 @@
-"""Every PromQL and TraceQL expression, once."""
+"""Every PromQL and TraceQL expression of panels and reports, once."""

@@ -1,4 +1,4 @@
-"""The clinic as a service, whoever calls it: requests, statements and the process, per window.
+"""The API, whoever calls it: requests, statements and the process, per window.
 
 `calls` selects whose requests count. A counter's first value counts as an increase from zero,
 which `rate` would lose: the first failure of its kind is seen.
@@ -68,7 +68,7 @@ def label_unknown_route(expression: str) -> str:
 
 
 def _requests(window: str, calls: str, by: str = "") -> str:
-    """Count by floats: Prometheus warns of histograms' differences across a restart."""
+    """Number of requests; a difference of counts, as one of histograms warns after a restart."""
     return aggregate("sum", _new_durations(window, calls, "histogram_count"), by)
 
 
@@ -105,7 +105,7 @@ _DATABASE = f"span_kind={quoted(Side.DATABASE)}"
 # The process
 
 
-def event_loop_lag(quantile: float, window: str, by: str = "") -> str:
+def event_loop_delay(quantile: float, window: str, by: str = "") -> str:
     """Quantile of the seconds by which the event loop ran a callback late."""
     lag = f"rate(clinic_event_loop_lag_seconds{{{CLINIC}}}[{window}])"
     return histogram_quantile(quantile, aggregate("sum", lag, by))
@@ -118,9 +118,9 @@ def connections_used(window: str, by: str = "", over_time: str = "max_over_time"
 
 
 def pool_size(window: str, by: str = "") -> str:
-    """Connections that the pool may open."""
-    allowed = f"last_over_time(db_client_connection_max{{{CLINIC}}}[{window}])"
-    return aggregate("sum", allowed, by)
+    """Connections that the pool may open at most."""
+    size = f"last_over_time(db_client_connection_max{{{CLINIC}}}[{window}])"
+    return aggregate("sum", size, by)
 
 
 def pool_usage(window: str, by: str = "", over_time: str = "max_over_time") -> str:
@@ -166,7 +166,7 @@ def active_alerts() -> str:
 
 
 def firing_alerts() -> str:
-    """Number of firing alerts that notify; zero is a value."""
+    """Number of firing alerts that notify; 0 if there are none."""
     return 'count(ALERTS{alertstate="firing",severity=~"page|ticket"}) or vector(0)'
 
 

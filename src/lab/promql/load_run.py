@@ -69,7 +69,7 @@ SETTLING = "20s"
 Runs = RunSelector | RunList
 
 
-# The run itself, as k6 states it
+# The run itself
 
 
 def started(runs: Runs, by: str = "") -> str:
@@ -78,7 +78,7 @@ def started(runs: Runs, by: str = "") -> str:
 
 
 def ended(runs: Runs, by: str = "") -> str:
-    """Time at which the last generator ended its load; no value while a run is on or was killed."""
+    """Time at which the last generator ended its load; no value for a running or killed run."""
     return aggregate("max", _last(runs, runs.marks(ENDED)), by)
 
 
@@ -88,7 +88,7 @@ def planned_seconds(runs: Runs, by: str = "") -> str:
 
 
 def duration(runs: Runs, by: str = "") -> str:
-    """Length of the load in seconds; no value while a run is on or was killed."""
+    """Length of the load in seconds; no value for a running or killed run."""
     return f"{ended(runs, by)} - {started(runs, by)}"
 
 

@@ -1,4 +1,4 @@
-"""The list of runs in Prometheus, and how dashboards let one choose among them."""
+"""The list of runs in Prometheus, and the choices and time ranges of dashboards."""
 
 from lab.promql.load_run import REQUESTS, VIRTUAL_USERS, ended, planned_seconds, started
 from lab.promql.selectors import RunList

@@ -19,7 +19,7 @@ OPERATION = "operation"
 CLIENT_LABEL = "name"
 SPAN_LABEL = "clinic_operation"
 
-# What k6 states about a run itself. The verdict is k6's own, written once at the very end.
+# What k6 reports about a run itself. Its script writes the results of thresholds, at the end.
 STARTED = "k6_run_started_timestamp_seconds"
 ENDED = "k6_run_ended_timestamp_seconds"
 PLANNED = "k6_run_planned_seconds"
@@ -56,7 +56,7 @@ class RunSelector:
         return self._series(metric, "testid", "scenario", matchers)
 
     def marks(self, metric: str) -> str:
-        """Select what k6 states about the run itself."""
+        """Select what k6 reports about the run itself."""
         return f"{metric}{{testid={quoted(self.run_id)}}}"
 
     def spans(self, metric: str, side: Side, matchers: str = "") -> str:
@@ -90,7 +90,7 @@ class RunList:
         return f"{metric}{{{matchers}}}"
 
     def marks(self, metric: str) -> str:
-        """Select what k6 states about the runs themselves."""
+        """Select what k6 reports about the runs themselves."""
         return f"{metric}{{{self.matchers}}}"
 
     @property

@@ -189,6 +189,11 @@ NOTIFICATIONS = {
 }
 
 
+def size_retentions(window: str) -> str:
+    """Times that Prometheus reached its size limit and deleted its oldest samples."""
+    return f"round(increase(prometheus_tsdb_size_retentions_total[{window}]))"
+
+
 # Limits: how much of each is used, 0 to 1
 
 

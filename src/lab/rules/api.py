@@ -1,14 +1,13 @@
 """Alerts about the API and the machine."""
 
 from lab.promql import api, telemetry
-from lab.rules.rule import Group, Rule, alert, group
+from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group
 
 MEMORY_LIMIT = "200 * 1024 ^ 2"
 FREE_DISK_LIMIT = "5 * 1024 ^ 3"
 
 
 def groups() -> list[Group]:
-    """Build all groups of this subject."""
     return [group("clinic", _clinic_alerts()), group("machine", _machine_alerts(), "15s")]
 
 
@@ -33,8 +32,8 @@ def _clinic_alerts() -> list[Rule]:
             severity="page",
             area="service",
             summary="PostgreSQL does not answer the API",
-            description="clinic_database_up is {{ $value }}: PostgreSQL does not answer the API's "
-            "check, which runs every 5 s. Requests get status 503.",
+            description="PostgreSQL does not answer the API's check, which runs every 5 s (up is "
+            "{{ $value }}). Requests get status 503.",
             panel=("clinic-api", "Failed statements and 503 responses"),
         ),
         # The least within the window: all were in use for the whole minute.
@@ -51,13 +50,14 @@ def _clinic_alerts() -> list[Rule]:
         ),
         alert(
             "EventLoopLagging",
-            f"{api.event_loop_lag(0.99, '1m', 'job')} > 0.1",
+            f"{api.event_loop_delay(0.99, '1m', 'job')} > 0.1",
             wait="2m",
             severity="ticket",
             area="service",
             summary="The API's event loop is late",
             description="The event loop runs callbacks {{ $value | humanizeDuration }} late (p99). "
-            "Every request waits that long before its code runs; normal is below 0.1 s.",
+            "Every request waits that long before its code runs. Normal is below 10 ms; this "
+            "alert fires above 100 ms.",
             panel=("clinic-api", "Event-loop delay"),
         ),
         alert(
@@ -79,7 +79,7 @@ def _clinic_alerts() -> list[Rule]:
             area="service",
             summary="The API's memory is near its limit",
             description="The API uses {{ $value | humanize1024 }}B; about 100 MiB under load is "
-            "normal. In Docker the container is OOM-killed at 256 MiB.",
+            f"normal. In Docker the container is OOM-killed at {docker_memory_limit('api')}.",
             panel=("clinic-api", "Memory"),
         ),
     ]
@@ -100,10 +100,10 @@ def _machine_alerts() -> list[Rule]:
         ),
         alert(
             "HistoryCut",
-            "round(increase(prometheus_tsdb_size_retentions_total[6h])) > 0",
+            f"{telemetry.size_retentions('6h')} > 0",
             severity="ticket",
             area="machine",
-            summary="Prometheus keeps less than 15 days",
+            summary="Prometheus keeps less than 15 days of samples",
             description="Prometheus reached its size limit {{ $value }} time(s) in the last 6 h "
             "and deleted its oldest samples.",
             panel=("telemetry", "Limits"),

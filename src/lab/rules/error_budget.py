@@ -60,7 +60,6 @@ BUDGETS = {
 
 
 def groups() -> list[Group]:
-    """Build all groups of this subject."""
     return [
         group("requests", _requests(), REQUEST_INTERVAL),
         group("error budget", [*_budgets(), *map(_burn_rate, SHORT_WINDOWS)], REQUEST_INTERVAL),

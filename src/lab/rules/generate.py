@@ -30,7 +30,6 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def render(name: str) -> str:
-    """Return the text of a file of rules."""
     groups = {"groups": FILES[name]()}
     return HEADER + yaml.dump(groups, Dumper=_Dumper, sort_keys=False, width=1000)
 

@@ -23,7 +23,6 @@ LONG_AGO = RunList("3d")
 
 
 def groups() -> list[Group]:
-    """Build all groups of this subject."""
     return [group("load runs", _rates()), group("load runs, alerts", _alerts())]
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lab.dashboards.generate import panel_url
+from lab.stack import compose
 
 RUNBOOK = "observability/README.md"
 
@@ -13,6 +14,10 @@ Group = dict[str, Any]
 def group(name: str, rules: list[Rule], interval: str = "") -> Group:
     """Group rules that are evaluated one after the other; by default every 5 s."""
     return {"name": name} | ({"interval": interval} if interval else {}) | {"rules": rules}
+
+
+def docker_memory_limit(service: str) -> str:
+    return f"{compose.services()[service]['mem_limit'].removesuffix('m')} MiB"
 
 
 def record(name: str, expression: str, **labels: str) -> Rule:

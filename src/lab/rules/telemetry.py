@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from lab.promql import api, telemetry
 from lab.promql.selectors import SPAN_CALLS
 from lab.promql.telemetry import ACCEPTED, NOTIFICATIONS, RULE_FAILURES, TRACE_STORE
-from lab.rules.rule import Group, Rule, alert, group, record
+from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group, record
 
 LOST = "counter:lost:total"
 LOST_IN_10M = "counter:lost:increase10m"
@@ -15,7 +15,6 @@ MANY_SERIES = 100_000
 
 
 def groups() -> list[Group]:
-    """Build all groups of this subject."""
     return [group("losses", _losses()), group("telemetry", [*_pipeline(), *_prometheus()])]
 
 
@@ -73,7 +72,7 @@ def _pipeline() -> list[Rule]:
             summary="{{ $labels.instance }} discarded spans",
             description='{{ $labels.counter }} rose by {{ printf "%.0f" $value }} in the last '
             "10 min: those spans are in no trace or in no span metric.",
-            panel=("telemetry", "Discarded by Tempo"),
+            panel=("telemetry", "Discarded spans"),
         ),
         # A trace store that was down or restarted has counted less than it stores.
         alert(
@@ -120,8 +119,8 @@ def _pipeline() -> list[Rule]:
             area="telemetry",
             summary="The trace store is down",
             description="Prometheus cannot scrape the trace store (up is {{ $value }}). The API "
-            "queues up to 8,192 spans; after that new spans are lost, and runs have no server and "
-            "database columns.",
+            "queues up to 8,192 spans and then drops the oldest; runs have no server and database "
+            "columns.",
             panel=("telemetry", "Targets"),
         ),
     ]
@@ -148,9 +147,9 @@ def _prometheus() -> list[Rule]:
             f"{api.total_increase(NOTIFICATIONS['failed'], '5m', 'integration')} > 0",
             severity="ticket",
             area="telemetry",
-            summary="Notifications by {{ $labels.integration }} fail",
+            summary="Notifications through {{ $labels.integration }} fail",
             description='Alertmanager could not deliver {{ printf "%.0f" $value }} notifications '
-            "by {{ $labels.integration }} in the last 5 min.",
+            "through {{ $labels.integration }} in the last 5 min.",
             panel=("telemetry", "Notifications"),
         ),
         alert(
@@ -172,7 +171,7 @@ def _prometheus() -> list[Rule]:
             summary="Prometheus holds many series",
             description="Prometheus holds {{ $value }} series in memory. "
             f"{MANY_SERIES:,} series take about 300 MiB; in Docker the container is OOM-killed at "
-            "384 MiB.",
+            f"{docker_memory_limit('prometheus')}.",
             panel=("telemetry", "Series and live traces"),
         ),
     ]

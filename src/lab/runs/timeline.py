@@ -79,7 +79,7 @@ def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeli
         database_p95=span_p95(Side.DATABASE),
         connections_used=values(api.connections_used(exports)),
         connections_allowed=values(api.pool_size(exports)),
-        event_loop_lag_p95=values(api.event_loop_lag(QUANTILE, exports)),
+        event_loop_lag_p95=values(api.event_loop_delay(QUANTILE, exports)),
     )
 
 
