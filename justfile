@@ -50,27 +50,27 @@ psql *args:
 logs *args:
     @{{ lab }} logs {{ args }}
 
-# Smoke: 3 iterations a second for 20 s, then the run's table
+# Smoke: 3 iterations/s for 20 s, then the run's table
 [group('load')]
 smoke *options: (run "smoke" options)
 
-# Load: 2 to 30 iterations a second and back, 7 min
+# Load: 2, 10, 30 and 10 iterations/s, 7 min
 [group('load')]
 load *options: (run "load" options)
 
-# Stress: steps of 20, 60, then 100 users, 5 min
+# Stress: rises to 20, 60 and 100 users, then falls to none, 5 min
 [group('load')]
 stress *options: (run "stress" options)
 
-# Spike: 5 users, a sudden jump to 100 for one minute, then back to 5; 3 min
+# Spike: 5 users, a sudden jump to 100 for one minute, then back to 5; 2 min 50 s
 [group('load')]
 spike *options: (run "spike" options)
 
-# Soak: 10 iterations a second for an hour (DURATION=8h just soak)
+# Soak: 10 iterations/s for an hour (DURATION=8h just soak)
 [group('load')]
 soak *options: (run "soak" options)
 
-# Breakpoint: up to 150 iterations a second in 10 min, or until a threshold fails
+# Breakpoint: up to 150 iterations/s in 10 min, or until a threshold fails
 [group('load')]
 breakpoint *options: (run "breakpoint" options)
 
@@ -78,7 +78,7 @@ breakpoint *options: (run "breakpoint" options)
 run profile *options:
     @{{ lab }} run {{ profile }} {{ options }}
 
-# Print a run's table and write its page again (default: the newest run)
+# Print a run's table and write its report page again (default: the newest run)
 [group('load')]
 report *run:
     @{{ lab }} report {{ run }}
@@ -103,7 +103,7 @@ trace id:
 alerts:
     @{{ lab }} alerts
 
-# Silence one alert, or all, for a while (just silence 30m ClinicDown)
+# Silence one alert, or all except Watchdog, for a while (just silence 30m ClinicDown)
 [group('alerts')]
 silence duration *alertname:
     @{{ lab }} silence {{ duration }} {{ alertname }}

@@ -62,9 +62,9 @@ def down() -> None:
 @cli.command()
 @click.argument("service")
 def restart(service: str) -> None:
-    """Restart SERVICE with its current code.
+    """Restart SERVICE with its current code and configuration.
 
-    It also gets its current configuration; before the API starts, the database is migrated.
+    Before the API starts, the database is migrated.
     """
     selected_stack().restart(service)
 
@@ -121,7 +121,7 @@ def logs(service: str | None, *, follow: bool, lines: int) -> None:
 
 
 @cli.command()
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def destroy(*, yes: bool) -> None:
     """Stop every service and remove all data.
 
@@ -202,7 +202,7 @@ def trace(trace_id: str) -> None:
         full_id = complete_trace_id(store, trace_id, record.saved_trace_ids())
         spans = store.spans(full_id)
     if not spans:
-        raise TraceStoreError(f"{store.name} has no trace {full_id}; traces are kept for a day.")
+        raise TraceStoreError(f"{store.name} has no trace {full_id}: traces are kept for one day.")
     waterfall.show(make_console(), full_id, spans)
 
 
@@ -224,7 +224,8 @@ def runs(last: int | None) -> None:
     "over",
     callback=comparison_report.percentage,
     metavar="PERCENT",
-    help="Exit with 1 if B is worse than A by more than this, such as 10%, beyond the noise.",
+    help="Exit with 1 if B is worse than A by more than this (such as 10%) and by more than the "
+    "noise. Without it, a percentile is inconclusive if its noise exceeds 20%.",
 )
 @click.option("--anyway", is_flag=True, help="Compare runs even if they are not comparable.")
 def compare(before: str | None, after: str | None, over: float | None, *, anyway: bool) -> None:
@@ -233,9 +234,9 @@ def compare(before: str | None, after: str | None, over: float | None, *, anyway
     The first characters of an id are enough. Without B: the newest run of A's profile and journey;
     without either: the last two runs of one profile and journey.
 
-    Exits with 0, with 1 as --fail-over says, and with 2 when the runs cannot be compared: unknown
-    runs, another profile, journey, plan or machine, a run that was aborted, is still running or is
-    too short.
+    Exits with 0, with 1 (see --fail-over), and with 2 when the runs cannot be compared: unknown
+    runs, another profile, journey, planned length, machine or target, a run that was aborted, is
+    still running or is too short.
     """
     try:
         status = comparison_report.run(StackConfig.from_env(), before, after, over, anyway=anyway)
@@ -268,7 +269,7 @@ def alerts() -> None:
 @click.argument("duration")
 @click.argument("alertname", required=False)
 def silence(duration: str, alertname: str | None) -> None:
-    """Silence ALERTNAME, or every alert.
+    """Silence ALERTNAME, or every alert except Watchdog.
 
     DURATION is a time of up to 7d, such as 30m or 1h30m.
     """
@@ -295,7 +296,7 @@ def unsilence() -> None:
     for name in ended:
         click.echo(f"{name} is no longer silenced.")
     if not ended:
-        click.echo("`just silence` has silenced nothing.")
+        click.echo("No silence made by `just silence` is active.")
 
 
 @cli.command()

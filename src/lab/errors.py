@@ -1,7 +1,7 @@
-"""The one error type: something that the user can put right."""
+"""Errors that are shown to the user as one message, without a traceback."""
 
 import click
 
 
 class UserError(click.ClickException):
-    """A failure that was foreseen; its message says what is wrong and what to do."""
+    """An expected error, shown to the user as one message: what is wrong and what to do."""

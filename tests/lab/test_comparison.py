@@ -95,13 +95,13 @@ def test_failures_are_compared_beyond_chance(before: float, after: float, direct
     assert metrics == ([FAILED] * 3 if direction == "worse" else [])
 
 
-def test_unknown_noise_gives_no_verdict() -> None:
+def test_unknown_noise_gives_no_result() -> None:
     comparison = compare(
         make_comparable(A, histograms=[]), make_comparable(B, book=25, histograms=[])
     )
 
     assert {row.direction for row in comparison.operations} == {"unknown"}
-    assert "no verdict" in conclusion(comparison)
+    assert "no result" in conclusion(comparison)
     assert comparison.regressions() == []
 
 
@@ -169,8 +169,8 @@ OTHER_RATE = replace(ENVIRONMENT, settings={"PROFILE": "load", "RATE": "60"})
     [
         ({"profile": "stress"}, ["profile", "load", "stress"]),
         ({"journey": "browse"}, ["journey", "book", "browse"]),
-        ({"planned": 420.0, "period": Period(0, 420)}, ["load", "60 s", "420 s"]),
-        ({"environment": OTHER_RATE}, ["load", "60 s RATE=60"]),
+        ({"planned": 420.0, "period": Period(0, 420)}, ["planned length", "60 s", "420 s"]),
+        ({"environment": OTHER_RATE}, ["RATE", "not set", "60"]),
         ({"environment": OTHER_MACHINE}, ["machine", "8 cores of a processor", "2 cores"]),
         ({"environment": OTHER_TARGET}, ["target", "127.0.0.1", "clinic.example.com"]),
         ({"verdict": "aborted"}, [B, "ended early", "60 s"]),

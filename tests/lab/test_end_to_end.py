@@ -172,7 +172,7 @@ def test_the_record_has_traces_and_environment_and_no_password(run: Run) -> None
     assert run.config.password_file.read_text().strip() not in str(saved)
 
 
-def test_the_report_page_links_to_a_trace_of_the_slowest_operation(run: Run) -> None:
+def test_the_report_page_links_to_a_trace_of_the_operation_nearest_its_limit(run: Run) -> None:
     html = run.file(".html").read_text()
     links = re.findall(r'href="#(trace-[0-9a-f]{32})"', html)
 

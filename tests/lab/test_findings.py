@@ -1,25 +1,25 @@
-"""What a run shows: its slowest operation, where it saturates, and how reports word it."""
+"""What a run shows: the operation nearest its limit, saturation, and how reports word them."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lab.findings.saturation import LatencySaturation, ThroughputSaturation, find_saturation
-from lab.findings.slowest import (
+from lab.findings.nearest_limit import (
     Interval,
-    SlowestOperation,
+    NearestLimit,
     exceeded_intervals,
-    slowest_operation,
+    find_nearest_limit,
 )
+from lab.findings.saturation import LatencySaturation, ThroughputSaturation, find_saturation
 from lab.findings.summary import find
 from lab.reports import sentences
 from lab.runs.record import Completeness, Record, Threshold, Timeline, TimelinePoint
 from tests.support.factories import make_points, make_record, make_stats, make_timeline
 
 
-def slowest(record: Record) -> SlowestOperation:
-    found = slowest_operation(record)
+def nearest_limit(record: Record) -> NearestLimit:
+    found = find_nearest_limit(record)
     assert found is not None
     return found
 
@@ -29,15 +29,15 @@ def text(record: Record) -> str:
 
 
 def record_over_limit(first: int, last: int, **changes: Any) -> Record:
-    """Make a run whose operation takes 400 ms of the allowed 300 from one step to another."""
+    """Make a run whose operation takes 400 ms of the allowed 300 from one interval to another."""
     points = make_points(p95=lambda step: 0.4 if first <= step <= last else 0.05)
     return make_record(operation_timeline=points, **changes)
 
 
-# The slowest operation
+# The operation nearest its limit
 
 
-def test_the_slowest_operation_is_the_one_closest_to_its_own_limit() -> None:
+def test_the_operation_nearest_its_own_limit_is_found() -> None:
     operations = [
         make_stats("POST /owners", client_p95=0.25, limit_p95=0.3),
         make_stats("GET /owners", client_p95=0.19, limit_p95=0.2),
@@ -45,7 +45,7 @@ def test_the_slowest_operation_is_the_one_closest_to_its_own_limit() -> None:
     ]
     record = make_record(operations=operations)
 
-    assert slowest(record).stats.operation == "GET /owners"
+    assert nearest_limit(record).stats.operation == "GET /owners"
     assert "All operations met their SLO" in text(record)
     assert "GET /owners, p95 190 ms (limit 200 ms)" in text(record)
 
@@ -66,7 +66,7 @@ def test_the_main_side_took_most_of_the_time(
     stats = make_stats(outside_server=outside, in_server=server, in_database=database)
     record = make_record(operations=[stats])
 
-    assert slowest(record).main_side == side
+    assert nearest_limit(record).main_side == side
     assert words in text(record)
 
 
@@ -86,7 +86,7 @@ def test_the_time_over_the_limit_is_known(
     until_end: bool,  # noqa: FBT001 - a parameter of the test
     words: str,
 ) -> None:
-    found = slowest(record := record_over_limit(first, last))
+    found = nearest_limit(record := record_over_limit(first, last))
 
     assert (found.exceeded, found.until_end) == ([Interval(*interval)], until_end)
     assert f"It exceeded its limit {words}." in text(record)
@@ -103,7 +103,7 @@ def test_the_slowest_interval_is_named_with_its_requests() -> None:
     points = make_points(p95=lambda step: 0.2 if step == 3 else 0.05)
     record = make_record(operation_timeline=points)
 
-    found = slowest(record)
+    found = nearest_limit(record)
     assert (found.slowest_interval, found.slowest_requests) == (Interval(15, 20), 53)
     assert "Slowest interval: 0:15-0:20 (53 requests)." in text(record)
 

@@ -168,7 +168,7 @@ def test_a_long_run_of_many_operations_and_spans_stays_below_a_megabyte() -> Non
 def test_missing_traces_and_rows_are_reported() -> None:
     text = text_of(make_full_record())
 
-    assert "8 of 600 requests have no stored span." in text
+    assert "The traces of 8 of 600 requests are missing." in text
     assert "Traces stored 590 8 missing" in text
     assert "Rows written 290 10 missing" in text
     assert "2 without a response" in text

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lab.clients.prometheus import Prometheus
-from lab.findings.slowest import Interval, operation_points, slowest_operation
+from lab.findings.nearest_limit import Interval, find_nearest_limit, operation_points
 from lab.findings.summary import find
 from lab.promql import load_run
 from lab.promql.selectors import OPERATION, RunSelector
@@ -109,7 +109,7 @@ def test_the_verdict_is_that_of_k6(slowed: Record) -> None:
 
 
 @stack
-def test_confirmed_rows_that_were_not_written_are_reported(slowed: Record) -> None:
+def test_promised_rows_that_were_not_written_are_reported(slowed: Record) -> None:
     assert (slowed.completeness.created, slowed.completeness.rows_written) == (600, 598)
     [text] = reader.describe_missing(slowed.completeness)
     assert "600" in text
@@ -117,12 +117,12 @@ def test_confirmed_rows_that_were_not_written_are_reported(slowed: Record) -> No
 
 
 @stack
-def test_the_slowest_operation_its_side_and_its_times_are_found(slowed: Record) -> None:
-    slowest = slowest_operation(slowed)
+def test_the_operation_nearest_its_limit_its_side_and_its_times_are_found(slowed: Record) -> None:
+    nearest = find_nearest_limit(slowed)
 
-    assert slowest is not None
-    assert (slowest.stats.operation, slowest.main_side) == (SLOW, "in_database")
-    assert (slowest.exceeded, slowest.until_end) == ([Interval(35, 60)], True)
+    assert nearest is not None
+    assert (nearest.stats.operation, nearest.main_side) == (SLOW, "in_database")
+    assert (nearest.exceeded, nearest.until_end) == ([Interval(35, 60)], True)
 
 
 @stack
@@ -135,7 +135,7 @@ def test_the_page_shows_the_same_values(slowed: Record) -> None:
     assert [SLOW, "p95 < 300 ms", "✗ failed"] in Elements(html).table()
     assert "✗ failed: 1 of 2 thresholds" in html
     assert "from 0:35 until the end" in html
-    assert "Over its limit of 300 ms: 0:35-1:00." in html
+    assert "Exceeded its limit of 300 ms: 0:35-1:00." in html
     assert "598" in html
     assert "2 missing" in html
 
@@ -208,7 +208,7 @@ def test_a_running_run_is_reported_so_far(prometheus: Prometheus) -> None:
     output = ask(prometheus.url, NOWHERE, "report", feed.run)
     html = (Path(results()) / f"{feed.run}.html").read_text()
 
-    assert "The run is still running: these are its first 0:20." in output.stdout
+    assert "The run is still running: this covers its first 0:20." in output.stdout
     assert "… running" in html
     assert "10 not yet stored" in html
     assert "missing</small>" not in html

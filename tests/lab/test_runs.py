@@ -68,7 +68,7 @@ def test_report_prints_the_table(prometheus: Prometheus) -> None:
     assert ["GET", "/owners", "1,134", "56.7", "22.1", "-", "-", "0.00"] in rows
     assert ["All", "1,274", "63.7", "29.3", "22.1", "15.1", "0.24"] in rows
     assert "1,274 requests sent, 1,271 traced" in report.stdout
-    assert "3 of 1,274 requests have no stored span." in report.stdout
+    assert "The traces of 3 of 1,274 requests are missing." in report.stdout
     assert f"The trace store does not answer at {NOWHERE}" in report.stdout
 
 
@@ -148,7 +148,7 @@ def test_report_without_prometheus_fails(tmp_path: Path) -> None:
 
     assert report.returncode == 1
     assert report.stderr.strip() == (
-        f"Error: Prometheus does not answer at {NOWHERE}: is the stack up? `just up`"
+        f"Error: Prometheus does not answer at {NOWHERE}. Run `just up`."
     )
 
 

@@ -196,5 +196,5 @@ def make_full_record(steps: int = 12, operations: int = 3) -> Record:
         failed_statuses=[503],
         slowest_traces=[make_trace(number) for number in range(10)],
         failed_traces=[make_trace(number) for number in range(5, 15)],
-        missing=["8 of 600 requests have no stored span."],
+        missing=["The traces of 8 of 600 requests are missing."],
     )

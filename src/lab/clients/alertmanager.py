@@ -29,8 +29,6 @@ def parse_duration(text: str) -> timedelta:
 
 
 class Alertmanager(HttpClient):
-    """One Alertmanager."""
-
     def __init__(self, url: str) -> None:
         super().__init__("Alertmanager", f"{url}/api/v2")
 

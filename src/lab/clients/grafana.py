@@ -13,10 +13,10 @@ def find_run_dashboard(grafana: str, run_id: str, started: float, ended: float) 
     """Return the address of a run's dashboard, or None where that Grafana does not have it."""
     with HttpClient("Grafana", grafana) as http:
         try:
-            answer = http.request("GET", f"/api/dashboards/uid/{RUN_DASHBOARD}", timeout=2.0)
+            response = http.request("GET", f"/api/dashboards/uid/{RUN_DASHBOARD}", timeout=2.0)
         except UserError:
             return None
-    return run_dashboard_url(grafana, run_id, started, ended) if answer.is_success else None
+    return run_dashboard_url(grafana, run_id, started, ended) if response.is_success else None
 
 
 def run_dashboard_url(grafana: str, run_id: str, started: float, ended: float) -> str:

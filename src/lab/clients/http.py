@@ -34,7 +34,7 @@ class HttpClient:
             raise self._error(f"{self.name} at {self.url} {message}") from None
         except (httpx.HTTPError, httpx.InvalidURL):
             raise self._error(
-                f"{self.name} does not answer at {self.url}: is the stack up? `just up`"
+                f"{self.name} does not answer at {self.url}. Run `just up`."
             ) from None
 
     def json(self, method: str, path: str, *, allow_missing: bool = False, **options: Any) -> Any:

@@ -15,8 +15,6 @@ MIN_FAILED_STATUS = 400
 
 
 class Jaeger:
-    """One Jaeger."""
-
     name = "Jaeger"
 
     def __init__(self, http: HttpClient) -> None:

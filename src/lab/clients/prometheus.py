@@ -34,7 +34,7 @@ class Alert:
 
 
 class Prometheus(HttpClient):
-    """One Prometheus. Times are in seconds since 1970."""
+    """Times are in seconds since 1970."""
 
     def __init__(self, url: str) -> None:
         super().__init__("Prometheus", url, PrometheusError)

@@ -16,8 +16,6 @@ from lab.promql import traceql
 
 
 class Tempo:
-    """One Tempo."""
-
     name = "Tempo"
 
     def __init__(self, http: HttpClient) -> None:

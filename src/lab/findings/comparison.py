@@ -13,11 +13,11 @@ Direction = Literal["worse", "better", "equal", "inconclusive", "unknown"]
 # The direction of an operation is the first of these that one of its numbers has.
 PRECEDENCE: tuple[Direction, ...] = ("worse", "better", "unknown", "inconclusive", "equal")
 
-# The change that a comparison has to exclude before it says "equal", unless the caller names one:
-# about the least that a run of 20 s can show at the median.
+# Without --fail-over, a comparison is inconclusive if the noise is larger than this. It is about
+# the smallest change of the median that a run of 20 s can show.
 DEFAULT_ALLOWED = 0.2
-# Smaller changes are not worth stopping a pipeline, however significant: half a request in a
-# hundred, and of a tail a millisecond, which one garbage collection takes.
+# Smaller changes do not fail a pipeline, even if they are significant: 0.5 % of the requests, and
+# at p95 the millisecond that one garbage collection takes.
 MIN_FAILED_SHARE_CHANGE = 0.005
 MIN_TAIL_CHANGE = 0.001
 # 99.7 % of a normal distribution.
@@ -53,7 +53,10 @@ FAILED = Metric("failed share", "failed_share", judged=True)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A number of both runs. `difference` and `noise` are shares of A; of failures, points."""
+    """A number in both runs.
+
+    `difference` and `noise` are relative to A; of the failed share they are absolute.
+    """
 
     before: float | None
     after: float | None
@@ -97,7 +100,7 @@ class Comparison:
     """Two runs side by side.
 
     `problems` and `remarks` are sentences; `changes` are programs and settings that differ.
-    `allowed` is the largest relative change of a percentile that may pass for none.
+    `allowed` is the largest relative change of a percentile that is not a regression.
     """
 
     before: Record
@@ -110,7 +113,7 @@ class Comparison:
     changes: list[tuple[str, str, str]]
 
     def judged(self, direction: Direction) -> list[JudgedChange]:
-        """List the judged numbers of all operations together and of each that changed so."""
+        """List the judged numbers that changed in this direction, of each operation and of all."""
         return [
             JudgedChange(row.operation, metric, change)
             for row in (self.total, *self.operations)

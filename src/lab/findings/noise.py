@@ -109,13 +109,13 @@ def dispersion(timeline: Timeline) -> float:
 
     1 for independent failures, or where the run is too short or none failed.
     """
-    steps = [
+    intervals = [
         (rate * timeline.step, (failed or 0.0) * timeline.step)
         for rate, failed in zip(timeline.rate, timeline.failed_rate, strict=True)
         if rate
     ]
-    size = max(1, math.ceil(len(steps) / MAX_SEGMENTS))
-    segments = [steps[first : first + size] for first in range(0, len(steps), size)]
+    size = max(1, math.ceil(len(intervals) / MAX_SEGMENTS))
+    segments = [intervals[first : first + size] for first in range(0, len(intervals), size)]
     counts = [tuple(map(sum, zip(*segment, strict=True))) for segment in segments]
     requests, failures = (sum(count[i] for count in counts) for i in (0, 1))
     if len(counts) < MIN_SEGMENTS or not 0 < failures < requests:

@@ -8,8 +8,9 @@ from lab.runs.verdict import ended_early
 
 # Without segments there is no noise estimate, and they take this long.
 MIN_SECONDS = 20.0
+# These change the load that a profile and a planned length stand for.
 LOAD_SETTINGS = ("RATE", "VUS")
-# Less than this changes latencies by less than runs differ anyway.
+# A tenth of the CPU changes latencies by about as much as two runs of one build differ anyway.
 MIN_OTHER_CPU_SHARE = 0.1
 
 
@@ -20,7 +21,8 @@ def problems(before: Record, after: Record) -> list[str]:
         for what, first, second in (
             ("profile", before.profile, after.profile),
             ("journey", before.journey, after.journey),
-            ("load", _load(before), _load(after)),
+            ("planned length", _planned(before), _planned(after)),
+            *((name, _setting(before, name), _setting(after, name)) for name in LOAD_SETTINGS),
             ("machine", _machine(before), _machine(after)),
             ("target", _target(before), _target(after)),
         )
@@ -41,7 +43,7 @@ def _problem(run: Record) -> str | None:
     if not run.histograms and run.period.seconds < MIN_SECONDS:
         return (
             f"{run.run_id} is too short to estimate its noise ({seconds}): a run needs at least "
-            f"{MIN_SECONDS:.0f} s, better several minutes."
+            f"{MIN_SECONDS:.0f} s, preferably several minutes."
         )
     if not run.histograms:
         return (
@@ -61,7 +63,7 @@ def remarks(before: Record, after: Record) -> list[str]:
     if max(first, second) < MIN_OTHER_CPU_SHARE:
         return []
     used = f"{percent(first)} of the CPU during A and {percent(second)} during B"
-    return [f"Other programs used {used}. The noise includes this; a quieter machine tells more."]
+    return [f"Other programs used {used}. The noise includes this; use a quieter machine."]
 
 
 def changes(before: Record, after: Record) -> list[tuple[str, str, str]]:
@@ -81,11 +83,13 @@ def other_cpu_share(record: Record) -> float | None:
     return record.environment.other_cpu_share if record.environment else None
 
 
-def _load(record: Record) -> str:
-    planned = "" if record.planned is None else f"{record.planned:g} s"
+def _planned(record: Record) -> str | None:
+    return None if record.planned is None else f"{record.planned:g} s"
+
+
+def _setting(record: Record, name: str) -> str:
     settings = record.environment.settings if record.environment else {}
-    given = (f"{name}={settings[name]}" for name in LOAD_SETTINGS if settings.get(name))
-    return " ".join(filter(None, (planned, *given)))
+    return settings.get(name) or "not set"
 
 
 def _machine(record: Record) -> str | None:

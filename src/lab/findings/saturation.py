@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from lab.findings.slowest import Interval, exceeded_intervals, operation_points
+from lab.findings.nearest_limit import Interval, exceeded_intervals, operation_points
 from lab.runs.record import OperationStats, Record
 
 # A load that less than doubles cannot separate saturation from the noise of a run.
@@ -17,7 +17,8 @@ RATE_GROWTH = 1.10
 NEAR_MAXIMUM = 0.95
 # One interval proves nothing: with few requests its p95 is its single slowest request.
 MIN_INTERVALS = 2
-# Here k6 starts iterations at a planned rate, however many users are still busy.
+# In these profiles k6 starts iterations at a planned rate, however many users are still busy. Add a
+# new profile whose executor is an arrival rate: others are judged by their number of users.
 ARRIVAL_PROFILES = ("smoke", "load", "soak", "breakpoint")
 
 

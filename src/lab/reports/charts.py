@@ -12,9 +12,9 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 380, 150
 LOW = 96
 MAX_TICKS = 6
-# Distances between ticks of the time axis that are easy to count by, in seconds.
+# Round distances between the ticks of the time axis, in seconds.
 TICK_STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
-# So few points are marked, as the line between them suggests more than was measured.
+# Lines with at most this many points have each point marked, to show what was measured.
 MAX_MARKED_POINTS = 12
 # A limit further above the data is not drawn, as it would flatten the lines.
 LIMIT_IN_VIEW = 2.5

@@ -91,6 +91,6 @@ def _charts(before: Record, after: Record) -> list[tuple[str, Markup]]:
             charts.milliseconds_line("A", "neutral", a.server_p95),
             charts.milliseconds_line("B", "client", b.server_p95),
         ),
-        "Requests per second": (Line("A", "neutral", a.rate), Line("B", "client", b.rate)),
+        "Load, req/s": (Line("A", "neutral", a.rate), Line("B", "client", b.rate)),
     }
     return [(title, charts.lines(title, at=at, drawn=lines)) for title, lines in drawn.items()]

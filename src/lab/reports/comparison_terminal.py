@@ -42,7 +42,7 @@ ARROWS: dict[Direction, str] = {
 }
 LEGEND = (
     "Times are A → B in ms, with the difference and its noise. 'All' is the mean of the operations'"
-    " differences. The verdict uses client p50, p95 and failed share; p95 changes under 1 ms are"
+    " differences. The result uses client p50, p95 and failed share; p95 changes under 1 ms are"
     " ignored. Other columns only show where a change comes from."
 )
 
@@ -78,7 +78,7 @@ def conclusion(comparison: Comparison) -> str:
     if significant:
         text = f"B is {' and '.join(significant)}."
     elif total == "unknown":
-        text = "The noise could not be estimated, so there is no verdict."
+        text = "The noise could not be estimated, so there is no result."
     else:
         text = "No significant difference."
     if inconclusive := comparison.judged("inconclusive"):

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from lab.console import clock, duration, milliseconds, percent, plain
-from lab.findings.slowest import exceeded_intervals, operation_points
+from lab.findings.nearest_limit import exceeded_intervals, operation_points
 from lab.findings.summary import Findings
 from lab.reports import charts, sentences
 from lab.reports.charts import Line, milliseconds_line
@@ -61,8 +61,8 @@ def render(record: Record, findings: Findings) -> str:
     anchors = {operation.stats.operation: operation.anchor for operation in operations}
     traces = len(record.slowest_traces) + len(record.failed_traces)
     tone, verdict = VERDICTS[record.verdict]
-    if crossed := sum(not threshold.passed for threshold in record.thresholds):
-        verdict += f": {crossed} of {len(record.thresholds)} thresholds"
+    if failed := sum(not threshold.passed for threshold in record.thresholds):
+        verdict += f": {failed} of {len(record.thresholds)} thresholds"
     return template("report.html").render(
         run=record,
         verdict={"tone": tone, "text": verdict},
@@ -128,9 +128,9 @@ def _links(
         return [("time", "over time")]
     if sentence.subject == "failures" and record.failed_traces:
         return [("failed", "failed traces")]
-    if sentence.subject != "slowest" or not findings.slowest:
+    if sentence.subject != "nearest limit" or not findings.nearest_limit:
         return []
-    name = findings.slowest.stats.operation
+    name = findings.nearest_limit.stats.operation
     links = [(anchors[name], "over time")] if name in anchors else []
     traces = [trace for trace in record.slowest_traces if trace.operation == name]
     return links + [(f"trace-{plain(trace.trace_id)}", "slowest trace") for trace in traces[:1]]
@@ -159,10 +159,10 @@ def _caption(record: Record, stats: OperationStats) -> str:
     limit = f"limit of {milliseconds(stats.limit_p95)} ms"
     exceeded = exceeded_intervals(record, stats)
     if not exceeded:
-        return f"Within its {limit} all the time."
+        return f"Met its {limit} all the time."
     times = ", ".join(map(sentences.interval_text, exceeded[:MAX_INTERVALS]))
     more = len(exceeded) - MAX_INTERVALS
-    return f"Over its {limit}: {times}{f' and {more} more' if more > 0 else ''}."
+    return f"Exceeded its {limit}: {times}{f' and {more} more' if more > 0 else ''}."
 
 
 def _charts(record: Record) -> list[tuple[str, list[tuple[str, str]], Markup]]:
@@ -179,19 +179,19 @@ def _charts(record: Record) -> list[tuple[str, list[tuple[str, str]], Markup]]:
     failed = timeline.failed_rate if any(timeline.failed_rate) else []
     return [
         chart(
-            "Latency, ms",
+            "Latency p95, ms",
             milliseconds_line("client p95", "client", timeline.client_p95),
             milliseconds_line("server p95", "server", timeline.server_p95),
             milliseconds_line("database p95", "database", timeline.database_p95),
             limit=limit,
         ),
-        chart("Median latency, ms", milliseconds_line("client p50", "client", timeline.client_p50)),
+        chart("Latency p50, ms", milliseconds_line("client p50", "client", timeline.client_p50)),
         chart(
             "Load",
-            Line("requests per second (left)", "client", timeline.rate),
+            Line("req/s (left)", "client", timeline.rate),
             right=Line("virtual users (right)", "load", timeline.virtual_users),
         ),
-        chart("Failed requests per second", Line("failed", "failure", failed)),
+        chart("Failed, req/s", Line("failed", "failure", failed)),
         chart(
             "Database connections of the API",
             Line("in use, maximum", "server", timeline.connections_used),

@@ -12,16 +12,14 @@ from lab.findings.summary import Findings
 from lab.reports import sentences
 from lab.runs.record import OperationStats, Record, Verdict
 
-# k6's threshold for failed requests.
-FAILED_LIMIT = 0.01
 WIDE_TERMINAL = 96
 # The columns of numbers together.
-WIDE_NUMBERS, NARROW_NUMBERS = 58, 44
+WIDE_NUMBERS, NARROW_NUMBERS = 59, 45
 MAX_ROWS = 40
-MAX_TRACES = 5
+TRACES_IN_TERMINAL = 5
 NUMBERS = (
     "Requests",
-    "Rate\n/s",
+    "Rate\nreq/s",
     "Client\np95 ms",
     "Server\np95 ms",
     "Database\np95 ms",
@@ -82,7 +80,7 @@ def show_traces(console: Console, record: Record) -> None:
             console.print(Text.assemble((title, "bold"), "  none"))
             continue
         table = _table(console, title, "ms", "Status", "At s", "Operation")
-        for trace in traces[:MAX_TRACES]:
+        for trace in traces[:TRACES_IN_TERMINAL]:
             table.add_row(
                 Text(plain(trace.trace_id)),
                 Text(milliseconds(trace.duration)),
@@ -91,7 +89,7 @@ def show_traces(console: Console, record: Record) -> None:
                 Text(plain(trace.operation)),
             )
         console.print(table)
-    console.print(Text("`just trace ID` shows one as a waterfall."))
+    console.print(Text("`just trace ID` prints one as a waterfall."))
 
 
 def _table(console: Console, first: str, *headings: str) -> Table:
@@ -110,6 +108,8 @@ def _table(console: Console, first: str, *headings: str) -> Table:
 
 def _cells(stats: OperationStats, width: int) -> list[Text]:
     failed = f"{stats.failed_share * 100:.2f}"
+    limit = stats.limit_failed_share
+    exceeded = limit is not None and stats.failed_share >= limit
     return [
         Text(wrap_path(plain(stats.operation), width)),
         Text(f"{stats.requests:,}"),
@@ -117,5 +117,5 @@ def _cells(stats: OperationStats, width: int) -> list[Text]:
         Text(milliseconds(stats.client_p95)),
         Text(milliseconds(stats.server_p95)),
         Text(milliseconds(stats.database_p95)),
-        Text(failed, style="red" if stats.failed_share >= FAILED_LIMIT else ""),
+        Text(failed, style="red" if exceeded else ""),
     ]

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lab.console import clock, milliseconds, percent
+from lab.findings.nearest_limit import Interval, NearestLimit
+from lab.findings.preconditions import MIN_OTHER_CPU_SHARE
 from lab.findings.saturation import LatencySaturation, Load, Saturation, ThroughputSaturation
-from lab.findings.slowest import Interval, SlowestOperation
 from lab.findings.summary import Findings
 from lab.runs.record import Completeness, OperationStats, Record, Threshold, Verdict
 
-# Less CPU for other programs changes latencies by less than runs differ anyway.
-MIN_OTHER_CPU_SHARE = 0.2
 THRESHOLD = re.compile(
     r"http_req_(?P<metric>duration|failed)\{(?P<tag>name|scenario):(?P<name>.*)\} "
     r"(?:p\((?P<quantile>\d+)\)<(?P<ms>\d+)|rate<(?P<share>[\d.]+))"
@@ -28,21 +27,22 @@ class Sentence:
     """A statement about a run, and what it is about."""
 
     text: str
-    subject: Literal["slowest", "saturation", "failures", "load"]
+    subject: Literal["nearest limit", "saturation", "failures", "load"]
 
 
 def sentences(record: Record, findings: Findings) -> list[Sentence]:
     """Say what a run shows, the most important first."""
     result: list[Sentence] = []
-    if findings.slowest:
-        result.append(Sentence(slowest_text(findings.slowest, record.operations), "slowest"))
+    if findings.nearest_limit:
+        text = nearest_limit_text(findings.nearest_limit, record.operations)
+        result.append(Sentence(text, "nearest limit"))
     if findings.saturation:
         result.append(Sentence(saturation_text(findings.saturation), "saturation"))
     result.append(Sentence(failures_text(record), "failures"))
     if record.dropped_iterations:
         dropped = count(record.dropped_iterations, "iteration")
         were = "was" if record.dropped_iterations == 1 else "were"
-        text = f"{dropped} {were} dropped: no initialised virtual user was free."
+        text = f"{dropped} {were} dropped: no virtual user was free."
         result.append(Sentence(text, "load"))
     other = (record.environment and record.environment.other_cpu_share) or 0.0
     if other >= MIN_OTHER_CPU_SHARE:
@@ -51,8 +51,8 @@ def sentences(record: Record, findings: Findings) -> list[Sentence]:
     return result
 
 
-def slowest_text(slowest: SlowestOperation, operations: list[OperationStats]) -> str:
-    """Say whether operations met their limits, which one is the slowest, where and when."""
+def nearest_limit_text(nearest: NearestLimit, operations: list[OperationStats]) -> str:
+    """Say whether operations met their limits, which one is nearest to its limit, and when."""
     limited = [row for row in operations if row.client_p95 is not None and row.limit_p95]
     over = [row for row in limited if (row.client_p95 or 0) > (row.limit_p95 or 0)]
     failing = any(row.failed_share >= (row.limit_failed_share or 1) for row in operations)
@@ -63,31 +63,31 @@ def slowest_text(slowest: SlowestOperation, operations: list[OperationStats]) ->
     else:
         met = "p95 limits" if failing else "SLO"
         head = f"All operations met their {met}. Closest to its limit"
-    stats = slowest.stats
+    stats = nearest.stats
     text = (
         f"{head}: {stats.operation}, p95 {milliseconds(stats.client_p95)} ms "
         f"(limit {milliseconds(stats.limit_p95)} ms)"
     )
-    if slowest.main_side:
-        share = getattr(stats, slowest.main_side)
-        text += f", {percent(share)} of the time {SIDES[slowest.main_side]}"
-    if slowest.exceeded:
-        text += f". {_exceeded(slowest)}"
-    elif slowest.slowest_interval and not over:
-        requests = count(slowest.slowest_requests, "request")
-        text += f". Slowest interval: {interval_text(slowest.slowest_interval)} ({requests})"
+    if nearest.main_side:
+        share = getattr(stats, nearest.main_side)
+        text += f", {percent(share)} of the time {SIDES[nearest.main_side]}"
+    if nearest.exceeded:
+        text += f". {_exceeded(nearest)}"
+    elif nearest.slowest_interval and not over:
+        requests = count(nearest.slowest_requests, "request")
+        text += f". Slowest interval: {interval_text(nearest.slowest_interval)} ({requests})"
     return f"{text}."
 
 
-def _exceeded(slowest: SlowestOperation) -> str:
-    longest = max(slowest.exceeded, key=lambda interval: interval.seconds)
-    if not (slowest.until_end and longest == slowest.exceeded[-1]):
+def _exceeded(nearest: NearestLimit) -> str:
+    longest = max(nearest.exceeded, key=lambda interval: interval.seconds)
+    if not (nearest.until_end and longest == nearest.exceeded[-1]):
         when = f"from {clock(longest.start)} to {clock(longest.end)}"
     elif longest.start:
         when = f"from {clock(longest.start)} until the end"
     else:
         when = "for the whole run"
-    others = len(slowest.exceeded) - 1
+    others = len(nearest.exceeded) - 1
     more = f", and in {count(others, 'shorter interval')}" if others else ""
     return f"It exceeded its limit {when}{more}"
 

@@ -20,8 +20,17 @@ from lab.stack.config import StackConfig
 from lab.stack.select import choose
 from lab.stack.supervisor import PID_FILE
 
-# Settings that change the load. Tokens, passwords and headers must never be among them.
-LOAD_SETTINGS = ("PROFILE", "JOURNEY", "DURATION", "RATE", "VUS", "CLEANUP", "GENERATOR", "K6_TAGS")
+# Settings that change a run. Tokens, passwords and headers must never be among them.
+RECORDED_SETTINGS = (
+    "PROFILE",
+    "JOURNEY",
+    "DURATION",
+    "RATE",
+    "VUS",
+    "CLEANUP",
+    "GENERATOR",
+    "K6_TAGS",
+)
 CPU_INFO = Path("/proc/cpuinfo")
 INSPECT_SECONDS = 60
 BUSY_CPU_TIMES = ("user", "nice", "system", "irq", "softirq", "steal")
@@ -29,7 +38,7 @@ BUSY_CPU_TIMES = ("user", "nice", "system", "irq", "softirq", "steal")
 
 def read_environment(config: StackConfig, settings: Mapping[str, str]) -> Environment:
     """Describe what a run with these settings takes place on."""
-    recorded = (*LOAD_SETTINGS, *k6.default_settings())
+    recorded = (*RECORDED_SETTINGS, *k6.default_settings())
     return Environment(
         target=settings["BASE_URL"],
         machine=Machine(
@@ -45,7 +54,7 @@ def read_environment(config: StackConfig, settings: Mapping[str, str]) -> Enviro
 
 
 def _cpu() -> str:
-    """Name the processor's model, which Linux has in a file only."""
+    """Name the CPU's model, which Linux has in a file only."""
     lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
@@ -63,7 +72,7 @@ def _versions(config: StackConfig) -> dict[str, str]:
 def _options(config: StackConfig, settings: Mapping[str, str]) -> dict[str, Any]:
     """Return the options that k6 derives from the script and its settings, without thresholds."""
     try:
-        answer = subprocess.run(  # noqa: S603 - k6, on the project's own script
+        inspected = subprocess.run(  # noqa: S603 - k6, on the project's own script
             k6.command(config, settings, "inspect", "--include-system-env-vars"),
             env=dict(settings),
             capture_output=True,
@@ -71,7 +80,7 @@ def _options(config: StackConfig, settings: Mapping[str, str]) -> dict[str, Any]
             timeout=INSPECT_SECONDS,
             check=False,
         )
-        options: dict[str, Any] = json.loads(answer.stdout)
+        options: dict[str, Any] = json.loads(inspected.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return {}
     options.pop("thresholds", None)

@@ -15,7 +15,7 @@ from lab.runs.timeline import SPAN_DELAY, busiest
 BUCKETS_PER_DOUBLING = 8
 MIN_SEGMENTS = 4
 MAX_SEGMENTS = 10
-# Prometheus knows a run's state at each push only, and a run can end slightly early.
+# Prometheus gets samples only when k6 pushes them, and a run can end slightly before its plan.
 MIN_SEGMENT_SECONDS = PUSH_SECONDS - 0.2
 SEGMENT_SECONDS = 2 * PUSH_SECONDS
 # Spans that arrive up to this long after the end count for the last segment.

@@ -32,7 +32,7 @@ from lab.runs.timeline import QUANTILE, read_points, read_timeline
 from lab.runs.verdict import verdict
 from lab.stack.config import StackConfig
 
-MAX_TRACES = 10
+TRACES_IN_RECORD = 10
 # The search for the slowest traces starts where about this many requests are slower.
 SLOW_REQUESTS = 40
 WAIT_SECONDS = 30.0
@@ -53,11 +53,11 @@ def read(
         period = find_period(prometheus, run_id)
         finished = environment is not None or not is_running(prometheus, run_id, period)
         if finished and not wait_for_spans(prometheus, run_id, period, progress):
-            missing.append("The last spans were not waited for: more may still arrive.")
+            missing.append("The wait for the last spans was interrupted: more may still arrive.")
         record = read_metrics(prometheus, run_id, period, finished=finished)
         guess = _slow_seconds(prometheus, record)
     if record.verdict == "running":
-        missing.append(f"The run is still running: these are its first {clock(period.seconds)}.")
+        missing.append(f"The run is still running: this covers its first {clock(period.seconds)}.")
     else:
         missing += describe_missing(record.completeness)
     if record.operations:
@@ -65,7 +65,9 @@ def read(
             with tempo_or_jaeger.connect(config.traces_url) as store:
                 record = _with_traces(record, store, guess)
             if not record.slowest_traces:
-                missing.append(f"{store.name} has no traces of this run: it keeps them for a day.")
+                missing.append(
+                    f"{store.name} has no traces of this run: traces are kept for one day."
+                )
         except TraceStoreError as error:
             missing.append(error.message)
     record = replace(record, missing=missing, environment=environment)
@@ -191,17 +193,16 @@ def read_completeness(prometheus: Prometheus, run_id: str, period: Period) -> Co
 
 
 def describe_missing(completeness: Completeness) -> list[str]:
-    """Say which spans and rows are missing."""
+    """Say how many traces and rows are missing."""
     sentences = []
     if completeness.missing:
-        have = "has" if completeness.missing == 1 else "have"
         sentences.append(
-            f"{completeness.missing:,} of {completeness.sent:,} requests {have} no stored span."
+            f"The traces of {completeness.missing:,} of {completeness.sent:,} requests are missing."
         )
     if completeness.missing_rows:
         sentences.append(
-            f"{completeness.created:,} responses confirmed a new row (201), but the database's "
-            f"spans show only {completeness.rows_written:,} written."
+            f"{completeness.missing_rows:,} of {completeness.created:,} promised rows (201) are "
+            f"missing: the database's spans show {completeness.rows_written:,} written."
         )
     return sentences
 
@@ -289,14 +290,14 @@ def _slow_seconds(prometheus: Prometheus, record: Record) -> float:
 
 
 def _with_traces(record: Record, store: TraceStore, guess: float) -> Record:
-    """Add the slowest and the failed traces; at least one is of the slowest operation."""
+    """Add the slowest and the failed traces; at least one is of the operation nearest its limit."""
     search = TraceSearch(record.run_id, record.period)
-    slowest = trace_store.slowest(store, search, MAX_TRACES, guess)
-    slow = record.slowest_operation
-    if slow and all(trace.operation != slow.operation for trace in slowest):
-        search_slow = TraceSearch(record.run_id, record.period, slow.operation)
-        slowest += trace_store.slowest(store, search_slow, 1, slow.server_p95 or 0.0)
-    failed = store.failed(search, record.failed_statuses, MAX_TRACES)
+    slowest = trace_store.slowest(store, search, TRACES_IN_RECORD, guess)
+    nearest = record.nearest_limit
+    if nearest and all(trace.operation != nearest.operation for trace in slowest):
+        its_search = TraceSearch(record.run_id, record.period, nearest.operation)
+        slowest += trace_store.slowest(store, its_search, 1, nearest.server_p95 or 0.0)
+    failed = store.failed(search, record.failed_statuses, TRACES_IN_RECORD)
     return replace(
         record,
         slowest_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in slowest],

@@ -63,7 +63,7 @@ class Threshold(Struct, frozen=True):
 
 
 class ErrorCount(Struct, frozen=True):
-    """How often one check of k6 failed for an operation."""
+    """The number of failed checks of one kind for an operation."""
 
     operation: str
     kind: str
@@ -93,7 +93,7 @@ class Completeness(Struct, frozen=True):
 
 
 class Timeline(Struct, frozen=True, kw_only=True):
-    """A run over time: each list has one value per `at`, for the `step` that ends there."""
+    """A run over time: one value per `at`, for the interval of `step` seconds that ends there."""
 
     step: float
     at: list[float] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Timeline(Struct, frozen=True, kw_only=True):
 
 
 class TimelinePoint(Struct, frozen=True, kw_only=True):
-    """One operation in the step of the timeline that ends at `at`."""
+    """One operation in the interval of the timeline that ends at `at`."""
 
     operation: str
     at: float
@@ -184,7 +184,7 @@ class Record(Struct, frozen=True, kw_only=True):
     missing: list[str] = field(default_factory=list)
 
     @property
-    def slowest_operation(self) -> OperationStats | None:
+    def nearest_limit(self) -> OperationStats | None:
         """The operation whose p95 is the largest share of its limit."""
         limited = [row for row in self.operations if row.client_p95 is not None and row.limit_p95]
         return max(
@@ -217,7 +217,6 @@ def write_file(path: Path, content: bytes) -> Path:
 
 
 def load(path: Path) -> Record:
-    """Read a saved record."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except OSError as error:

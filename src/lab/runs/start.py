@@ -111,15 +111,15 @@ def check_target(url: str, *, confirmed: bool) -> None:
             "Set CONFIRM_TARGET=1 if you are allowed to load-test it. Nothing was sent."
         )
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=10.0, trust_env=not local)
+        response = httpx.get(f"{url}/readyz", timeout=10.0, trust_env=not local)
     except (httpx.HTTPError, httpx.InvalidURL):
         raise TargetError(
-            f"The API does not answer at {url}: is the stack up? `just up`, or set BASE_URL."
+            f"The API does not answer at {url}. Run `just up`, or set BASE_URL."
         ) from None
-    if answer.status_code != httpx.codes.OK:
+    if response.status_code != httpx.codes.OK:
         raise TargetError(
-            f"The API at {url} is not ready: GET /readyz returned {answer.status_code}, expected "
-            f"200. See `just status`. The answer was {answer.text[:200]!r}."
+            f"The API at {url} is not ready: GET /readyz returned {response.status_code}, expected "
+            f"200. See `just status`. The response was {response.text[:200]!r}."
         )
 
 

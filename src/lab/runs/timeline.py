@@ -11,7 +11,7 @@ from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import OperationStats, Timeline, TimelinePoint
 
-MAX_STEPS = 120
+MAX_INTERVALS = 120
 # Others have totals only.
 MAX_OPERATIONS = 40
 # Spans reach Prometheus in batches, some seconds after their requests.
@@ -24,8 +24,8 @@ Values = list[float | None]
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps that a run is divided into; each lasts one or more pushes of k6."""
+class Intervals:
+    """The intervals that a run is divided into; each lasts one or more pushes of k6."""
 
     step: float
     at: list[float]
@@ -34,10 +34,10 @@ class Steps:
     last_seconds: float
 
     @classmethod
-    def divide(cls, period: Period) -> "Steps":
-        pushes = math.ceil(period.seconds / PUSH_SECONDS / MAX_STEPS)
+    def divide(cls, period: Period) -> "Intervals":
+        pushes = math.ceil(period.seconds / PUSH_SECONDS / MAX_INTERVALS)
         step = float(PUSH_SECONDS * max(1, pushes))
-        # Less than half a step at the end has too few requests to stand alone.
+        # Less than half an interval at the end has too few requests to stand alone.
         count = max(1, round(period.seconds / step))
         at = [step * number for number in range(1, count + 1)]
         ends = [period.started + seconds for seconds in at]
@@ -50,29 +50,29 @@ class Steps:
         )
 
     def correct_last_rate(self, rates: Values) -> Values:
-        """Relate the last rate to the seconds that the run lasted in its last step."""
+        """Relate the last rate to the seconds that the run lasted in its last interval."""
         last = rates[-1]
         return [*rates[:-1], None if last is None else last * self.step / self.last_seconds]
 
 
 def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeline:
     """Read a run over time, all operations together."""
-    steps = Steps.divide(period)
-    run = RunSelector(run_id, period.window, step=f"{steps.step:.0f}s")
-    exports = f"{max(steps.step, EXPORTS_SECONDS):.0f}s"
+    intervals = Intervals.divide(period)
+    run = RunSelector(run_id, period.window, step=f"{intervals.step:.0f}s")
+    exports = f"{max(intervals.step, EXPORTS_SECONDS):.0f}s"
 
-    def values(query: str, ends: list[float] = steps.ends) -> Values:
+    def values(query: str, ends: list[float] = intervals.ends) -> Values:
         return prometheus.over_time(query, "", ends).get("", [None] * len(ends))
 
     def span_p95(side: Side) -> Values:
-        return values(load_run.span_quantile(QUANTILE, side, run), steps.span_ends)
+        return values(load_run.span_quantile(QUANTILE, side, run), intervals.span_ends)
 
     return Timeline(
-        step=steps.step,
-        at=steps.at,
+        step=intervals.step,
+        at=intervals.at,
         virtual_users=values(load_run.virtual_users(run)),
-        rate=steps.correct_last_rate(values(load_run.request_rate(run))),
-        failed_rate=steps.correct_last_rate(values(load_run.failed_rate(run))),
+        rate=intervals.correct_last_rate(values(load_run.request_rate(run))),
+        failed_rate=intervals.correct_last_rate(values(load_run.failed_rate(run))),
         client_p50=values(load_run.client_quantile(0.5, run)),
         client_p95=values(load_run.client_quantile(QUANTILE, run)),
         server_p95=span_p95(Side.SERVER),
@@ -96,15 +96,15 @@ def read_points(
     names = busiest(operations)
     if not names:
         return []
-    steps = Steps.divide(period)
-    run = RunSelector(run_id, period.window, operations=names, step=f"{steps.step:.0f}s")
+    intervals = Intervals.divide(period)
+    run = RunSelector(run_id, period.window, operations=names, step=f"{intervals.step:.0f}s")
 
     def client(query: str) -> dict[str, Values]:
-        return prometheus.over_time(query, OPERATION, steps.ends)
+        return prometheus.over_time(query, OPERATION, intervals.ends)
 
     def span_p95(side: Side) -> dict[str, Values]:
         query = load_run.span_quantile(QUANTILE, side, run, OPERATION)
-        return prometheus.over_time(query, OPERATION, steps.span_ends)
+        return prometheus.over_time(query, OPERATION, intervals.span_ends)
 
     columns = (
         client(load_run.request_rate(run, OPERATION)),
@@ -114,12 +114,12 @@ def read_points(
         span_p95(Side.SERVER),
         span_p95(Side.DATABASE),
     )
-    nothing: Values = [None] * len(steps.at)
+    nothing: Values = [None] * len(intervals.at)
     return [
         TimelinePoint(
             operation=name,
             at=at,
-            requests=round(rate * steps.step),
+            requests=round(rate * intervals.step),
             mean=mean,
             p50=p50,
             p95=p95,
@@ -128,7 +128,7 @@ def read_points(
         )
         for name in names
         for at, rate, mean, p50, p95, server_p95, database_p95 in zip(
-            steps.at, *(column.get(name, nothing) for column in columns), strict=True
+            intervals.at, *(column.get(name, nothing) for column in columns), strict=True
         )
         if rate and mean is not None and p50 is not None and p95 is not None
     ]

@@ -1,4 +1,4 @@
-"""Find the operation that is furthest over its latency limit, or else closest to it."""
+"""Find the operation that is furthest over its p95 limit, or else closest to it."""
 
 from dataclasses import dataclass
 from operator import attrgetter
@@ -26,7 +26,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowestOperation:
+class NearestLimit:
     """The operation whose p95 is the largest share of its limit, and when it exceeded that limit.
 
     `main_side` is the field of the side that took most of its time, if known; `until_end` tells
@@ -42,15 +42,14 @@ class SlowestOperation:
     slowest_requests: int
 
 
-def slowest_operation(record: Record) -> SlowestOperation | None:
-    """Find the slowest operation among those that have a limit."""
-    stats = record.slowest_operation
+def find_nearest_limit(record: Record) -> NearestLimit | None:
+    stats = record.nearest_limit
     if not stats:
         return None
     points = operation_points(record, stats.operation)
     exceeded = exceeded_intervals(record, stats)
     worst = max(points, key=attrgetter("p95"), default=None)
-    return SlowestOperation(
+    return NearestLimit(
         stats,
         _main_side(stats),
         exceeded,
