@@ -7,7 +7,7 @@
 // PROFILE           smoke, load, stress, spike, soak, breakpoint  load
 // JOURNEY           book, browse, cancel, mixed                   book
 // DURATION          total duration, such as 90s or 1h30m; stages scale in proportion
-// RATE              peak iterations per second (arrival-rate profiles)
+// RATE              peak iterations/s of arrival-rate profiles
 // VUS               maximum number of virtual users
 // CLEANUP           1 deletes what the run created when it ends
 // CONFIRM_TARGET    1 allows a target that is not this machine
@@ -26,7 +26,7 @@ import { endRun, startRun, writeVerdict } from './lib/run.js';
 import { choice, SETTINGS } from './lib/settings.js';
 import { thresholds } from './lib/slo.js';
 import { checkTarget } from './lib/target.js';
-import { drawJourney, JOURNEYS } from './scenarios/journeys.js';
+import { drawJourney, JOURNEYS } from './journeys/journeys.js';
 
 const PROFILE = choice('PROFILE', PROFILES, 'load');
 const JOURNEY = choice('JOURNEY', JOURNEYS, 'book');

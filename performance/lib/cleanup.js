@@ -24,7 +24,7 @@ export function deleteOwnersOf({ clientPrefix, newestOwner }) {
     );
     const owners = page.status === 200 ? json(page) : undefined;
     if (!Array.isArray(owners)) {
-      console.warn(`Clean-up stopped: GET /owners gave status ${page.status}, expected 200.`);
+      console.warn(`Clean-up stopped: GET /owners returned ${page.status}, expected 200.`);
       failed += 1;
       break;
     }
@@ -52,6 +52,6 @@ function refusedDeletes(owners) {
   }));
   const statuses = Object.values(http.batch(requests)).map(({ status }) => status);
   const refused = statuses.filter((status) => status !== 204 && status !== 404);
-  if (refused.length) console.warn(`${refused.length} DELETE requests got status ${refused[0]}.`);
+  if (refused.length) console.warn(`${refused.length} DELETE requests returned ${refused[0]}.`);
   return refused.length;
 }

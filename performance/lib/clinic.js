@@ -37,10 +37,10 @@ const REQUEST_TIMED_OUT = 1050; // k6's error code
 let baggage = '';
 let client = '';
 
-class StepFailed extends Error {}
+class CheckFailed extends Error {}
 
 /**
- * Runs one iteration of a journey; it counts as failed if a step fails or the script throws.
+ * Runs one iteration of a journey; it counts as failed if a check fails or the script throws.
  *
  * @param {{ name: string, iteration: () => void }} journey
  * @param {import('./run.js').Run} run
@@ -54,7 +54,7 @@ export function runIteration({ name, iteration }, { id, clientPrefix }) {
     iteration();
     failed = false;
   } catch (error) {
-    if (error instanceof StepFailed) return;
+    if (error instanceof CheckFailed) return;
     errors.add(1, { operation: 'none', kind: 'script' });
     throw error;
   } finally {
@@ -101,7 +101,7 @@ export function request(operation, { ids = {}, query = '', payload, isValid, res
   check(passed, { [`${operation} returns ${expected} with ${result}`]: (value) => value });
   if (!passed) {
     errors.add(1, { operation, kind: errorKind(response, expected) });
-    throw new StepFailed(operation);
+    throw new CheckFailed(operation);
   }
   durations[operation].add(response.timings.duration);
   return { body, next: nextPage(response) };
@@ -155,7 +155,7 @@ export function nextPage(response) {
  */
 function errorKind(response, expected) {
   if (response.error_code === REQUEST_TIMED_OUT) return 'timeout';
-  if (response.status === 0) return 'no answer';
+  if (response.status === 0) return 'no response';
   return response.status === expected ? 'body' : 'status';
 }
 

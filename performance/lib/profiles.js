@@ -1,8 +1,9 @@
 // The profiles, and how DURATION, RATE and VUS scale them.
 
 /**
- * With `vus`, `start` and `stages` are iterations per second, which arrive no matter how slowly the
- * clinic responds; without, they are virtual users, each of which waits for its response.
+ * Arrival-rate profiles have `vus`; their `start` and `stages` are iterations/s, which start even if
+ * the clinic slows down. In the other profiles, `start` and `stages` are virtual users, each of which
+ * waits for its response.
  *
  * @typedef {object} Profile
  * @property {number} start

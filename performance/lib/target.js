@@ -15,9 +15,10 @@ export function checkTarget() {
   const { target } = SETTINGS;
   const ready = get('/readyz', 'GET /readyz');
   if (ready.status !== 200) {
-    const outcome = ready.status === 0 ? `no answer (${ready.error})` : `status ${ready.status}`;
+    const outcome =
+      ready.status === 0 ? `got no response (${ready.error})` : `returned ${ready.status}`;
     stop(
-      `The clinic is not ready: GET ${target}/readyz gave ${outcome}, expected 200.`,
+      `The clinic is not ready: GET ${target}/readyz ${outcome}, expected 200.`,
       'Start the clinic, or set BASE_URL to its address.',
     );
   }
@@ -31,7 +32,7 @@ export function checkTarget() {
   const owners = newest.status === 200 ? json(newest) : undefined;
   if (!Array.isArray(owners) || (owners.length > 0 && !Number.isSafeInteger(owners[0].id))) {
     stop(
-      `${target} is not a clinic: GET /owners gave status ${newest.status}, ` +
+      `${target} is not a clinic: GET /owners returned ${newest.status}, ` +
         'expected 200 with a list of owners.',
       'Set BASE_URL to the address of the clinic.',
     );

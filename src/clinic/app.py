@@ -21,7 +21,7 @@ from clinic.database import Database, database_config
 from clinic.health import HealthController
 from clinic.owners.controller import OwnerController
 from clinic.pets.controller import PetController
-from clinic.problems import answer_problem
+from clinic.problems import problem_response
 from clinic.settings import Settings
 from clinic.telemetry import Telemetry
 
@@ -47,7 +47,7 @@ def create_app(
     return Litestar(
         [clinic, HealthController],
         dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
-        exception_handlers={Exception: answer_problem},
+        exception_handlers={Exception: problem_response},
         lifespan=[telemetry.lifespan, freeze_gc],
         logging_config=None,
         openapi_config=OpenAPIConfig(

@@ -52,7 +52,7 @@ def allow_local_networks(open_networks: Networks) -> Guard:
         if not is_loopback(host) and host not in open_networks:
             raise RefusedError(
                 HTTPStatus.FORBIDDEN,
-                "Without a token, the API answers only callers on its own machine or on an open "
+                "Without a token, the API accepts requests only from its own machine or an open "
                 f"network; this request came from {host or 'an unknown address'}. Set "
                 "CLINIC_API_TOKEN to admit others.",
             )

@@ -18,15 +18,15 @@ from sqlalchemy.util import greenlet_spawn
 from clinic.models import Base
 from clinic.settings import Settings
 
-Record = Row[*tuple[Any, ...]]
+ResultRow = Row[*tuple[Any, ...]]
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
     """Configure the engine and its migrations for advanced-alchemy.
 
-    AUTOCOMMIT, because each request is one statement: its row is durable when the statement
-    returns, and BEGIN and COMMIT would turn one round trip into three.
+    AUTOCOMMIT, because a request runs one statement wherever one is enough: its row is durable
+    when the statement returns, and BEGIN and COMMIT would turn one round trip into three.
     """
     return SQLAlchemyAsyncConfig(
         connection_string=settings.database_url,
@@ -57,21 +57,21 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
-        event.listen(engine.sync_engine, "checkout", refuse_dead_connection)
+        event.listen(engine.sync_engine, "checkout", replace_dead_connection)
 
-    async def one(self, statement: Executable, /, **values: Any) -> Record:
+    async def one(self, statement: Executable, /, **values: Any) -> ResultRow:
         """Run the statement and return its first row; raise NoResultFound if there is none."""
         row = await self.first(statement, **values)
         if row is None:
             raise NoResultFound("The statement returned no row.")
         return row
 
-    async def first(self, statement: Executable, /, **values: Any) -> Record | None:
+    async def first(self, statement: Executable, /, **values: Any) -> ResultRow | None:
         """Run the statement and return its first row, or None."""
         rows = await self.all(statement, **values)
         return rows[0] if rows else None
 
-    async def all(self, statement: Executable, /, **values: Any) -> Sequence[Record]:
+    async def all(self, statement: Executable, /, **values: Any) -> Sequence[ResultRow]:
         """Run the statement and return its rows.
 
         In one greenlet: AsyncConnection would spawn three greenlets and a task, which cost about a
@@ -79,12 +79,12 @@ class Database:
         """
         return await greenlet_spawn(self._run, statement, values)
 
-    def _run(self, statement: Executable, values: dict[str, Any]) -> Sequence[Record]:
+    def _run(self, statement: Executable, values: dict[str, Any]) -> Sequence[ResultRow]:
         with self.engine.sync_engine.connect() as connection:
             return connection.execute(statement, values).all()
 
 
-def refuse_dead_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
+def replace_dead_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
     """Replace pooled connections that PostgreSQL has closed, without a round trip to test them.
 
     The event loop has already seen the socket close. The first request after a restart of
@@ -94,6 +94,6 @@ def refuse_dead_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> 
         raise InvalidatePoolError
 
 
-def columns(table: Table, answer: type[Struct]) -> list[Column[Any]]:
-    """Return the table's columns in the order of the struct's fields, for `answer(*row)`."""
-    return [table.c[name] for name in answer.__struct_fields__]
+def columns(table: Table, struct: type[Struct]) -> list[Column[Any]]:
+    """Return the table's columns in the order of the struct's fields, for `struct(*row)`."""
+    return [table.c[name] for name in struct.__struct_fields__]

@@ -23,7 +23,7 @@ class HealthController(Controller):
 
     @get("/livez", operation_id="live", summary="Check liveness")
     async def live(self) -> Health:
-        """Answer 200 while the process runs, whatever the state of the database."""
+        """Return 200 while the process runs, whatever the state of the database."""
         return Health()
 
     @get(
@@ -33,7 +33,7 @@ class HealthController(Controller):
         responses=error_responses(503),
     )
     async def ready(self, database: NamedDependency[Database]) -> Health:
-        """Answer 200 if the database is available, else 503; `down` names what is unavailable."""
+        """Return 200 if the database is available, else 503; `down` names what is unavailable."""
         try:
             await database.one(PING)
         except (SQLAlchemyError, OSError) as error:

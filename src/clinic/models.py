@@ -1,8 +1,8 @@
 """The three tables and the constraints that PostgreSQL enforces.
 
 advanced-alchemy supplies the base class, the engine's configuration and the Alembic commands.
-Requests do not use the mapped classes: each runs one SQLAlchemy Core statement on the tables below,
-which needs no session.
+Requests do not use the mapped classes: they run SQLAlchemy Core statements on the tables below,
+which need no session.
 """
 
 from datetime import datetime

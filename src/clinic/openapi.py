@@ -1,4 +1,4 @@
-"""Documentation of the answers that every operation shares, for the OpenAPI schema."""
+"""Response headers and error responses of operations, for the OpenAPI schema."""
 
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
@@ -23,13 +23,13 @@ DESCRIPTIONS = {
 }
 
 COMMON = (400, 401, 403, 500, 503)
-"""Errors that every operation on a resource may answer with."""
+"""Errors that every operation on a resource may return."""
 WITH_BODY = (413, 415)
 """Further errors of operations that take a body."""
 
 
 def error_responses(*statuses: int) -> dict[int, ResponseSpec]:
-    """Document the problems that an operation may answer with."""
+    """Document the problems that an operation may return."""
     return {
         status: ResponseSpec(
             Problem,

@@ -25,7 +25,7 @@ Cursor = Annotated[
 ]
 
 
-Answer = TypeVar("Answer", bound=Struct)
+Item = TypeVar("Item", bound=Struct)
 
 LINK = ResponseHeader(
     name="Link",
@@ -67,16 +67,16 @@ def encode_cursor(key: AfterId | AfterTime) -> str:
 
 def page(
     request: Request[Any, Any, Any],
-    rows: Sequence[Answer],
+    rows: Sequence[Item],
     limit: int,
-    cursor_key: Callable[[Answer], AfterId | AfterTime],
-) -> Response[list[Answer]]:
-    """Answer with at most `limit` rows; one row more than that means there is a next page."""
-    answer = list(rows[:limit])
+    cursor_key: Callable[[Item], AfterId | AfterTime],
+) -> Response[list[Item]]:
+    """Return a page of at most `limit` rows; one more row means that there is a next page."""
+    items = list(rows[:limit])
     headers = {}
     if len(rows) > limit:
         query = [(name, value) for name, value in request.query_params.multi_items()]
         query = [pair for pair in query if pair[0] != "cursor"]
-        query.append(("cursor", encode_cursor(cursor_key(answer[-1]))))
+        query.append(("cursor", encode_cursor(cursor_key(items[-1]))))
         headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    return Response(answer, headers=headers)
+    return Response(items, headers=headers)

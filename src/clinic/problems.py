@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: one map from each exception to its answer."""
+"""Errors as RFC 9457 problem details: one map from each exception to its response."""
 
 import logging
 import re
@@ -78,7 +78,7 @@ class RefusedError(Exception):
 
 
 def or_404(rows: Rows | None, kind: str, key: int) -> Rows:
-    """Return the rows, or the row, of a statement; answer 404 if there is none."""
+    """Return the rows, or the row, of a statement; raise 404 if there is none."""
     if not rows:
         raise RefusedError(HTTPStatus.NOT_FOUND, f"There is no {kind} {key}.")
     return rows
@@ -110,11 +110,11 @@ CONSTRAINTS = {
         Fault("Expected a time at which the pet has no appointment.", pointer="#/scheduled_at"),
     ),
 }
-"""The answer to the violation of a database constraint, by the constraint's name."""
+"""The response to the violation of a database constraint, by the constraint's name."""
 
 
-def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    """Answer a request that raised an exception, and log it if the caller is not to blame."""
+def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    """Return the problem for an exception, and log it if the caller is not to blame."""
     refusal, headers = to_problem(request, error), {}
     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log_failure(request, error, refusal.status)
@@ -199,7 +199,7 @@ def http_message(error: HTTPException) -> str:
 
 
 def invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> RefusedError:
-    """Name each invalid parameter; an impossible ID in the path is answered with 404."""
+    """Name each invalid parameter; an impossible ID in the path is a 404."""
     entries = [entry for entry in error.extra or [] if isinstance(entry, dict)]
     if any(entry.get("source") == ParamType.PATH for entry in entries):
         return RefusedError(HTTPStatus.NOT_FOUND, "There is no such resource.")

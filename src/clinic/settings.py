@@ -52,13 +52,13 @@ class Settings:
     """Connections to PostgreSQL per process."""
 
     pool_timeout: Annotated[int, Meta(ge=1)] = 5
-    """Seconds to wait for a free connection; then the answer is 503."""
+    """Seconds to wait for a free connection; then the response is 503."""
 
     statement_timeout: Annotated[int, Meta(ge=1)] = 10
-    """Seconds that a statement may take; then the answer is 503."""
+    """Seconds that a statement may take; then the response is 503."""
 
     max_body_size: Annotated[int, Meta(ge=1024)] = 65536
-    """Maximum size of a request body in bytes; beyond it the answer is 413."""
+    """Maximum size of a request body in bytes; beyond it the response is 413."""
 
     load_runs: bool = True
     """Whether W3C baggage may assign a request to a k6 run, whose requests are always sampled."""

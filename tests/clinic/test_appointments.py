@@ -12,9 +12,11 @@ def appointment_at(time: str, **fields: Any) -> dict[str, Any]:
 
 
 async def book(client: AsyncClient, pet_id: int, time: str, **fields: Any) -> dict[str, Any]:
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=appointment_at(time, **fields))
-    assert answer.status_code == 201, answer.text
-    appointment: dict[str, Any] = answer.json()
+    response = await client.post(
+        f"/pets/{pet_id}/appointments", json=appointment_at(time, **fields)
+    )
+    assert response.status_code == 201, response.text
+    appointment: dict[str, Any] = response.json()
     return appointment
 
 
@@ -23,11 +25,11 @@ async def test_booking_returns_the_appointment_in_utc(client: AsyncClient, pet_i
         "2090-05-17T09:30:00-04:00", veterinarian="Dr. Soto", notes="Bring the card.\nFast."
     )
 
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=body)
+    response = await client.post(f"/pets/{pet_id}/appointments", json=body)
 
-    appointment = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["location"] == f"/appointments/{appointment['id']}"
+    appointment = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == f"/appointments/{appointment['id']}"
     assert appointment == {
         "id": appointment["id"],
         "pet_id": pet_id,
@@ -39,36 +41,36 @@ async def test_booking_returns_the_appointment_in_utc(client: AsyncClient, pet_i
         "cancelled_at": None,
         "created_at": appointment["created_at"],
     }
-    assert (await client.get(answer.headers["location"])).json() == appointment
+    assert (await client.get(response.headers["location"])).json() == appointment
 
 
 async def test_a_pet_has_one_appointment_at_a_time(client: AsyncClient, pet_id: int) -> None:
     same = ["2090-01-02T09:00:00Z", "2090-01-02T10:00:00+01:00", "2090-01-02T09:00:00.000Z"]
 
-    answers = await gather(
+    responses = await gather(
         *(client.post(f"/pets/{pet_id}/appointments", json=appointment_at(time)) for time in same)
     )
 
-    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    assert sorted(response.status_code for response in responses) == [201, 409, 409]
 
 
 async def test_a_veterinarian_may_have_two_appointments_at_a_time(
     client: AsyncClient, owner_id: int, pet_id: int
 ) -> None:
-    answer = await client.post(f"/owners/{owner_id}/pets", json={"name": "Sol", "species": "cat"})
+    response = await client.post(f"/owners/{owner_id}/pets", json={"name": "Sol", "species": "cat"})
 
-    for pet in (pet_id, answer.json()["id"]):
+    for pet in (pet_id, response.json()["id"]):
         await book(client, pet, "2090-01-02T09:00:00Z", veterinarian="Dr. Soto")
 
 
 async def test_a_deleted_pet_cannot_be_booked(client: AsyncClient, pet_id: int) -> None:
     await client.delete(f"/pets/{pet_id}")
 
-    answer = await client.post(
+    response = await client.post(
         f"/pets/{pet_id}/appointments", json=appointment_at("2090-01-02T09:00:00Z")
     )
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
     assert (await client.get(f"/pets/{pet_id}/appointments")).status_code == 404
 
 
@@ -170,11 +172,11 @@ async def test_the_agenda_filters_and_pages(client: AsyncClient, pet_id: int) ->
         "limit": 2,
     }
 
-    answer = await client.get("/appointments", params=query)
-    listed = answer.json()
-    while "next" in answer.links:
-        answer = await client.get(answer.links["next"]["url"])
-        listed += answer.json()
+    response = await client.get("/appointments", params=query)
+    listed = response.json()
+    while "next" in response.links:
+        response = await client.get(response.links["next"]["url"])
+        listed += response.json()
     cancelled_only = await client.get("/appointments", params={**query, "status": "cancelled"})
 
     assert [item["id"] for item in listed] == [item["id"] for item in booked[1:6]]

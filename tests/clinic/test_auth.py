@@ -29,10 +29,10 @@ async def test_without_the_token_only_health_and_schema_answer(
     headers = {} if header is None else {"authorization": header}
     async with running_app(settings, api_token=TOKEN) as app, app_client(app) as client:
         for path in PATHS:
-            answer = await client.get(path, headers=headers)  # type: ignore[arg-type]
-            assert answer.status_code == 401
-            assert answer.headers["www-authenticate"] == "Bearer"
-            assert answer.headers["content-type"] == "application/problem+json"
+            response = await client.get(path, headers=headers)  # type: ignore[arg-type]
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["content-type"] == "application/problem+json"
         for path in ("/livez", "/readyz", "/schema", "/schema/openapi.json"):
             assert (await client.get(path)).status_code == 200
 
@@ -64,9 +64,9 @@ async def test_without_a_token_only_loopback_is_admitted(
     settings: Settings, host: str, status: int
 ) -> None:
     async with running_app(settings) as app, app_client(app, host=host) as client:
-        answer = await client.get("/owners")
-        assert answer.status_code == status
-        assert status == 200 or (host or "unknown") in answer.json()["detail"]
+        response = await client.get("/owners")
+        assert response.status_code == status
+        assert status == 200 or (host or "unknown") in response.json()["detail"]
         assert (await client.get("/livez")).status_code == 200
 
 

@@ -14,33 +14,33 @@ async def test_registering_returns_the_owner_and_its_location(client: AsyncClien
     email = unique_email()
     body = {"name": "Ana Rojas", "email": email, "phone": "+56 9 1234 5678"}
 
-    answer = await client.post("/owners", json=body)
+    response = await client.post("/owners", json=body)
 
-    assert answer.status_code == 201
-    owner = answer.json()
+    assert response.status_code == 201
+    owner = response.json()
     assert owner | body == owner
-    assert answer.headers["location"] == f"/owners/{owner['id']}"
-    assert (await client.get(answer.headers["location"])).json() == owner
+    assert response.headers["location"] == f"/owners/{owner['id']}"
+    assert (await client.get(response.headers["location"])).json() == owner
 
 
-async def test_the_row_is_committed_before_the_answer(
+async def test_the_row_is_committed_before_the_response(
     client: AsyncClient, database: Database
 ) -> None:
-    answer = await client.post("/owners", json={"name": "Ana", "email": unique_email()})
+    response = await client.post("/owners", json={"name": "Ana", "email": unique_email()})
 
-    row = await database.one(statements.READ, owner_id=answer.json()["id"])
+    row = await database.one(statements.READ, owner_id=response.json()["id"])
 
-    assert row.email == answer.json()["email"]
+    assert row.email == response.json()["email"]
 
 
 async def test_email_addresses_are_unique_regardless_of_case(client: AsyncClient) -> None:
     email = unique_email()
     bodies = [{"name": "Ana", "email": address} for address in (email, email.upper(), email)]
 
-    answers = await gather(*(client.post("/owners", json=body) for body in bodies))
+    responses = await gather(*(client.post("/owners", json=body) for body in bodies))
 
-    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
-    refused = next(answer for answer in answers if answer.status_code == 409)
+    assert sorted(response.status_code for response in responses) == [201, 409, 409]
+    refused = next(response for response in responses if response.status_code == 409)
     assert refused.json()["errors"][0]["pointer"] == "#/email"
 
 
@@ -64,9 +64,9 @@ async def test_an_owner_cannot_take_an_address_in_use(client: AsyncClient, owner
     taken = (await client.get(f"/owners/{owner_id}")).json()["email"]
     other = (await client.post("/owners", json={"name": "Eva", "email": unique_email()})).json()
 
-    answer = await client.patch(f"/owners/{other['id']}", json={"email": taken.upper()})
+    response = await client.patch(f"/owners/{other['id']}", json={"email": taken.upper()})
 
-    assert answer.status_code == 409
+    assert response.status_code == 409
     assert (await client.get(f"/owners/{other['id']}")).json() == other
 
 
@@ -97,10 +97,10 @@ async def test_pages_list_every_owner_once_newest_first(client: AsyncClient) -> 
     path = "/owners?limit=3"
 
     while len(listed) < len(created):
-        answer = await client.get(path)
-        assert len(answer.json()) <= 3
-        listed += [owner["id"] for owner in answer.json()]
-        path = answer.links.get("next", {}).get("url", "/owners?limit=3")
+        response = await client.get(path)
+        assert len(response.json()) <= 3
+        listed += [owner["id"] for owner in response.json()]
+        path = response.links.get("next", {}).get("url", "/owners?limit=3")
         # Rows inserted meanwhile do not shift the pages.
         await client.post("/owners", json={"name": "Eva", "email": unique_email()})
 
@@ -108,7 +108,7 @@ async def test_pages_list_every_owner_once_newest_first(client: AsyncClient) -> 
 
 
 async def test_the_last_page_has_no_next(client: AsyncClient, owner_id: int) -> None:
-    answer = await client.get("/owners?limit=500")
+    response = await client.get("/owners?limit=500")
 
-    assert owner_id in [owner["id"] for owner in answer.json()]
-    assert "link" not in answer.headers
+    assert owner_id in [owner["id"] for owner in response.json()]
+    assert "link" not in response.headers

@@ -9,20 +9,20 @@ async def test_registering_returns_the_pet_and_its_location(
 ) -> None:
     body = {"name": "Luna", "species": "dog", "breed": "beagle"}
 
-    answer = await client.post(f"/owners/{owner_id}/pets", json=body)
+    response = await client.post(f"/owners/{owner_id}/pets", json=body)
 
-    pet = answer.json()
-    assert answer.status_code == 201
+    pet = response.json()
+    assert response.status_code == 201
     assert pet | body | {"owner_id": owner_id} == pet
-    assert answer.headers["location"] == f"/pets/{pet['id']}"
+    assert response.headers["location"] == f"/pets/{pet['id']}"
     assert (await client.get(f"/pets/{pet['id']}")).json() == pet
     assert (await client.get(f"/owners/{owner_id}/pets")).json() == [pet]
 
 
 async def test_a_pet_needs_an_existing_owner(client: AsyncClient) -> None:
-    answer = await client.post("/owners/999999999/pets", json={"name": "Luna", "species": "dog"})
+    response = await client.post("/owners/999999999/pets", json={"name": "Luna", "species": "dog"})
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
 
 
 async def test_an_owner_without_pets_has_an_empty_list_and_an_unknown_owner_is_404(

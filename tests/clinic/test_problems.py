@@ -10,7 +10,7 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
 from clinic.body import JSONRequest
-from clinic.problems import answer_problem
+from clinic.problems import problem_response
 from clinic.settings import Settings
 from lab.stack import postgres
 from lab.stack.config import StackConfig
@@ -24,11 +24,11 @@ GOOD = {"name": "Ana", "email": "ana@example.org"}
 JSON = {"content-type": "application/json"}
 
 
-def faults(answer: Response) -> list[dict[str, Any]]:
-    """Check that the answer is a complete problem and return its `errors`."""
-    problem = answer.json()
-    assert answer.headers["content-type"] == PROBLEM
-    assert problem["status"] == answer.status_code
+def faults(response: Response) -> list[dict[str, Any]]:
+    """Check that the response is a complete problem and return its `errors`."""
+    problem = response.json()
+    assert response.headers["content-type"] == PROBLEM
+    assert problem["status"] == response.status_code
     assert problem["title"]
     assert problem["detail"].endswith(".")
     errors: list[dict[str, Any]] = problem.get("errors", [])
@@ -62,10 +62,10 @@ def faults(answer: Response) -> list[dict[str, Any]]:
 async def test_invalid_fields_are_named_with_what_was_expected(
     client: AsyncClient, body: object, pointer: str, expected: str
 ) -> None:
-    answer = await client.post("/owners", json=body)
+    response = await client.post("/owners", json=body)
 
-    [fault] = faults(answer)
-    assert answer.status_code == 400
+    [fault] = faults(response)
+    assert response.status_code == 400
     assert fault["pointer"] == pointer
     assert expected in fault["detail"]
     assert "\\" not in fault["detail"]
@@ -85,10 +85,10 @@ async def test_invalid_fields_are_named_with_what_was_expected(
     ],
 )
 async def test_malformed_json_is_refused(client: AsyncClient, body: bytes) -> None:
-    answer = await client.post("/owners", content=body, headers=JSON)
+    response = await client.post("/owners", content=body, headers=JSON)
 
-    assert answer.status_code == 400
-    assert faults(answer)
+    assert response.status_code == 400
+    assert faults(response)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ async def test_malformed_json_is_refused(client: AsyncClient, body: bytes) -> No
 async def test_invalid_times_are_refused(client: AsyncClient, pet_id: int, time: object) -> None:
     body = {"scheduled_at": time, "reason": "check-up"}
 
-    answer = await client.post(f"/pets/{pet_id}/appointments", json=body)
+    response = await client.post(f"/pets/{pet_id}/appointments", json=body)
 
-    assert answer.status_code == 400
-    assert [fault["pointer"] for fault in faults(answer)] == ["#/scheduled_at"]
+    assert response.status_code == 400
+    assert [fault["pointer"] for fault in faults(response)] == ["#/scheduled_at"]
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ async def test_invalid_times_are_refused(client: AsyncClient, pet_id: int, time:
 async def test_invalid_parameters_are_named_with_what_was_expected(
     client: AsyncClient, query: str, parameter: str
 ) -> None:
-    answer = await client.get(f"/appointments?{query}")
+    response = await client.get(f"/appointments?{query}")
 
-    assert answer.status_code == 400
-    [fault] = faults(answer)
+    assert response.status_code == 400
+    [fault] = faults(response)
     assert fault["parameter"] == parameter
     assert fault["detail"].startswith("Expected")
     if parameter == "status":
@@ -174,12 +174,12 @@ async def test_invalid_enum_values_list_the_members_of_their_own_enum(
     query: str, size: str, where: dict[str, str]
 ) -> None:
     app = Litestar(
-        [place_order], exception_handlers={Exception: answer_problem}, request_class=JSONRequest
+        [place_order], exception_handlers={Exception: problem_response}, request_class=JSONRequest
     )
     async with app_client(app) as client:
-        answer = await client.post(f"/orders{query}", json={"cage": {"size": size}})
+        response = await client.post(f"/orders{query}", json={"cage": {"size": size}})
 
-    assert faults(answer) == [{"detail": "Expected `small` or `large`.", **where}]
+    assert faults(response) == [{"detail": "Expected `small` or `large`.", **where}]
 
 
 @pytest.mark.parametrize("kind", ["owners", "pets", "appointments"])
@@ -187,10 +187,10 @@ async def test_invalid_enum_values_list_the_members_of_their_own_enum(
     "key", ["0", "-1", "999999999", str(2**63 - 1), str(2**63), "9" * 5000, "abc", "%00", "1.5"]
 )
 async def test_unknown_and_impossible_ids_are_404(client: AsyncClient, kind: str, key: str) -> None:
-    answer = await client.get(f"/{kind}/{key}")
+    response = await client.get(f"/{kind}/{key}")
 
-    faults(answer)
-    assert answer.status_code == 404
+    faults(response)
+    assert response.status_code == 404
 
 
 async def test_errors_of_the_framework_are_problems(client: AsyncClient) -> None:
@@ -200,19 +200,19 @@ async def test_errors_of_the_framework_are_problems(client: AsyncClient) -> None
     method = await client.put("/owners", json=GOOD)
     unknown = await client.get("/people")
 
-    answers = (form, plain, large, method, unknown)
-    assert [answer.status_code for answer in answers] == [415, 415, 413, 405, 404]
-    for answer in answers:
-        faults(answer)
+    responses = (form, plain, large, method, unknown)
+    assert [response.status_code for response in responses] == [415, 415, 413, 405, 404]
+    for response in responses:
+        faults(response)
     assert "POST" in method.headers["allow"]
 
 
 async def test_a_body_without_content_type_is_read_as_json(client: AsyncClient) -> None:
-    answer = await client.post(
+    response = await client.post(
         "/owners", content=b'{"name": "Ana", "email": "%s"}' % unique_email().encode()
     )
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
 
 
 async def test_a_refused_request_changes_nothing(client: AsyncClient, pet_id: int) -> None:
@@ -230,13 +230,13 @@ async def test_an_unavailable_database_is_503_with_retry_after(
 ) -> None:
     unreachable = f"postgresql+asyncpg://clinic@127.0.0.1:{free_port()}/clinic"
     async with running_app(settings, database_url=unreachable) as app, app_client(app) as client:
-        for answer in await gather(
+        for response in await gather(
             client.get("/owners"), client.post("/owners", json=GOOD), client.get("/readyz")
         ):
-            faults(answer)
-            assert answer.status_code == 503
-            assert int(answer.headers["retry-after"]) > 0
-            assert answer.json()["down"] == ["database"]
+            faults(response)
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) > 0
+            assert response.json()["down"] == ["database"]
         assert (await client.get("/livez")).status_code == 200
 
 
@@ -246,9 +246,9 @@ async def test_an_exhausted_pool_is_503(settings: Settings) -> None:
         app_client(app) as client,
         app.state.database.engine.connect(),
     ):
-        answer = await client.get("/owners")
+        response = await client.get("/owners")
 
-    assert answer.status_code == 503
+    assert response.status_code == 503
 
 
 async def test_the_api_recovers_from_a_restart_of_postgresql(
@@ -267,6 +267,6 @@ async def test_the_api_recovers_from_a_restart_of_postgresql(
             # No request came in between: the pool still holds the closed connections.
             after = await gather(*(client.get("/readyz") for _ in range(20)))
 
-    assert {answer.status_code for answer in before} == {200}
+    assert {response.status_code for response in before} == {200}
     assert during.status_code == 503
-    assert {answer.status_code for answer in after} == {200}
+    assert {response.status_code for response in after} == {200}

@@ -32,8 +32,8 @@ OPERATIONS = {
 
 @pytest.fixture
 async def schema(client: AsyncClient) -> dict[str, Any]:
-    answer = await client.get("/schema/openapi.json")
-    schema: dict[str, Any] = answer.json()
+    response = await client.get("/schema/openapi.json")
+    schema: dict[str, Any] = response.json()
     return schema
 
 

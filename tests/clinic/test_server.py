@@ -151,11 +151,11 @@ def test_disabled_telemetry_exports_nothing_and_adds_no_header(settings: Setting
     receiver = OTLPReceiver()
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_SDK_DISABLED": "true"}
     with serving(settings, **env) as (server, url):
-        answer = httpx.get(f"{url}/owners")
+        response = httpx.get(f"{url}/owners")
         stop(server)
 
-    assert answer.status_code == 200
-    assert "traceresponse" not in answer.headers
+    assert response.status_code == 200
+    assert "traceresponse" not in response.headers
     assert receiver.spans == []
     receiver.shutdown()
     receiver.server_close()

@@ -40,7 +40,7 @@ class RecordedSpans:
         self.exporter.clear()
 
     def request(self) -> tuple[ReadableSpan, ReadableSpan]:
-        """Return the server span and the client span of the only request."""
+        """Return the server span and the database span of the only request."""
         database, server = sorted(self.all(), key=lambda span: span.kind is SpanKind.SERVER)
         return server, database
 
@@ -71,11 +71,11 @@ async def test_a_request_has_one_server_span_and_one_client_span(
 ) -> None:
     recorded.clear()
 
-    answer = await client.get(f"/owners/{owner_id}")
+    response = await client.get(f"/owners/{owner_id}")
 
     server, database = recorded.request()
     assert server.context is not None
-    assert answer.headers["traceresponse"] == (
+    assert response.headers["traceresponse"] == (
         f"00-{server.context.trace_id:032x}-{server.context.span_id:016x}-01"
     )
     assert server.name == "GET /owners/{owner_id}"
@@ -114,10 +114,10 @@ async def test_spans_carry_the_load_run_and_the_new_id_and_durations_are_synthet
     client: AsyncClient, recorded: RecordedSpans, metrics: InMemoryMetricReader
 ) -> None:
     owner = {"name": "Ana", "email": unique_email()}
-    answer = await client.post("/owners", json=owner, headers=RUN)
+    response = await client.post("/owners", json=owner, headers=RUN)
 
     server, database = recorded.request()
-    assert (server.attributes or {})["clinic.owner.id"] == answer.json()["id"]
+    assert (server.attributes or {})["clinic.owner.id"] == response.json()["id"]
     for span in (server, database):
         attributes = span.attributes or {}
         assert attributes["k6.test_run_id"] == "20261123-053249-load"
@@ -182,9 +182,9 @@ def test_only_run_and_scenario_are_read_from_baggage(baggage: bytes, run: dict[s
 async def test_malformed_trace_headers_are_ignored(
     client: AsyncClient, recorded: RecordedSpans, header: str
 ) -> None:
-    answer = await client.get("/owners", headers={header.encode(): b"\xff;,=garbage" * 50})
+    response = await client.get("/owners", headers={header.encode(): b"\xff;,=garbage" * 50})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert recorded.request()[0].parent is None
 
 
@@ -261,7 +261,9 @@ async def test_errors_are_recorded_without_what_the_caller_sent(
     app = create_app(without_tables, exporter=spans, reader=InMemoryMetricReader())
     async with app.lifespan(), app_client(app) as client:
         caplog.handler.addFilter(add_trace_fields)
-        answer = await client.post("/owners", json={"name": "Zoe", "email": "z@x.cl"}, headers=RUN)
+        response = await client.post(
+            "/owners", json={"name": "Zoe", "email": "z@x.cl"}, headers=RUN
+        )
         caplog.handler.removeFilter(add_trace_fields)
         app.state.telemetry.flush()
         server = next(span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER)
@@ -269,7 +271,7 @@ async def test_errors_are_recorded_without_what_the_caller_sent(
 
     record = next(record for record in caplog.records if record.name == "clinic.problems")
     line = json.loads(JSONFormatter().format(record))
-    assert answer.status_code == 500
+    assert response.status_code == 500
     assert line["message"] == "Unhandled error in POST /owners (UndefinedTableError)"
     assert server.context is not None
     assert line["trace_id"] == f"{server.context.trace_id:032x}"
@@ -297,7 +299,7 @@ def test_log_handlers_are_restored_after_an_error() -> None:
 async def test_durations_are_exponential_histograms_with_exemplars(
     client: AsyncClient, metrics: InMemoryMetricReader
 ) -> None:
-    answer = await client.get("/owners", params={"limit": 7})
+    response = await client.get("/owners", params={"limit": 7})
 
     durations = [
         point
@@ -305,7 +307,7 @@ async def test_durations_are_exponential_histograms_with_exemplars(
         if point.attributes.get("http.route") == "/owners"
     ]
 
-    trace_id = int(answer.headers["traceresponse"].split("-")[1], 16)
+    trace_id = int(response.headers["traceresponse"].split("-")[1], 16)
     assert all(hasattr(point, "scale") for point in durations)
     assert trace_id in [exemplar.trace_id for point in durations for exemplar in point.exemplars]
 

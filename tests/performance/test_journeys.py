@@ -161,10 +161,10 @@ def break_off(request: Request) -> Response | None:
         (fail(CREATE_PET, (500, {})), "status"),
         (fail(CREATE_PET, (201, {"name": "no id"})), "body"),
         (fail(CREATE_PET, (201, None)), "body"),
-        (break_off, "no answer"),
+        (break_off, "no response"),
     ],
 )
-def test_failed_step_counts_once_and_ends_the_iteration(
+def test_failed_check_counts_once_and_ends_the_iteration(
     script: Script, override: Any, kind: str
 ) -> None:
     with FakeClinic(override=override) as clinic:

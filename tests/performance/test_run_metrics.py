@@ -100,7 +100,7 @@ def test_unreachable_prometheus_does_not_change_the_exit_code(script: Script) ->
     assert "verdict was not written to Prometheus" in outcome.output
 
 
-def test_counts_and_percentiles_of_two_generators_add_up(
+def test_counts_and_histograms_of_two_generators_add_up(
     prometheus: Prometheus, run_id: str
 ) -> None:
     with (

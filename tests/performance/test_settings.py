@@ -64,17 +64,17 @@ def test_clinic_that_is_not_ready_gets_no_load(script: Script) -> None:
         outcome = script.iterations(3, clinic)
 
     assert outcome.status == ABORTED
-    assert f"GET {clinic.url}/readyz gave status 503, expected 200" in outcome.output
+    assert f"GET {clinic.url}/readyz returned 503, expected 200" in outcome.output
     assert [request.path for request in clinic.requests] == ["/readyz"]
 
 
-def test_target_that_does_not_answer_gets_no_load(script: Script) -> None:
+def test_unreachable_target_gets_no_load(script: Script) -> None:
     with FakeClinic() as clinic:
         pass
     outcome = script.iterations(3, clinic)
 
     assert outcome.status == ABORTED
-    assert "gave no answer" in outcome.output
+    assert "got no response" in outcome.output
 
 
 def test_clinic_with_a_token_gets_load_only_with_it(script: Script) -> None:

@@ -1,5 +1,3 @@
-"""Operations on appointments."""
-
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -144,7 +142,6 @@ class AppointmentController(Controller):
     async def read(
         self, database: NamedDependency[Database], appointment_id: AppointmentId
     ) -> AppointmentOut:
-        """Read one appointment."""
         row = await database.first(statements.READ, appointment_id=appointment_id)
         return AppointmentOut(*or_404(row, "appointment", appointment_id))
 
@@ -184,7 +181,7 @@ class AppointmentController(Controller):
     async def cancel(
         self, database: NamedDependency[Database], appointment_id: AppointmentId
     ) -> AppointmentOut:
-        """Cancel an appointment. Repeating the request gives the same answer."""
+        """Cancel an appointment. Repeating the request returns the same response."""
         row = await database.first(statements.CANCEL, appointment_id=appointment_id)
         return AppointmentOut(*or_404(row, "appointment", appointment_id))
 

@@ -1,5 +1,3 @@
-"""Request and response bodies of appointments."""
-
 from enum import StrEnum
 from typing import Annotated
 

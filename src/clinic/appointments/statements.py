@@ -1,5 +1,3 @@
-"""SQL statements on appointments."""
-
 from functools import cache
 from typing import Any
 

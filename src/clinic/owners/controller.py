@@ -1,5 +1,3 @@
-"""Operations on owners."""
-
 from typing import Any
 
 import msgspec
@@ -62,7 +60,6 @@ class OwnerController(Controller):
         responses=error_responses(*COMMON, 404),
     )
     async def read(self, database: NamedDependency[Database], owner_id: OwnerId) -> OwnerOut:
-        """Read one owner."""
         row = await database.first(statements.READ, owner_id=owner_id)
         return OwnerOut(*or_404(row, "owner", owner_id))
 
@@ -88,5 +85,5 @@ class OwnerController(Controller):
         responses=error_responses(*COMMON, 404),
     )
     async def delete_owner(self, database: NamedDependency[Database], owner_id: OwnerId) -> None:
-        """Delete an owner, its pets and their appointments."""
+        """Delete an owner, their pets and the pets' appointments."""
         or_404(await database.first(statements.DELETE, owner_id=owner_id), "owner", owner_id)

@@ -1,5 +1,3 @@
-"""Request and response bodies of owners."""
-
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType

@@ -1,5 +1,3 @@
-"""SQL statements on owners."""
-
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from clinic.database import columns

@@ -1,5 +1,3 @@
-"""Operations on pets."""
-
 from typing import Any
 
 import msgspec
@@ -30,7 +28,6 @@ class PetController(Controller):
     async def register(
         self, database: NamedDependency[Database], owner_id: OwnerId, data: JSONBody[PetIn]
     ) -> Response[PetOut]:
-        """Register a pet of this owner."""
         values = msgspec.structs.asdict(data)
         row = await database.one(statements.REGISTER, owner_id=owner_id, **values)
         pet = PetOut(*row)
@@ -68,7 +65,6 @@ class PetController(Controller):
         responses=error_responses(*COMMON, 404),
     )
     async def read(self, database: NamedDependency[Database], pet_id: PetId) -> PetOut:
-        """Read one pet."""
         row = await database.first(statements.READ, pet_id=pet_id)
         return PetOut(*or_404(row, "pet", pet_id))
 

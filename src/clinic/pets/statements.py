@@ -1,5 +1,3 @@
-"""SQL statements on pets."""
-
 from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from clinic.database import columns

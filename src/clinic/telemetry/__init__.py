@@ -1,8 +1,8 @@
 """Traces and metrics by OpenTelemetry; no other package configures it.
 
-A request has a server span and a client span for its SQL statement. Both carry the operation
-(`POST /owners`) and, for requests of k6, the load run. Spans, metrics and log lines never contain
-client addresses, bodies or query strings.
+A request has a server span, and a database span (kind CLIENT) for each SQL statement. All carry the
+operation (`POST /owners`) and, for requests of k6, the load run. Spans, metrics and log lines never
+contain client addresses, bodies or query strings.
 """
 
 import asyncio

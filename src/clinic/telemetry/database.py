@@ -1,4 +1,4 @@
-"""Client spans of SQL statements."""
+"""Database spans: one span of kind CLIENT for each SQL statement."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(\w+)", re.IGNORECASE)
 
 
 class DatabaseSpans:
-    """Adds a client span to each statement of a traced request."""
+    """Adds a database span for each statement of a traced request."""
 
     def __init__(self, engine: AsyncEngine, tracer: Tracer) -> None:
         self.engine = engine.sync_engine

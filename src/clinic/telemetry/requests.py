@@ -95,7 +95,7 @@ class TracedApp:
                 ]
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR and context.error is not None:
                     record_exception(span, context.error)
-                context.error = None  # It is answered; only an escaped exception is raised again.
+                context.error = None  # Only an exception without a response is raised again.
             await send(message)
 
         token = CURRENT.set(context)

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 TICK_SECONDS = 0.25
-"""Interval at which the lag of the event loop is measured."""
+"""Interval at which the event-loop delay is measured."""
 
 PING = text("SELECT 1")
 PING_SECONDS = 5
@@ -51,8 +51,8 @@ def observe_pool(meter: Meter, engine: AsyncEngine) -> None:
 
 @asynccontextmanager
 async def measure_event_loop(meter: Meter) -> AsyncGenerator[None]:
-    """Measure the delay of the event loop, which every request waits before its code runs."""
-    lag = meter.create_histogram(
+    """Measure the event-loop delay, which every request waits before its code runs."""
+    delay = meter.create_histogram(
         "clinic.event_loop.lag", "s", "Delay between the due time of a timer and its execution."
     )
     loop = asyncio.get_running_loop()
@@ -61,7 +61,7 @@ async def measure_event_loop(meter: Meter) -> AsyncGenerator[None]:
         while True:
             due = loop.time() + TICK_SECONDS
             await asyncio.sleep(TICK_SECONDS)
-            lag.record(max(0.0, loop.time() - due))
+            delay.record(max(0.0, loop.time() - due))
 
     async with background_task(measure()):
         yield

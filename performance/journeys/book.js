@@ -26,7 +26,7 @@ export function iteration() {
   request('GET /pets/{pet_id}/appointments', listed);
 }
 
-// Gives the ids of the new owner, pet and appointment.
+// Returns the ids of the new owner, pet and appointment.
 export function registerAndBook() {
   const created = {
     /** @param {any} body */

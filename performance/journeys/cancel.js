@@ -1,4 +1,4 @@
-// A client books, reads the booking, cancels it twice (the answer is the same) and reads it again.
+// A client books, reads the booking, cancels it twice (the response is the same) and reads it again.
 
 import { request } from '../lib/clinic.js';
 import { registerAndBook } from './book.js';
