@@ -40,7 +40,7 @@ from tests.support.promtool import (
 
 WINDOW = "30m"
 SELECTED = RunSelector(RUN, WINDOW)
-STEP = RunSelector(RUN, WINDOW, step="5s")
+INTERVAL = RunSelector(RUN, WINDOW, interval="5s")
 ALL_RUNS = RunList(WINDOW)
 
 GET = '{operation="GET /owners"}'
@@ -255,12 +255,12 @@ def test_a_threshold_passed_if_it_passed_on_every_generator() -> None:
 
 @pytest.mark.stack
 def test_steps_add_up_to_the_total() -> None:
-    """The first push belongs to the first step; a rate would leave it out."""
+    """The first push belongs to the first interval; a rate would leave it out."""
     series = {
         requests("GET /owners"): "101 151 201 251 301 351 401 417 stale",
         requests("POST /owners"): "_ _ 7 9 stale",
     }
-    rate = load_run.request_rate(STEP)
+    rate = load_run.request_rate(INTERVAL)
 
     hold(
         series,
@@ -269,7 +269,7 @@ def test_steps_add_up_to_the_total() -> None:
             (rate, {"{}": 101 / 5}, "0s"),
             (rate, {"{}": 0}, "60s"),
             (
-                load_run.request_rate(STEP, OPERATION),
+                load_run.request_rate(INTERVAL, OPERATION),
                 {GET: 10, '{operation="POST /owners"}': 7 / 5},
                 "10s",
             ),
@@ -283,7 +283,7 @@ def test_a_step_without_failures_has_zero_and_one_without_requests_no_share() ->
         requests("GET /owners"): "40 80 80 160 stale",
         requests("GET /owners", failed=True, status=503): "_ 10 10 10 stale",
     }
-    share, rate = load_run.failed_share(STEP), load_run.failed_rate(STEP)
+    share, rate = load_run.failed_share(INTERVAL), load_run.failed_rate(INTERVAL)
 
     hold(
         series,
@@ -309,7 +309,7 @@ def test_errors_are_counted_by_kind() -> None:
 
     hold(
         series,
-        [(load_run.error_rate(STEP), rates, "10s"), (load_run.errors(SELECTED), totals, AT)],
+        [(load_run.error_rate(INTERVAL), rates, "10s"), (load_run.errors(SELECTED), totals, AT)],
     )
 
 
@@ -317,7 +317,7 @@ def test_errors_are_counted_by_kind() -> None:
 def test_a_percentile_of_a_step_is_of_what_the_step_added() -> None:
     span = span_metric(TEMPO, "GET /owners")
     series = {client_seconds("GET /owners"): f"{HUNDRED} {TWO_HUNDRED} stale", span: HUNDRED}
-    client = load_run.client_quantile(0.5, STEP)
+    client = load_run.client_quantile(0.5, INTERVAL)
 
     hold(
         series,
@@ -325,9 +325,9 @@ def test_a_percentile_of_a_step_is_of_what_the_step_added() -> None:
             (client, {"{}": 0.5**0.5}, "0s"),
             (client, {"{}": 2**0.5}, "5s"),
             (client, {}, "60s"),
-            (load_run.client_quantile(0.5, STEP, OPERATION), {GET: 2**0.5}, "5s"),
-            (load_run.client_mean(STEP, OPERATION), {GET: 1.5}, "5s"),
-            (load_run.span_quantile(0.5, Side.SERVER, STEP, OPERATION), {GET: 0.5**0.5}, "0s"),
+            (load_run.client_quantile(0.5, INTERVAL, OPERATION), {GET: 2**0.5}, "5s"),
+            (load_run.client_mean(INTERVAL, OPERATION), {GET: 1.5}, "5s"),
+            (load_run.span_quantile(0.5, Side.SERVER, INTERVAL, OPERATION), {GET: 0.5**0.5}, "0s"),
         ],
     )
 
@@ -350,10 +350,10 @@ def test_the_time_of_a_request_is_divided_among_the_sides() -> None:
         [
             (load_run.share_of_client_time(Side.SERVER, SELECTED, OPERATION), {GET: 0.75}, AT),
             (load_run.share_of_client_time(Side.DATABASE, SELECTED), {"{}": 0.25}, AT),
-            (load_run.mean_outside_server(STEP), {"{}": 0.25}, "0s"),
-            (load_run.mean_in_server(STEP), {"{}": 0.5}, "0s"),
-            (load_run.mean_in_database(STEP), {"{}": 0.25}, "0s"),
-            (load_run.mean_in_database(STEP), {}, "60s"),
+            (load_run.mean_outside_server(INTERVAL), {"{}": 0.25}, "0s"),
+            (load_run.mean_in_server(INTERVAL), {"{}": 0.5}, "0s"),
+            (load_run.mean_in_database(INTERVAL), {"{}": 0.25}, "0s"),
+            (load_run.mean_in_database(INTERVAL), {}, "60s"),
         ],
     )
 
@@ -366,8 +366,8 @@ def test_virtual_users_are_those_of_all_generators() -> None:
         f'k6_vus{{testid="{OTHER}"}}': "90 90 stale",
     }
 
-    gives(series, load_run.virtual_users(STEP), {"{}": 7}, at="5s")
-    gives(series, load_run.virtual_users(STEP), {}, at="60s")
+    gives(series, load_run.virtual_users(INTERVAL), {"{}": 7}, at="5s")
+    gives(series, load_run.virtual_users(INTERVAL), {}, at="60s")
 
 
 # Counters of a service

@@ -45,7 +45,7 @@ def _now() -> list[Stat]:
         stat("Failed (5xx)", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
         .no_value(NO_REQUESTS)
         .description(
-            "Share of the last minute's requests answered with status 500 or more. Limit: "
+            "Share of the last minute's responses with status 500 or more. Limit: "
             f"{SLO.failed_share * 100:.0f} %."
         ),
         stat("p95", style.SECONDS, p95, bad=SLO.p95)
@@ -59,11 +59,11 @@ def _now() -> list[Stat]:
         .description("Cores in use in the last minute. A process can use one: near 1 it is busy."),
         stat("Connections in use", style.SHARE, pool, warning=0.8, bad=1).description(
             "Peak use of the connection pool in the last minute. At 100 % requests wait for a "
-            "connection; after 5 s they are answered with 503."
+            "connection and after 5 s get status 503."
         ),
         stat("Database", style.TEXT, api.database_up(LAST_MINUTE))
         .mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
-        .description("While PostgreSQL is down, requests are answered with 503."),
+        .description("While PostgreSQL is down, requests get status 503."),
         stat("Last metric received", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
         .decimals(0)
         .description(
@@ -96,7 +96,7 @@ def _requests() -> list[Panel]:
         _by_route("Failed share by route", style.SHARE, api.failed_share)
         .limit(SLO.failed_share, style.BAD)
         .axis_soft_max(2 * SLO.failed_share)
-        .description("Share of requests answered with status 500 or more. Dashed: the limit."),
+        .description("Share of responses with status 500 or more. Dashed: the limit."),
         graph(
             "Responses by status",
             style.REQUESTS_PER_SECOND,

@@ -22,7 +22,7 @@ from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
 
 WINDOW = "$__rate_interval"
 RUN = RunSelector("$testid", RETENTION, "$scenario")
-TIMELINE = RunSelector("$testid", RETENTION, "$scenario", step=WINDOW)
+TIMELINE = RunSelector("$testid", RETENTION, "$scenario", interval=WINDOW)
 SLO = slo.all_requests_limits()
 
 NO_DATA = "No data of this run in this time range"
@@ -231,7 +231,7 @@ def _traces() -> list[Panel]:
         trace_table("Failed traces", failed)
         .no_value("No response of this run had status 400 or more")
         .height(7)
-        .description("Requests that the server answered with status 400 or more."),
+        .description("Requests whose response had status 400 or more."),
     ]
 
 

@@ -1,11 +1,11 @@
-"""Runs of k6: what k6, the server and the database measured, as totals or step by step.
+"""Runs of k6: what k6, the server and the database measured, as totals or by interval.
 
-Every expression takes the run and the labels to group by. `RunSelector.step` makes the difference
-between a total and a timeline; a `RunList` gives one value for each run with `by="testid"`.
+Every expression takes the run and the labels to group by. With `RunSelector.interval` it gives a
+timeline, else a total; a `RunList` gives one value for each run with `by="testid"`.
 
 A run's series start with their first sample and end with the run. `increase` and `rate` would lose
-the first push, so a total is the last value in the window, and a step is the total less what it
-was a step earlier: the steps add up to the total.
+the first push, so a total is the last value in the window, and that of an interval is the total
+less what it was an interval earlier: the intervals add up to the total.
 """
 
 from lab.promql.selectors import (
@@ -153,8 +153,8 @@ def setup_samples(run: RunSelector) -> str:
 
 
 def virtual_users(run: RunSelector) -> str:
-    """Virtual users of all generators: the most within the step."""
-    return f"sum(max_over_time({run.marks(VIRTUAL_USERS)}[{run.step or run.window}]))"
+    """Virtual users of all generators: the most within the interval."""
+    return f"sum(max_over_time({run.marks(VIRTUAL_USERS)}[{run.interval or run.window}]))"
 
 
 # What k6 measured
@@ -264,7 +264,7 @@ def rows_written(run: RunSelector) -> str:
 
 
 def untraced(run: RunSelector) -> str:
-    """Number of answered requests without a stored server span."""
+    """Number of requests with a response and no stored server span."""
     none = f"0 * {requests(run)}"
     unanswered = f"({unanswered_requests(run)} or {none})"
     stored = f"({spans(Side.SERVER, run)} or {none})"
@@ -336,7 +336,7 @@ def _last(runs: Runs, selector: str, offset: str = "") -> str:
 
 
 def _sum(runs: Runs, selector: str, by: str = "", label: str = "") -> str:
-    """Sum what was counted within the run or the step; `label` is the series' own `operation`."""
+    """Sum what was counted in the run or interval; `label` is the series' own `operation`."""
 
     def total(offset: str = "") -> str:
         values = _last(runs, selector, offset)
@@ -344,15 +344,15 @@ def _sum(runs: Runs, selector: str, by: str = "", label: str = "") -> str:
             values = f'label_replace({values}, "{OPERATION}", "$1", "{label}", "(.+)")'
         return aggregate("sum", values, by)
 
-    if not runs.step:
+    if not runs.interval:
         return total()
-    return f"({total()} - {total(f' offset {runs.step}')} or {total()})"
+    return f"({total()} - {total(f' offset {runs.interval}')} or {total()})"
 
 
 def _per_second(count: str, run: RunSelector, by: str = "") -> str:
-    """Divide by the seconds of the step (PromQL takes a duration as a number) or of the run."""
-    if run.step:
-        return f"{count} / {run.step}"
+    """Divide by the seconds of the interval (PromQL takes a duration as a number) or of the run."""
+    if run.interval:
+        return f"{count} / {run.interval}"
     pushes = f"max(count_over_time({run.marks(VIRTUAL_USERS)}[{run.window}]))"
     seconds = f"({duration(run)} or {PUSH_SECONDS} * {pushes})"
     return f"{count} / on () group_left () {seconds}" if by else f"{count} / {seconds}"

@@ -39,7 +39,7 @@ class RunSelector:
     """One run: its id, the window to look back over, and which scenarios and operations count.
 
     Fields hold values or a dashboard's variables: `RunSelector("$testid", "15d", "$scenario")`.
-    With a `step`, such as `10s`, expressions cover that step alone, else the whole run. The
+    With an `interval`, such as `10s`, expressions cover that alone, else the whole run. The
     window must reach back to before the run. Requests before the load, such as k6's check of the
     clinic's readiness, have no scenario and do not count.
     """
@@ -48,7 +48,7 @@ class RunSelector:
     window: str
     scenarios: str = ".+"
     operations: tuple[str, ...] = ()
-    step: str = ""
+    interval: str = ""
 
     def k6(self, metric: str, matchers: str = "") -> str:
         """Select the series of a metric that k6 pushed for the run's load."""
@@ -94,7 +94,7 @@ class RunList:
         return f"{metric}{{{self.matchers}}}"
 
     @property
-    def step(self) -> str:
+    def interval(self) -> str:
         return ""
 
 

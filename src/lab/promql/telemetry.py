@@ -159,7 +159,7 @@ def k6_silence() -> str:
 
 
 def push_rate(window: str) -> str:
-    """Pushes per second that Prometheus answered, by receiver and status code."""
+    """Pushes per second to Prometheus, by receiver and status code of the response."""
     pushes = increase(f"prometheus_http_requests_total{{{RECEIVERS}}}", window)
     return f"sum by (handler, code) ({pushes}) / {window}"
 

@@ -58,7 +58,7 @@ class Intervals:
 def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeline:
     """Read a run over time, all operations together."""
     intervals = Intervals.divide(period)
-    run = RunSelector(run_id, period.window, step=f"{intervals.step:.0f}s")
+    run = RunSelector(run_id, period.window, interval=f"{intervals.step:.0f}s")
     exports = f"{max(intervals.step, EXPORTS_SECONDS):.0f}s"
 
     def values(query: str, ends: list[float] = intervals.ends) -> Values:
@@ -97,7 +97,7 @@ def read_points(
     if not names:
         return []
     intervals = Intervals.divide(period)
-    run = RunSelector(run_id, period.window, operations=names, step=f"{intervals.step:.0f}s")
+    run = RunSelector(run_id, period.window, operations=names, interval=f"{intervals.step:.0f}s")
 
     def client(query: str) -> dict[str, Values]:
         return prometheus.over_time(query, OPERATION, intervals.ends)
