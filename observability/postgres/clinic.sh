@@ -1,9 +1,9 @@
 #!/bin/sh
-# The image runs this once, on an empty data folder: it creates the role, the database and the
+# The image runs this once, on an empty data directory: it creates the role, the database and the
 # statistics extension.
 set -eu
 
-# The next start would take an incomplete data folder for a complete one.
+# The next start would take an incomplete data directory for a complete one.
 trap 'test $? = 0 || rm -rf "$PGDATA"/*' EXIT
 
 psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --dbname postgres <<'SQL'

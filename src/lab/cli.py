@@ -114,9 +114,11 @@ def migration(message: str) -> None:
 @cli.command()
 @click.argument("service", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
-@click.option("-n", "--lines", default=50, show_default=True, help="How many of the last lines.")
-def logs(service: str | None, *, follow: bool, lines: int) -> None:
+@click.option("-n", "--lines", type=int, help="Last lines of each log (default: 50; of all, 10).")
+def logs(service: str | None, *, follow: bool, lines: int | None) -> None:
     """Print the last log lines of SERVICE, or of all."""
+    if lines is None:
+        lines = 50 if service else 10
     selected_stack().logs(service, lines, follow=follow)
 
 

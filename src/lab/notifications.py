@@ -1,4 +1,4 @@
-"""A webhook receiver for Alertmanager: prints each notification and appends it to a file.
+"""The webhook receiver (service `notifications`): logs each notification, appends it to a file.
 
 The container runs this file alone, so it imports the standard library only.
 """
@@ -22,35 +22,35 @@ writing = Lock()
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Answers Alertmanager's POST and GET /healthz."""
+    """Receives Alertmanager's POST; GET /healthz is the health check."""
 
     timeout = 10
 
     def do_GET(self) -> None:
         found = self.path == "/healthz"
-        self.answer(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+        self.respond(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
 
     def do_POST(self) -> None:
         try:
             length = int(self.headers.get("Content-Length", ""))
             if not 0 <= length <= MAX_BODY:
-                self.answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                self.respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
                 return
             alerts = json.loads(self.rfile.read(length))["alerts"]
             lines = [summary(alert) for alert in alerts]
         except (ValueError, LookupError, TypeError, AttributeError):
-            self.answer(HTTPStatus.BAD_REQUEST)
+            self.respond(HTTPStatus.BAD_REQUEST)
             return
         try:
             append(alerts)
         except OSError as error:
-            say(f"{FILE} cannot be written: {error.strerror}.")
-            self.answer(HTTPStatus.INSUFFICIENT_STORAGE)  # Alertmanager sends it again
+            log(f"{FILE} cannot be written: {error.strerror}.")
+            self.respond(HTTPStatus.INSUFFICIENT_STORAGE)  # Alertmanager sends it again
             return
-        say("\n".join(lines))
-        self.answer(HTTPStatus.OK)
+        log("\n".join(lines))
+        self.respond(HTTPStatus.OK)
 
-    def answer(self, status: HTTPStatus) -> None:
+    def respond(self, status: HTTPStatus) -> None:
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -75,7 +75,7 @@ def append(alerts: list[dict[str, Any]]) -> None:
             file.write(text)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - its log is its output
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     with ThreadingHTTPServer((HOST, PORT), Receiver) as server:
-        say(f"Notifications are written to {FILE}.")
+        log(f"Notifications are written to {FILE}.")
         server.serve_forever()
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,11 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from clinic.settings import Settings
+from clinic.telemetry import OTEL_DEFAULTS
+from lab.cli import cli
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PERFORMANCE, PROJECT
 from lab.stack import docker_k6, services
@@ -137,6 +142,15 @@ def test_api_is_open_to_the_network_of_the_stack_only() -> None:
 
     allowed = SERVICES["api"]["environment"]["CLINIC_OPEN_NETWORKS"]
     assert allowed == f"${{CLINIC_OPEN_NETWORKS:-{subnet}}}"
+
+
+def test_api_gets_every_setting_that_the_environment_has() -> None:
+    settings = {f"CLINIC_{setting.name.upper()}" for setting in fields(Settings)}
+    # The image sets the address; without these two the dashboards have no data.
+    fixed = {"CLINIC_HOST", "CLINIC_PORT"}
+    fixed |= {"OTEL_SEMCONV_STABILITY_OPT_IN", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"}
+
+    assert (settings | OTEL_DEFAULTS.keys()) - fixed <= SERVICES["api"]["environment"].keys()
 
 
 def test_dockerfile_pins_its_base_and_the_uv_of_the_build_system() -> None:
@@ -328,13 +342,16 @@ def container(service: str, **fields: Any) -> str:
     return json.dumps(known | running | fields)
 
 
-def test_states_come_from_docker_compose_ps(docker: FakeDocker) -> None:
+@pytest.mark.parametrize("array", [True, False], ids=["before-2.21", "since-2.21"])
+def test_states_come_from_docker_compose_ps(docker: FakeDocker, *, array: bool) -> None:
     failed = {"State": "restarting", "Status": "Restarting (1) 2 seconds ago", "ExitCode": 1}
-    docker.script(f"""cat <<'END'
-{container("tempo")}
-{container("api", Image="vet-clinic-api", Health="starting")}
-{container("grafana", Health="", **failed)}
-END""")
+    containers = [
+        container("tempo"),
+        container("api", Image="vet-clinic-api", Health="starting"),
+        container("grafana", Health="", **failed),
+    ]
+    output = f"[{','.join(containers)}]" if array else "\n".join(containers)
+    docker.script(f"cat <<'END'\n{output}\nEND")
 
     states = {status.name: status for status in DockerStack(docker.config).states()}
 
@@ -343,6 +360,23 @@ END""")
     assert states["api"].state == "not answering"
     assert "Restarting (1)" in states["grafana"].state
     assert "not started" in states["postgres"].state
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [([], 10), (["api"], 50), (["-n", "100"], 100), (["api", "-n", "1"], 1)],
+)
+def test_logs_have_fewer_lines_of_each_service_only_by_default(
+    docker: FakeDocker, arguments: list[str], lines: int
+) -> None:
+    docker.script(f"""case "$*" in
+      *" ps "*) echo '{container("api")}' ;;
+      *" logs "*) echo "$*" > "$0.command" ;;
+    esac""")
+
+    assert CliRunner().invoke(cli, ["logs", *arguments]).exit_code == 0
+
+    assert f"--tail={lines}" in Path(f"{docker.path}.command").read_text().split()
 
 
 def test_restart_of_the_api_builds_its_image_and_replaces_its_container(docker: FakeDocker) -> None:

@@ -108,7 +108,7 @@ class Telemetry:
     def start(self) -> None:
         """Start the providers, configured by the standard `OTEL_*` variables."""
         for name, value in OTEL_DEFAULTS.items():
-            os.environ.setdefault(name, value)
+            os.environ[name] = os.environ.get(name) or value
         resource = Resource.create(
             {"service.version": version("vet-clinic"), "service.instance.id": str(uuid4())}
         )

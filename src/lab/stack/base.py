@@ -89,7 +89,7 @@ def unknown_service(name: str, known: list[str]) -> UserError:
 
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Let cleaning up finish although Ctrl-C is pressed again."""
+    """Ignore Ctrl-C and SIGTERM while the stack is being stopped."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in handlers:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""compose.yaml, read for what the native stack takes from it: flags, limits, environment."""
+"""What the native services take from compose.yaml: flags, GOMEMLIMIT, stop times."""
 
 from functools import cache
 from typing import Any
@@ -17,7 +17,7 @@ def services() -> dict[str, Any]:
 
 
 def flags(service: str, native: dict[str, str]) -> tuple[str, ...]:
-    """Return a service's flags; `native` replaces values that hold in its container only."""
+    """Return a service's flags, with the values of `native` instead of its container's."""
     command = [flag.replace("$$", "$") for flag in services()[service]["command"]]
     names = {flag: flag.partition("=")[0] for flag in command}
     if unknown := native.keys() - names.values():
@@ -27,13 +27,13 @@ def flags(service: str, native: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-def memory_limit(service: str) -> dict[str, str]:
-    """Return the limit at which the Go runtime of a service collects garbage harder."""
+def go_memory_limit(service: str) -> dict[str, str]:
+    """Return the soft memory limit of a service's Go runtime as an environment variable."""
     return {"GOMEMLIMIT": services()[service]["environment"]["GOMEMLIMIT"]}
 
 
 def stop_seconds(service: str) -> int:
-    """Return how long a service may take to stop before it is killed."""
+    """Return the seconds after which a service that has not stopped is killed."""
     return int(services()[service]["stop_grace_period"].removesuffix("s"))
 
 

@@ -1,4 +1,4 @@
-"""The stack's settings: its ports, its addresses and the folder of its data."""
+"""The stack's settings: its ports, its addresses and the state folder."""
 
 import json
 import os
@@ -19,7 +19,7 @@ HIGHEST_PORT = 65535
 
 @dataclass(frozen=True)
 class StackConfig:
-    """Every address of the stack, and the folder of its data, logs and password."""
+    """Every address of the stack, and the state folder: data, logs and password."""
 
     state: Path
     clinic_port: int = 8000

@@ -136,12 +136,14 @@ class Compose:
 
     def containers(self) -> list[Container]:
         """List the containers of the stack, whether they run or not."""
-        lines = self.output("ps", "--all", "--format=json").splitlines()
-        return [msgspec.json.decode(line, type=Container) for line in lines]
+        output = self.output("ps", "--all", "--format=json")
+        if output.startswith("["):  # Compose before 2.21; newer ones print an object a line
+            return msgspec.json.decode(output, type=list[Container])
+        return msgspec.json.Decoder(Container).decode_lines(output)
 
 
 class DockerStack:
-    """What the commands do when the stack runs in Docker."""
+    """The stack in containers of Docker."""
 
     def __init__(self, config: StackConfig) -> None:
         self.config = config
@@ -240,14 +242,14 @@ class DockerStack:
         ]
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
-        """Print the last lines of one log or of all, and what is added to them."""
+        """Print the last log lines of one service, or of all, and optionally new ones."""
         services = sorted({container.service for container in self.compose.containers()})
         if not services:
             click.echo("Nothing has been started; `just up` starts the stack.")
             return
         if service and service not in services:
             raise UserError(f"There is no log of {service!r}, only of {', '.join(services)}.")
-        options = ["--no-color", f"--tail={lines if service else min(lines, 10)}"]
+        options = ["--no-color", f"--tail={lines}"]
         options += ["--follow"] if follow else []
         options += ["--no-log-prefix", service] if service else []
         with suppress(KeyboardInterrupt):

@@ -1,6 +1,6 @@
 """k6 in its container, with the settings that a native k6 gets.
 
-Run as a program, it attends to that container: `docker compose run` leaves k6 behind on Ctrl-C.
+Run as a program, it stops the container on Ctrl-C; `docker compose run` alone leaves k6 running.
 """
 
 import re
@@ -72,8 +72,8 @@ def container_addresses(config: StackConfig, settings: Mapping[str, str]) -> dic
     return addresses
 
 
-def attend(name: str, command: list[str]) -> int:
-    """Run the container out of the terminal's reach and pass each signal on to k6."""
+def run_container(name: str, command: list[str]) -> int:
+    """Run the container in a session of its own and pass each signal on to k6."""
 
     def pass_on(number: int, _: FrameType | None) -> None:
         subprocess.run(  # noqa: S603 - docker, from PATH
@@ -91,4 +91,4 @@ def attend(name: str, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(attend(sys.argv[1], sys.argv[2:]))
+    sys.exit(run_container(sys.argv[1], sys.argv[2:]))

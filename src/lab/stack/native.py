@@ -1,4 +1,4 @@
-"""The stack as processes of this machine, in one state folder."""
+"""The native backend: the stack as processes under supervisord, with its data in a state folder."""
 
 import shutil
 import subprocess
@@ -24,10 +24,10 @@ from lab.stack.base import (
     unknown_service,
 )
 from lab.stack.config import StackConfig, ports_from_env, saved_ports
-from lab.stack.log_files import print_new_lines, size, tail
 from lab.stack.service import InternalPorts, Service, StartedStack
 from lab.stack.services import api_environment
 from lab.stack.supervisor import POLL_SECONDS, Supervisor, base_environment
+from lab.stack.tail import print_new_lines, size, tail
 
 NATIVE = "native"
 API = "api"
@@ -36,10 +36,8 @@ FOLLOW_SECONDS = 0.3
 
 
 class NativeStack:
-    """The native backend."""
-
     def __init__(self, config: StackConfig, reason: str = "") -> None:
-        """Take the reason for this backend if nobody chose it; `up` prints it."""
+        """Take the reason for this backend if it is the default; `up` prints it."""
         self.config = config
         self.reason = reason
         self.supervisor = Supervisor(config.state)
@@ -101,7 +99,7 @@ class NativeStack:
             (state / "lock").touch()
         except OSError as error:
             raise UserError(
-                f"The stack's data folder {state} cannot be written ({error.strerror or error}). "
+                f"The state folder {state} cannot be written ({error.strerror or error}). "
                 "Make it writable, or choose another folder with CLINIC_STATE_DIR."
             ) from error
 
@@ -122,7 +120,7 @@ class NativeStack:
 
     def start_all(self) -> None:
         if self.reason:
-            say(f"The stack runs natively: {self.reason}.")
+            say(f"Backend: native ({self.reason}). STACK_BACKEND=docker or native selects one.")
         self.end_orphans()
         ports.check(services.listening_ports(self.config))
         postgres.prepare(self.config)
@@ -213,7 +211,7 @@ class NativeStack:
         )
 
     def wait_until_ready(self, service: Service, log_start: int = 0) -> None:
-        """Wait until a service answers; raise as soon as it exits, or after its start time."""
+        """Wait until a service is ready; raise when it exits or `start_seconds` are over."""
         deadline = time.monotonic() + service.start_seconds
         pid = 0
         while True:
@@ -232,7 +230,7 @@ class NativeStack:
             if time.monotonic() > deadline:
                 raise self.failure(
                     f"{service.name} runs but was not ready at {service.address} within "
-                    f"{service.start_seconds} s.",
+                    f"{service.start_seconds} s. Fix the cause and run `just up` again.",
                     service.name,
                     log_start,
                 )
@@ -262,7 +260,9 @@ class NativeStack:
                 ).returncode
             except subprocess.TimeoutExpired as error:
                 raise self.failure(
-                    f"The migrations did not finish within {MIGRATION_SECONDS} s.", "migrations"
+                    f"The migrations did not finish within {MIGRATION_SECONDS} s. Fix the cause "
+                    "and run `just up` again.",
+                    "migrations",
                 ) from error
         if status:
             raise self.failure(
@@ -279,8 +279,8 @@ class NativeStack:
                 seconds = self.supervisor.stop(service.name)
             if not quiet and seconds is not None:
                 killed = seconds >= service.stop_seconds
-                how = "killed, as it did not stop," if killed else "stopped"
-                click.echo(f"{service.name:<13} {how} in {seconds:>4.1f} s")
+                how = "killed after" if killed else "stopped in"
+                click.echo(f"{service.name:<13} {how} {seconds:>4.1f} s")
         self.supervisor.shutdown()
         self.supervisor.end_orphans()
         self.config.saved.unlink(missing_ok=True)
@@ -319,7 +319,7 @@ class NativeStack:
         for name in [service] if service else existing:
             log = self.supervisor.log(name)
             positions[name] = size(log)
-            for line in tail(log, lines if service else min(lines, 10)):
+            for line in tail(log, lines):
                 click.echo(line if service else f"{name} | {line}")
         with suppress(KeyboardInterrupt):
             while follow:

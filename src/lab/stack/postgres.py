@@ -1,4 +1,4 @@
-"""The native stack's PostgreSQL: the wheel's programs on a data folder of their own."""
+"""The native stack's PostgreSQL: a wheel's programs, its data in the state folder."""
 
 import os
 import pwd
@@ -18,7 +18,7 @@ from lab.stack.config import HOST, StackConfig, write_private
 from lab.stack.programs import dotted, parse_version
 
 SYSTEM_USER = "embedded_postgres"
-# No connection as superuser: single-user mode does its work while the server is down.
+# The superuser cannot connect: its work is done in single-user mode, without a server.
 HBA = f"host all all {HOST}/32 scram-sha-256\n"
 
 
@@ -34,7 +34,7 @@ def binary(name: str) -> Path:
     return installation() / "bin" / name
 
 
-def data_folder(config: StackConfig) -> Path:
+def data_directory(config: StackConfig) -> Path:
     return config.state / "postgres"
 
 
@@ -53,7 +53,7 @@ def command(config: StackConfig) -> tuple[str, ...]:
     """Return the server's command line; durability keeps PostgreSQL's defaults."""
     return (
         str(binary("postgres")),
-        f"-D{data_folder(config)}",
+        f"-D{data_directory(config)}",
         f"--listen_addresses={HOST}",
         f"--port={config.postgres_port}",
         "--unix_socket_directories=",
@@ -62,8 +62,8 @@ def command(config: StackConfig) -> tuple[str, ...]:
 
 
 def prepare(config: StackConfig) -> None:
-    """Create the data folder with role and database, or check that an existing one fits."""
-    data = data_folder(config)
+    """Create the data directory with role and database, or check that an existing one fits."""
+    data = data_directory(config)
     if user():
         make_system_user()
         allow_traversal(data)
@@ -83,7 +83,7 @@ def prepare(config: StackConfig) -> None:
 
 
 def create(data: Path, password: str) -> None:
-    """Create the data folder elsewhere and move it into place: whole, or not at all."""
+    """Create the data directory under another name first, so that it is complete or absent."""
     if data.exists():
         raise UserError(f"{data} exists but holds no PostgreSQL data; move it and try again.")
     fresh = data.with_name("postgres.new")
@@ -91,11 +91,11 @@ def create(data: Path, password: str) -> None:
     fresh.mkdir(mode=0o700)
     if name := user():
         shutil.chown(fresh, name)
-    # Who may connect is said by pg_hba.conf below.
+    # pg_hba.conf, written below, replaces initdb's --auth-* settings.
     flags = [flag for flag in compose.initdb_flags() if not flag.startswith("--auth-")]
     options = [f"-D{fresh}", "--username=postgres", "--auth=reject", *flags]
     try:
-        run([binary("initdb"), *options], f"create a data folder in {fresh}")
+        run([binary("initdb"), *options], f"create a data directory in {fresh}")
         (fresh / "pg_hba.conf").write_text(HBA)
         single_user(
             fresh,
@@ -131,7 +131,7 @@ def check_major(data: Path) -> None:
     if creator != installed.split(".")[0]:
         raise UserError(
             f"The data in {data} was created by PostgreSQL {creator}; this is {installed} and "
-            "cannot read it. Move the folder away, and `just up` starts with an empty database."
+            "cannot read it. Move the directory away; `just up` then starts with an empty database."
         )
 
 

@@ -156,7 +156,7 @@ def find(name: str) -> Path:
 
 
 def find_on_path(name: str) -> Path | None:
-    """Return the path of a program on PATH; None if it is missing, or too old, which is said."""
+    """Find a program on PATH; return None if it is missing or, with a message, too old."""
     program = PROGRAMS[name]
     path = shutil.which(name)
     if path is None:

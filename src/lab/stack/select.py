@@ -20,7 +20,7 @@ def choose(config: StackConfig) -> Stack:
     if wanted == DOCKER and unavailable:
         raise UserError(f"{BACKEND_VARIABLE} is {DOCKER}, but {unavailable}.")
     if backend is None and unavailable:
-        return NativeStack(config, f"{unavailable}; {BACKEND_VARIABLE} chooses the backend")
+        return NativeStack(config, unavailable)
     return DockerStack(config)
 
 

@@ -40,10 +40,10 @@ class Service:
             return postgres.ready(int(port))
         try:
             # Without the environment: a proxy does not reach the services.
-            answer = httpx.get(self.health, timeout=READY_TIMEOUT, trust_env=False)
+            response = httpx.get(self.health, timeout=READY_TIMEOUT, trust_env=False)
         except httpx.HTTPError:
             return False
-        return answer.status_code == HTTPStatus.OK
+        return response.status_code == HTTPStatus.OK
 
     def without_secrets(self) -> "Service":
         """Replace the values of the environment by their digests."""

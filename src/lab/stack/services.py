@@ -20,7 +20,7 @@ ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
 GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 # node_exporter's collectors need cgo on macOS, and the stack's programs are built without it.
 NODE_EXPORTER_RUNS = sys.platform == "linux"
-# What the API reads of the environment, but for what is the lab's alone.
+# Prefixes of the API's variables, and the lab's own among them.
 API_PREFIXES = ("CLINIC_", "OTEL_")
 LAB_VARIABLES = (STATE_VARIABLE, "CLINIC_RESULTS_DIR")
 
@@ -71,7 +71,10 @@ def prometheus_config(config: StackConfig) -> Path:
 
 
 def write_prometheus_config(config: StackConfig, internal: InternalPorts, store: str) -> None:
-    """Link the configuration beside the native targets: Prometheus expands no variables."""
+    """Write the native targets beside links to the configuration.
+
+    The configuration names its targets by relative paths, and Prometheus expands no variables.
+    """
     folder = prometheus_config(config).parent
     (folder / "targets").mkdir(parents=True, exist_ok=True)
     for name in ("prometheus.yml", "rules"):
@@ -108,7 +111,7 @@ def prometheus_service(config: StackConfig) -> Service:
             *compose.flags("prometheus", native),
             f"--web.listen-address={HOST}:{config.prometheus_port}",
         ),
-        compose.memory_limit("prometheus"),
+        compose.go_memory_limit("prometheus"),
         digests(PROMETHEUS_FOLDER / "prometheus.yml", PROMETHEUS_FOLDER / "rules"),
         stop_seconds=compose.stop_seconds("prometheus"),
         start_seconds=120,  # a long write-ahead log is replayed first
@@ -124,7 +127,7 @@ def tempo_service(config: StackConfig, internal: InternalPorts, program: Path) -
         f"{config.traces_url}/ready",
         (str(program), *compose.flags("tempo", {"-config.file": str(file)})),
         {
-            **compose.memory_limit("tempo"),
+            **compose.go_memory_limit("tempo"),
             "PROMETHEUS_WRITE_URL": config.remote_write_url,
             "TEMPO_DATA": str(config.state / "tempo"),
             "TEMPO_GRPC_PORT": str(internal.tempo_grpc),
@@ -147,7 +150,7 @@ def jaeger_service(config: StackConfig, internal: InternalPorts) -> Service:
         f"http://{HOST}:{internal.jaeger_health}/status",
         (str(program), "--config", str(file)),
         {
-            **compose.memory_limit("tempo"),
+            **compose.go_memory_limit("tempo"),
             "JAEGER_DATA": str(config.state / "jaeger"),
             "JAEGER_HEALTH_PORT": str(internal.jaeger_health),
             "JAEGER_METRICS_PORT": str(internal.jaeger_metrics),
@@ -185,7 +188,10 @@ def alertmanager_config(config: StackConfig) -> Path:
 
 
 def write_alertmanager_config(config: StackConfig, internal: InternalPorts) -> None:
-    """Link the configuration beside the native address: Alertmanager expands no variables."""
+    """Write the receiver's native address beside links to the configuration.
+
+    The configuration names it by a relative path, and Alertmanager expands no variables.
+    """
     folder = alertmanager_config(config).parent
     folder.mkdir(parents=True, exist_ok=True)
     for file in ALERTMANAGER_FOLDER.iterdir():
@@ -211,14 +217,14 @@ def alertmanager_service(config: StackConfig) -> Service:
             *compose.flags("alertmanager", native),
             f"--web.listen-address={HOST}:{config.alertmanager_port}",
         ),
-        compose.memory_limit("alertmanager"),
+        compose.go_memory_limit("alertmanager"),
         digests(ALERTMANAGER_FOLDER),
         folder=str(alertmanager_config(config).parent),  # paths in alertmanager.yml are relative
     )
 
 
 def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Service:
-    """Measure this machine, and of its filesystems only the one that holds the stack's data."""
+    """Measure this machine, and only the filesystem of the state folder."""
     program = programs.find("node_exporter")
     address = f"{HOST}:{internal.node_exporter}"
     disk = f"^{re.escape(mount_point(config.state))}$"
@@ -233,7 +239,7 @@ def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Servi
             *compose.flags("node-exporter", native),
             f"--web.listen-address={address}",
         ),
-        compose.memory_limit("node-exporter"),
+        compose.go_memory_limit("node-exporter"),
     )
 
 
@@ -252,7 +258,7 @@ def grafana_service(config: StackConfig, program: Path) -> Service:
         (str(program), "server", f"--homepath={grafana_home(program)}"),
         {
             **grafana_settings(),
-            **compose.memory_limit("grafana"),
+            **compose.go_memory_limit("grafana"),
             "ALERTMANAGER_URL": config.alertmanager_url,
             "DASHBOARDS_FOLDER": str(dashboards),
             "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "home.json"),

@@ -34,7 +34,7 @@ POLL_SECONDS = 0.1
 STARTING, RUNNING, BACKOFF, STOPPING, EXITED, UNKNOWN = 10, 20, 30, 40, 100, 1000
 ALIVE = (STARTING, RUNNING)
 BAD_NAME, NOT_RUNNING = 10, 70
-# What supervisord's configuration takes for the end of a value, and cannot be told otherwise.
+# supervisord's configuration ends a value here and has no escape for it.
 UNREADABLE = re.compile(r"[\r\n]|\s[;#]")
 
 
@@ -73,7 +73,7 @@ class Supervisor:
         return True
 
     def launch(self, services: Iterable[Service]) -> None:
-        """Start supervisord in the background; it knows every service and starts none."""
+        """Start supervisord in the background, with all services configured and none started."""
         if self.socket.parent != self.state:
             make_private(self.socket.parent)
         write_private(self.config, self.configuration(services))
@@ -100,13 +100,13 @@ class Supervisor:
         while not self.running():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(
-                    "supervisord, which runs the services, did not start:\n"
-                    + output.read_text().strip()
+                    "supervisord, which runs the services, did not start. Fix the error below and "
+                    "run `just up` again.\n" + output.read_text().strip()
                 )
             time.sleep(POLL_SECONDS)
 
     def reload(self, services: Iterable[Service]) -> None:
-        """Let supervisord read the services anew; `replace` then applies one of them."""
+        """Make supervisord read the services' configuration again; `replace` applies it to one."""
         write_private(self.config, self.configuration(services))
         self.call("reloadConfig")
 
@@ -309,6 +309,6 @@ def escaped(value: str) -> str:
     if UNREADABLE.search(value):
         raise UserError(
             f"supervisord cannot read {value!r}: a path must not contain line breaks, or `;` or "
-            "`#` after a space. CLINIC_STATE_DIR chooses another folder."
+            "`#` after a space. Choose another state folder with CLINIC_STATE_DIR."
         )
     return value.replace("%", "%%")

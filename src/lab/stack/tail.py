@@ -1,4 +1,4 @@
-"""Read the ends of log files, which may grow or be rotated meanwhile."""
+"""Read the ends of log files that may grow or be rotated meanwhile."""
 
 from pathlib import Path
 
