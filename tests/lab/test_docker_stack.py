@@ -1,4 +1,4 @@
-"""The promises of compose.yaml and the Dockerfile that no linter knows, and the Docker backend."""
+"""What no linter checks in compose.yaml and the Dockerfile, and the Docker backend."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The native stack: it starts whole or not at all, restarts what changed, and stops whole."""
+"""The native stack: it starts completely or not at all, restarts what changed, and stops completely."""
 
 import json
 import os
@@ -70,8 +70,8 @@ def test_every_service_answers(stack: NativeStack) -> None:
 def test_node_exporter_reports_the_one_filesystem_of_the_data(stack: NativeStack) -> None:
     def free() -> list[float]:
         query = {"query": 'node_filesystem_avail_bytes{job="node"}'}
-        answer = httpx.get(f"{stack.config.prometheus_url}/api/v1/query", params=query)
-        return [float(series["value"][1]) for series in answer.json()["data"]["result"]]
+        response = httpx.get(f"{stack.config.prometheus_url}/api/v1/query", params=query)
+        return [float(series["value"][1]) for series in response.json()["data"]["result"]]
 
     until(free)
 

@@ -141,7 +141,7 @@ def ports_from_env() -> dict[str, int]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file anew that only this user can read."""
+    """Replace a file by one that only this user can read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text + "\n")

@@ -121,10 +121,10 @@ class Compose:
 
     def output(self, *arguments: str) -> str:
         """Return what a compose command prints; raise with the last line of its error."""
-        answer = self.run(*self.command(*arguments))
-        if answer.returncode:
-            raise UserError(f"`docker compose {arguments[0]}` failed: {last_line(answer.stderr)}")
-        return answer.stdout
+        result = self.run(*self.command(*arguments))
+        if result.returncode:
+            raise UserError(f"`docker compose {arguments[0]}` failed: {last_line(result.stderr)}")
+        return result.stdout
 
     def show(self, *arguments: str) -> None:
         """Run a compose command in this terminal."""

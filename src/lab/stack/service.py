@@ -23,7 +23,7 @@ class Service:
     version: str
     address: str
     health: str
-    """A URL that answers 200 when the service is ready, or postgresql:PORT."""
+    """A URL whose response is 200 when the service is ready, or postgresql:PORT."""
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
