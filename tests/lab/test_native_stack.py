@@ -1,4 +1,4 @@
-"""The native stack: it starts completely or not at all, restarts what changed, and stops completely."""
+"""The native stack: it starts and stops completely, and restarts what changed."""
 
 import json
 import os
