@@ -1,4 +1,4 @@
-"""Draw charts over a run's time, as SVG by Vega-Lite, in the colours of the page."""
+"""Draw charts over a run's time, as SVG by Vega-Lite, in the colours of style.css."""
 
 import json
 import re

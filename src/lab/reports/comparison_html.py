@@ -32,7 +32,7 @@ MIN_SCALE, MAX_SCALE = 1.25, 4.0
 
 
 def write(comparison: Comparison) -> Path:
-    """Write the page of a comparison and return its path."""
+    """Write a comparison as HTML and return its path."""
     name = f"{comparison.before.run_id}..{comparison.after.run_id}"
     return write_file(result_file(name, ".html"), render(comparison).encode())
 

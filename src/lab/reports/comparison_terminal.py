@@ -1,4 +1,4 @@
-"""Print two runs side by side, and word the changes between them for the page too."""
+"""Print two runs side by side, and describe the changes between them, for HTML as well."""
 
 from collections import Counter
 from datetime import UTC, datetime

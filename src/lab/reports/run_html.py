@@ -24,7 +24,7 @@ MAX_CHARTS = 20
 MAX_SPANS = 200
 MIN_SPANS_PER_TRACE = 8
 MAX_INTERVALS = 4
-# Longer pieces of a path may break anywhere, else one of them could widen the page.
+# Longer pieces of a path may break anywhere, else one of them could make the table too wide.
 MAX_PIECE = 32
 
 VERDICTS = {
@@ -47,7 +47,7 @@ class Operation:
 
 
 def write(record: Record, findings: Findings) -> Path:
-    """Write the page of a run and return its path."""
+    """Write the report page of a run and return its path."""
     return write_file(result_file(record.run_id, ".html"), render(record, findings).encode())
 
 
@@ -123,7 +123,7 @@ def _path(operation: str) -> Markup:
 def _links(
     sentence: sentences.Sentence, record: Record, findings: Findings, anchors: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """Point to where the page shows what a sentence says: anchors and their texts."""
+    """Point to where the report page shows what a sentence says: anchors and their texts."""
     if sentence.subject == "saturation":
         return [("time", "over time")]
     if sentence.subject == "failures" and record.failed_traces:
