@@ -45,6 +45,8 @@ MAY_BE_EMPTY: dict[Address, str] = {
     ("Telemetry", "Discarded spans", "{{reason}}"): "nothing was discarded",
     ("Telemetry", "Samples lost", "rejected writes"): "no write was rejected",
     ("Telemetry", "Samples lost", "Jaeger: queue full"): "Jaeger's queue was never full",
+    ("Telemetry", "Samples lost", "Tempo: samples dropped"): "Tempo dropped none",
+    ("Telemetry", "Samples lost", "Tempo: histograms dropped"): "Tempo dropped none",
     ("Telemetry", "Disk", "Tempo"): "Tempo writes its first block after some minutes",
 }
 
