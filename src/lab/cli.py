@@ -93,21 +93,30 @@ def status() -> None:
 @cli.command()
 @click.option("--port", default=8001, show_default=True, help="Port to serve on.")
 def dev(port: int) -> None:
-    """Serve the API from src/clinic with reload, on the database of the running stack."""
+    """Serve the API with reload on change.
+
+    It runs from src/clinic, on the database of the running stack.
+    """
     development.serve_with_reload(StackConfig.from_env(), selected_stack().database_url(), port)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1)
 def psql(arguments: tuple[str, ...]) -> None:
-    """Open psql on the database of the running stack; ARGUMENTS are psql's."""
+    """Open psql on the database of the running stack.
+
+    ARGUMENTS are psql's.
+    """
     development.open_psql(selected_stack().database_url(), arguments)
 
 
 @cli.command()
 @click.argument("message")
 def migration(message: str) -> None:
-    """Write a migration named MESSAGE from the difference between models and database."""
+    """Write a migration named MESSAGE.
+
+    It holds the difference between src/clinic/models.py and the database of the running stack.
+    """
     development.write_migration(StackConfig.from_env(), selected_stack().database_url(), message)
 
 
@@ -303,7 +312,10 @@ def unsilence() -> None:
 
 @cli.command()
 def build() -> None:
-    """Build the programs of the stack that PATH does not have; `up` does it when needed."""
+    """Build the programs that PATH does not have.
+
+    `up` builds those it needs, too.
+    """
     programs.build_missing()
 
 
