@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from clinic.fields import MAX_ID
 from clinic.problems import bad_parameter
 
+DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
 MAX_CURSOR = 200
 

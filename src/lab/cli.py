@@ -84,9 +84,7 @@ def status() -> None:
         table.add_row(service.name, service.version, service.state, service.uptime, service.address)
     make_console().print(table)
     if any(service.state != UP for service in states):
-        click.echo(
-            "`just up` starts what is not running; `just logs SERVICE` shows why it stopped."
-        )
+        click.echo("`just up` starts what is not running; `just logs SERVICE` shows why.")
         sys.exit(1)
 
 

@@ -53,9 +53,9 @@ def test_the_operation_nearest_its_own_limit_is_found() -> None:
 @pytest.mark.parametrize(
     ("shares", "side", "words"),
     [
-        ((0.7, 0.2, 0.1), "outside_server", "70 % of the time outside the server"),
-        ((0.1, 0.6, 0.3), "in_server", "60 % of the time in the server, excluding the database"),
-        ((0.1, 0.2, 0.7), "in_database", "70 % of the time in the database"),
+        ((0.7, 0.2, 0.1), "outside_server", "70 % of its time outside the server"),
+        ((0.1, 0.6, 0.3), "in_server", "60 % of its time in the server, excluding the database"),
+        ((0.1, 0.2, 0.7), "in_database", "70 % of its time in the database"),
         ((None, None, None), None, "(limit 300 ms). "),
     ],
 )

@@ -25,7 +25,7 @@ from clinic.fields import (
     to_utc,
 )
 from clinic.openapi import COMMON, LOCATION, WITH_BODY, error_responses
-from clinic.paging import LINK, AfterTime, Cursor, Limit, decode_cursor, page
+from clinic.paging import DEFAULT_LIMIT, LINK, AfterTime, Cursor, Limit, decode_cursor, page
 from clinic.problems import INVALID_TIME, Fault, RefusedError, bad_parameter, or_404
 from clinic.telemetry.context import add_created_id
 
@@ -67,7 +67,7 @@ class AppointmentController(Controller):
         request: Request[Any, Any, Any],
         database: NamedDependency[Database],
         pet_id: PetId,
-        limit: Limit = 100,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response[list[AppointmentOut]]:
         """List a pet's appointments by time; `Link` leads to the next page."""
@@ -109,7 +109,7 @@ class AppointmentController(Controller):
         status: Annotated[
             Status | None, QueryParameter(description="State of the appointments.")
         ] = None,
-        limit: Limit = 100,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response[list[AppointmentOut]]:
         """List appointments by time; `Link` leads to the next page."""

@@ -10,7 +10,7 @@ from clinic.fields import MAX_ID, OwnerId, patched_fields
 from clinic.openapi import COMMON, LOCATION, WITH_BODY, error_responses
 from clinic.owners import statements
 from clinic.owners.schemas import OwnerIn, OwnerOut, OwnerPatch
-from clinic.paging import LINK, AfterId, Cursor, Limit, decode_cursor, page
+from clinic.paging import DEFAULT_LIMIT, LINK, AfterId, Cursor, Limit, decode_cursor, page
 from clinic.problems import or_404
 from clinic.telemetry.context import add_created_id
 
@@ -44,7 +44,7 @@ class OwnerController(Controller):
         self,
         request: Request[Any, Any, Any],
         database: NamedDependency[Database],
-        limit: Limit = 100,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response[list[OwnerOut]]:
         """List owners, newest first; `Link` leads to the next page."""

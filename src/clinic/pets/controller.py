@@ -8,7 +8,7 @@ from litestar.params import JSONBody
 from clinic.database import Database
 from clinic.fields import MAX_ID, OwnerId, PetId, patched_fields
 from clinic.openapi import COMMON, LOCATION, WITH_BODY, error_responses
-from clinic.paging import LINK, AfterId, Cursor, Limit, decode_cursor, page
+from clinic.paging import DEFAULT_LIMIT, LINK, AfterId, Cursor, Limit, decode_cursor, page
 from clinic.pets import statements
 from clinic.pets.schemas import PetIn, PetOut, PetPatch
 from clinic.problems import or_404
@@ -46,7 +46,7 @@ class PetController(Controller):
         request: Request[Any, Any, Any],
         database: NamedDependency[Database],
         owner_id: OwnerId,
-        limit: Limit = 100,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response[list[PetOut]]:
         """List an owner's pets, newest first; `Link` leads to the next page."""

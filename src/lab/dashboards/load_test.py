@@ -27,8 +27,8 @@ SLO = slo.all_requests_limits()
 
 NO_DATA = "No data of this run in this time range"
 TRACES_HELP = (
-    "Click a trace id for its waterfall. Traces are kept for one day. An empty list of failed "
-    "traces means that no response had status 400 or more."
+    "Click a trace id for its waterfall. Traces are kept for one day. A list is also empty when "
+    "the time range leaves the run out."
 )
 # Fewer than a table of traces holds, so that it has room for every one of the slowest.
 SLOWEST = 20
@@ -82,15 +82,16 @@ def _overview() -> list[Panel]:
         .mappings(style.mappings(style.VERDICTS))
         .description(
             "Passed: all thresholds of performance/slo.json passed. Failed: see the thresholds at "
-            "the bottom. Aborted: the run ended early. No verdict: k6 did not report one. No data: "
-            "Prometheus has nothing of this run before the end of the time range."
+            "the bottom. Aborted: the run ended early. Running: it has not ended. No verdict: k6 "
+            "reported none. No data: Prometheus has nothing of this run before the end of the time "
+            "range."
         ),
         stat("Requests", style.COUNT, load_run.requests(RUN)).description(
             "Requests of the load, as k6 counted them."
         ),
         stat("Rate", style.REQUESTS_PER_SECOND, load_run.request_rate(RUN)).description(
-            "Requests per second over the whole run. If the profile asks for more, the clinic or "
-            "k6 did not keep up."
+            "Requests per second over the whole run. If iterations were dropped, the load was "
+            "smaller than planned."
         ),
         failed.decimals(2).description(
             "Share of requests with an unexpected response or none. Limit: "
@@ -168,7 +169,7 @@ def _over_time() -> list[Panel]:
         .override_by_name("dropped iterations", [style.unit("suffix:iterations/s")])
         .no_value(NO_DATA)
         .description(
-            "Where virtual users (right axis) still rise and requests no longer do, the system is "
+            "Where virtual users (right axis) still rise and requests no longer do, the API is "
             "saturated. k6 drops iterations when no virtual user is free."
         ),
         graph("p95 by side", style.SECONDS, p95)
@@ -198,7 +199,8 @@ def _over_time() -> list[Panel]:
         .height(9)
         .description(
             "The API's database connections and event-loop delay (right axis). With all "
-            "connections in use, requests wait for one. A delay above 10 ms means a busy CPU."
+            "connections in use, requests wait for one. A delay above 10 ms means a busy CPU "
+            "or code that blocks the event loop."
         ),
     ]
 
@@ -229,7 +231,7 @@ def _traces() -> list[Panel]:
         .no_value("No traces of this run in this time range; they are kept for one day")
         .description("The requests that took the server longest."),
         trace_table("Failed traces", failed)
-        .no_value("No response of this run had status 400 or more")
+        .no_value("No trace of a failed request of this run in this time range")
         .height(7)
         .description("Requests whose response had status 400 or more."),
     ]

@@ -70,7 +70,7 @@ def nearest_limit_text(nearest: NearestLimit, operations: list[OperationStats]) 
     )
     if nearest.main_side:
         share = getattr(stats, nearest.main_side)
-        text += f", {percent(share)} of the time {SIDES[nearest.main_side]}"
+        text += f", {percent(share)} of its time {SIDES[nearest.main_side]}"
     if nearest.exceeded:
         text += f". {_exceeded(nearest)}"
     elif nearest.slowest_interval and not over:
@@ -141,13 +141,13 @@ def _reason(one: LatencySaturation | ThroughputSaturation) -> str:
 
 
 def failures_text(record: Record) -> str:
-    """Say how many requests failed, mostly of which operation, and how."""
+    """Say how many requests failed, of which operation most often, and how."""
     failed = round(record.total.failed_share * record.total.requests)
     if not failed:
         return "No requests failed."
     worst = max(record.operations, key=lambda stats: stats.failed_share * stats.requests)
     text = (
-        f"{failed:,} of {count(record.total.requests, 'request')} failed, most of them "
+        f"{failed:,} of {count(record.total.requests, 'request')} failed, most often "
         f"{worst.operation} ({percent(worst.failed_share, 1)} of its requests)"
     )
     if record.failed_statuses:
