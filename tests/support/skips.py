@@ -17,11 +17,11 @@ def allowed() -> list[str]:
 
 def unexpected(reports: Iterable[pytest.TestReport]) -> list[str]:
     """List the skipped tests whose reason is not accepted."""
-    found = []
+    found, accepted = [], allowed()
     for report in reports:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         reason = reason.removeprefix("Skipped: ")
-        if reason not in allowed():
+        if reason not in accepted:
             found.append(f"{report.nodeid}: {reason}")
     return found
 
