@@ -3,14 +3,20 @@
 import logging
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import replace
 
 import uvicorn
 from advanced_alchemy.alembic.commands import AlembicCommands
+from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from clinic import workers
+from clinic.connection import Limits
 from clinic.database import MIGRATIONS, database_config
 from clinic.logs import causes, log_as_json
 from clinic.settings import Settings, SettingsError
+from clinic.telemetry import SHUTDOWN_SECONDS
+from clinic.telemetry.arrival import HTTPProtocol
 
 EPILOG = """\
 Settings are environment variables, among them CLINIC_DATABASE_URL, CLINIC_HOST, CLINIC_PORT,
@@ -18,6 +24,9 @@ CLINIC_API_TOKEN and OpenTelemetry's OTEL_*.
 
 exit status: 0 on success, 1 if the database cannot be migrated, 2 for an invalid setting
 """
+
+MIGRATION_SECONDS = 3600
+"""Longest statement of a migration: an index of a large table takes minutes."""
 
 log = logging.getLogger("clinic")
 
@@ -39,6 +48,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = Settings.from_env()
+        if arguments.command in {None, "serve"}:
+            settings.check_address()
     except SettingsError as error:
         parser.error(str(error))
     log_as_json()
@@ -53,24 +64,38 @@ def main() -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; finish the requests in progress."""
-    uvicorn.run(
+    HTTPProtocol.limits = Limits(
+        settings.request_timeout, settings.max_connections, settings.max_body_size
+    )
+    config = uvicorn.Config(
         "clinic.app:create_app",
         factory=True,
+        http=HTTPProtocol,
+        ws="none",
+        workers=1,  # else uvicorn reads WEB_CONCURRENCY; it does not start them itself
         host=settings.host,
         port=settings.port,
         access_log=False,
         log_config=None,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=3,
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=settings.statement_timeout,
     )
-    return 0
+    if settings.workers == 1:
+        return workers.serve(config)
+    stop_seconds = settings.statement_timeout + SHUTDOWN_SECONDS + 2
+    return workers.serve_with_workers(config, settings.workers, stop_seconds)
 
 
 def migrate(settings: Settings) -> int:
     """Upgrade the database to the newest schema."""
     try:
-        AlembicCommands(database_config(settings)).upgrade()
+        patient = replace(settings, statement_timeout=MIGRATION_SECONDS)
+        AlembicCommands(database_config(patient)).upgrade()
+    except CommandError:
+        log.error("Cannot migrate the database: another version of the API has migrated it")  # noqa: TRY400 the traceback says no more
+        return 1
     except (SQLAlchemyError, OSError) as error:
         *_, root_cause = causes(error)
         log.exception("Cannot migrate the database (%s)", type(root_cause).__name__)

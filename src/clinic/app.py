@@ -9,17 +9,22 @@ from advanced_alchemy.extensions.litestar import SQLAlchemyInitPlugin
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from clinic.admission import Admission
 from clinic.appointments.controller import AppointmentController
-from clinic.auth import COMPONENTS, SCHEME, make_guard
+from clinic.auth import COMPONENTS, SCHEME, make_check
 from clinic.body import JSONRequest
 from clinic.database import Database, database_config
-from clinic.health import HealthController
+from clinic.document import Config
+from clinic.health import HealthController, Readiness
+from clinic.http_layer import HTTPLayer
+from clinic.idempotency import expire_keys
+from clinic.litestar_caches import bypass_caches
 from clinic.owners.controller import OwnerController
+from clinic.parameters import check_request
 from clinic.pets.controller import PetController
 from clinic.problems import problem_response
 from clinic.settings import Settings
@@ -35,22 +40,27 @@ def create_app(
     """Create the ASGI app; read the settings from the environment unless given."""
     settings = settings or Settings.from_env()
     config = database_config(settings)
-    engine = config.get_engine()
-    database = Database(engine)
-    telemetry = Telemetry(engine, load_runs=settings.load_runs, exporter=exporter, reader=reader)
+    database = Database(config.get_engine())
+    admission = Admission(settings)
+    telemetry = Telemetry(database, admission, exporter=exporter, reader=reader)
+    readiness = Readiness(database)
     clinic = Router(
         "/",
         route_handlers=[OwnerController, PetController, AppointmentController],
-        guards=[make_guard(settings.api_token, settings.open_networks)],
+        before_request=make_check(admission),
         security=[{SCHEME: []}] if settings.api_token else None,
     )
-    return Litestar(
+    app = Litestar(
         [clinic, HealthController],
-        dependencies={"database": Provide(lambda: database, sync_to_thread=False)},
+        before_request=check_request,
+        dependencies={
+            "database": Provide(lambda: database, sync_to_thread=False),
+            "readiness": Provide(lambda: readiness, sync_to_thread=False),
+        },
         exception_handlers={Exception: problem_response},
-        lifespan=[telemetry.lifespan, freeze_gc],
+        lifespan=[telemetry.lifespan, expire_keys, freeze_gc],
         logging_config=None,
-        openapi_config=OpenAPIConfig(
+        openapi_config=Config(
             title="Veterinary clinic",
             version=version("vet-clinic"),
             description="Owners, their pets, and the appointments of those pets.",
@@ -65,6 +75,9 @@ def create_app(
         request_max_body_size=settings.max_body_size,
         state=State({"database": database, "telemetry": telemetry}),
     )
+    bypass_caches(app)
+    app.asgi_handler = HTTPLayer(app, admission)
+    return app
 
 
 @asynccontextmanager

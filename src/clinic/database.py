@@ -1,6 +1,8 @@
 """PostgreSQL: engine and pool, and statements that each run in a transaction of their own."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from advanced_alchemy.extensions.litestar import (
     SQLAlchemyAsyncConfig,
 )
 from msgspec import Struct
-from sqlalchemy import Column, Executable, Row, Table, event
-from sqlalchemy.exc import InvalidatePoolError, NoResultFound
+from sqlalchemy import Column, Connection, Executable, Row, Table, event
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
@@ -40,7 +43,15 @@ def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
             connect_args={
                 "timeout": settings.pool_timeout,
                 "command_timeout": settings.statement_timeout,
-                "server_settings": {"application_name": "clinic"},
+                "server_settings": {
+                    "application_name": "clinic",
+                    # For when the API cannot cancel a statement any more.
+                    "statement_timeout": f"{settings.statement_timeout + 1}s",
+                    "idle_in_transaction_session_timeout": "60s",
+                    # An index serves every statement. PostgreSQL prefers a sequential scan of a
+                    # small table, and would keep that plan while the table grows.
+                    "enable_seqscan": "off",
+                },
             },
         ),
         alembic_config=AlembicAsyncConfig(
@@ -52,12 +63,8 @@ def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
     )
 
 
-class Database:
-    """Runs statements, each in a transaction of its own."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        event.listen(engine.sync_engine, "checkout", replace_dead_connection)
+class Statements(ABC):
+    """Runs statements."""
 
     async def one(self, statement: Executable, /, **values: Any) -> ResultRow:
         """Run the statement and return its first row; raise NoResultFound if there is none."""
@@ -71,6 +78,20 @@ class Database:
         rows = await self.all(statement, **values)
         return rows[0] if rows else None
 
+    @abstractmethod
+    async def all(self, statement: Executable, /, **values: Any) -> Sequence[ResultRow]:
+        """Run the statement and return its rows."""
+
+
+class Database(Statements):
+    """Runs statements, each in a transaction of its own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.connect: Callable[[], AbstractContextManager[Connection]] = engine.sync_engine.connect
+        """Takes a connection from the pool; telemetry replaces it, to measure the wait."""
+        event.listen(engine.sync_engine, "checkout", replace_dead_connection)
+
     async def all(self, statement: Executable, /, **values: Any) -> Sequence[ResultRow]:
         """Run the statement and return its rows.
 
@@ -80,8 +101,53 @@ class Database:
         return await greenlet_spawn(self._run, statement, values)
 
     def _run(self, statement: Executable, values: dict[str, Any]) -> Sequence[ResultRow]:
-        with self.engine.sync_engine.connect() as connection:
+        try:
+            with self.connect() as connection:
+                return connection.execute(statement, values).all()
+        except DBAPIError as error:
+            if not is_stale_plan(error):
+                raise
+        with self.connect() as connection:
             return connection.execute(statement, values).all()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator["Transaction"]:
+        """Run statements in one transaction; an exception rolls it back."""
+        stack = ExitStack()
+        try:
+            connection = await greenlet_spawn(self._begin, stack)
+            yield Transaction(connection)
+            await greenlet_spawn(connection.commit)
+        finally:
+            await greenlet_spawn(stack.close)
+
+    def _begin(self, stack: ExitStack) -> Connection:
+        connection = stack.enter_context(self.connect())
+        connection = connection.execution_options(isolation_level="READ COMMITTED")
+        connection.begin()
+        return connection
+
+
+class Transaction(Statements):
+    """Runs statements in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def all(self, statement: Executable, /, **values: Any) -> Sequence[ResultRow]:
+        return await greenlet_spawn(self._run, statement, values)
+
+    def _run(self, statement: Executable, values: dict[str, Any]) -> Sequence[ResultRow]:
+        return self.connection.execute(statement, values).all()
+
+
+def is_stale_plan(error: BaseException) -> bool:
+    """Say whether a statement was refused because the schema has changed since it was prepared.
+
+    It has done nothing, and SQLAlchemy discards all prepared statements, so it can run again.
+    """
+    stale = AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError
+    return isinstance(error, DBAPIError) and isinstance(error.orig, stale)
 
 
 def replace_dead_connection(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:

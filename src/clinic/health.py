@@ -1,27 +1,106 @@
 """Liveness and readiness."""
 
+import asyncio
+
 from litestar import Controller, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
-from clinic.database import Database
+from clinic.database import MIGRATIONS, Database
+from clinic.models import Base
 from clinic.openapi import error_responses
-from clinic.problems import database_unavailable
+from clinic.problems import (
+    DATABASE_READ_ONLY,
+    DATABASE_UNAVAILABLE,
+    RefusedError,
+    database_refusal,
+    unavailable,
+)
 
-PING = text("SELECT 1")
+STATE = text(
+    """
+    SELECT
+        current_setting('transaction_read_only') = 'on' AS read_only,
+        (SELECT max(version_num) FROM alembic_versions) AS revision,
+        ARRAY(
+            SELECT name FROM unnest(CAST(:tables AS text[])) AS name
+            WHERE to_regclass(name) IS NULL ORDER BY name
+        ) AS missing
+    """
+)
+TABLES = [*Base.metadata.tables]
+NEWEST = max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+"""Number of the newest migration."""
+NO_TABLE = "42P01"
+NO_SCHEMA = unavailable("The database has no schema: run `clinic migrate`.", "database")
+OLD_SCHEMA = unavailable(
+    "The database's schema is older than the API's: run `clinic migrate`.", "database"
+)
+NEW_SCHEMA = unavailable(
+    "The database's schema is newer than the API's: start the version that migrated it.", "database"
+)
+
+REMEMBER_SECONDS = 1.0
 
 
 class Health(Struct):
     status: str = "ok"
 
 
+class Readiness:
+    """The state of the database, read at most once a second and shared by all callers.
+
+    Anybody may call: more callers must not cost more connections or statements.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.check: asyncio.Task[Health | RefusedError] | None = None
+        self.expiry = 0.0
+
+    async def state(self) -> Health | RefusedError:
+        now = asyncio.get_running_loop().time()
+        if self.check is None or (self.check.done() and now >= self.expiry):
+            self.check = asyncio.create_task(self.ask())
+        return await asyncio.shield(self.check)  # other callers wait for it, too
+
+    async def ask(self) -> Health | RefusedError:
+        try:
+            return await self.read_state()
+        finally:
+            self.expiry = asyncio.get_running_loop().time() + REMEMBER_SECONDS
+
+    async def read_state(self) -> Health | RefusedError:
+        try:
+            row = await self.database.one(STATE, tables=TABLES)
+        except Exception as error:  # noqa: BLE001 after any error the API is not ready
+            if getattr(getattr(error, "orig", None), "sqlstate", None) == NO_TABLE:
+                return NO_SCHEMA
+            refusal = database_refusal(error) or DATABASE_UNAVAILABLE
+            known = RefusedError(refusal.status, refusal.detail, down=refusal.down)
+            known.__cause__ = error  # for the log
+            return known
+        if row.revision is None:
+            return NO_SCHEMA
+        if row.revision != NEWEST:
+            return OLD_SCHEMA if row.revision < NEWEST else NEW_SCHEMA
+        if row.missing:
+            tables = ", ".join(f"`{name}`" for name in row.missing)
+            return unavailable(f"The database's schema is incomplete: no {tables}.", "database")
+        return DATABASE_READ_ONLY if row.read_only else Health()
+
+
 class HealthController(Controller):
     tags = ("Health",)
     security = ()
 
-    @get("/livez", operation_id="live", summary="Check liveness")
+    @get(
+        "/livez",
+        operation_id="live",
+        summary="Check liveness",
+        responses=error_responses(400),
+    )
     async def live(self) -> Health:
         """Return 200 while the process runs, whatever the state of the database."""
         return Health()
@@ -30,12 +109,14 @@ class HealthController(Controller):
         "/readyz",
         operation_id="ready",
         summary="Check readiness",
-        responses=error_responses(503),
+        responses=error_responses(400, 503),
     )
-    async def ready(self, database: NamedDependency[Database]) -> Health:
-        """Return 200 if the database is available, else 503; `down` names what is unavailable."""
-        try:
-            await database.one(PING)
-        except (SQLAlchemyError, OSError) as error:
-            raise database_unavailable() from error
-        return Health()
+    async def ready(self, readiness: NamedDependency[Readiness]) -> Health:
+        """Return 200 if the database is available and writable and has the API's schema, else 503.
+
+        `down` names what is unavailable, `detail` says why. The state is up to a second old.
+        """
+        state = await readiness.state()
+        if isinstance(state, RefusedError):
+            raise RefusedError(state.status, state.detail, down=state.down) from state.__cause__
+        return state

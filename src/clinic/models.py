@@ -1,4 +1,4 @@
-"""The three tables and the constraints that PostgreSQL enforces.
+"""The tables and the constraints that PostgreSQL enforces.
 
 advanced-alchemy supplies the base class, the engine's configuration and the Alembic commands.
 Requests do not use the mapped classes: they run SQLAlchemy Core statements on the tables below,
@@ -12,8 +12,13 @@ from advanced_alchemy.base import IdentityBase
 from sqlalchemy import (
     TIMESTAMP,
     CheckConstraint,
+    Column,
     ForeignKey,
     Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
     func,
     text,
 )
@@ -21,6 +26,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 BOOKED = "booked"
 CANCELLED = "cancelled"
+FULL_FOLDING = "pg_unicode_fast"
+"""PostgreSQL's collation with Unicode's full case folding, whatever the database's locale is."""
+MINUTE = "date_bin('00:01:00'::interval, scheduled_at, to_timestamp(0::double precision))"
 
 
 class Base(IdentityBase):
@@ -54,15 +62,21 @@ class Appointment(Base):
         CheckConstraint(f"status IN ('{BOOKED}', '{CANCELLED}')", name="status"),
         CheckConstraint(f"(status = '{CANCELLED}') = (cancelled_at IS NOT NULL)", name="cancelled"),
         Index(
-            "uq_appointment_pet_id_scheduled_at",
+            "uq_appointment_pet_id_minute",
             "pet_id",
-            "scheduled_at",
+            text(MINUTE),
             unique=True,
-            postgresql_where=text(f"status <> '{CANCELLED}'"),
+            postgresql_where=text(f"status <> '{CANCELLED}' AND NOT shares_minute"),
         ),
         Index("ix_appointment_pet_id", "pet_id", "scheduled_at", "id"),
-        Index("ix_appointment_scheduled_at", "scheduled_at", "id"),
-        Index("ix_appointment_veterinarian", "veterinarian", "scheduled_at", "id"),
+        Index("ix_appointment_status", "status", "scheduled_at", "id"),
+        Index(
+            "ix_appointment_status_veterinarian",
+            "status",
+            text(f"casefold(veterinarian COLLATE {FULL_FOLDING})"),
+            "scheduled_at",
+            "id",
+        ),
     )
 
     pet_id: Mapped[int] = mapped_column(ForeignKey("pet.id", ondelete="CASCADE"))
@@ -72,7 +86,24 @@ class Appointment(Base):
     notes: Mapped[str | None]
     status: Mapped[str] = mapped_column(server_default=BOOKED)
     cancelled_at: Mapped[datetime | None]
+    shares_minute: Mapped[bool] = mapped_column(server_default=text("false"))
+    """True for bookings of earlier versions in the same minute as another of the pet."""
 
+
+IDEMPOTENCY_KEY = Table(
+    "idempotency_key",
+    Base.metadata,
+    Column("path", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("location", String),
+    Column("etag", String, nullable=False),
+    Column("created_at", TIMESTAMP(timezone=True), server_default=func.now(), nullable=False),
+    Index("ix_idempotency_key_created_at", "created_at"),
+)
+"""Responses to POST by path and idempotency key, for 24 hours."""
 
 OWNER = Base.metadata.tables["owner"]
 PET = Base.metadata.tables["pet"]

@@ -1,6 +1,5 @@
 """Private networks whose callers are trusted like those on this machine."""
 
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 
@@ -26,7 +25,6 @@ class Networks:
         return hash(self.members)
 
 
-@lru_cache(1024)
 def parse_address(host: str) -> IPv4Address | IPv6Address | None:
     """Parse an IP address; unwrap IPv4-mapped IPv6."""
     try:

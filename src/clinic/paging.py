@@ -1,30 +1,37 @@
 """Keyset pagination: each page starts after the last row of the previous one, at constant cost."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+import re
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, NamedTuple, TypeVar
 from urllib.parse import urlencode
 
-import msgspec
 from litestar import Request, Response
 from litestar.datastructures import ResponseHeader
 from litestar.params import QueryParameter
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from clinic.fields import MAX_ID
 from clinic.problems import bad_parameter
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
-MAX_CURSOR = 200
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
+ID_CURSOR = "^[1-9][0-9]{0,17}$"
+TIME_CURSOR = "^(0|-?[1-9][0-9]{0,17})_(0|[1-9][0-9]{0,17})$"
+"""Every text that matches is a cursor, and no position has two."""
+
+FROM_LINK = "Start of the page, taken from `Link`."
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="Maximum number of rows.")]
-Cursor = Annotated[
-    str | None,
-    QueryParameter(max_length=MAX_CURSOR, description="Start of the page, taken from `Link`."),
+IdCursor = Annotated[
+    str | None, QueryParameter(description=FROM_LINK, schema_extra={"pattern": ID_CURSOR})
 ]
-
+TimeCursor = Annotated[
+    str | None, QueryParameter(description=FROM_LINK, schema_extra={"pattern": TIME_CURSOR})
+]
 
 Item = TypeVar("Item", bound=Struct)
 
@@ -35,35 +42,46 @@ LINK = ResponseHeader(
 )
 
 
-class AfterId(Struct, array_like=True, forbid_unknown_fields=True):
+class AfterId(NamedTuple):
     """Cursor of a list that is sorted by ID."""
 
-    id: Annotated[int, Meta(ge=1, le=MAX_ID)]
+    id: int
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @classmethod
+    def parse(cls, cursor: str) -> "AfterId":
+        """Read a cursor; raise 400 if it is not from a list of this kind."""
+        return cls(int(match_cursor(ID_CURSOR, cursor)[0]))
 
 
-class AfterTime(Struct, array_like=True, forbid_unknown_fields=True, order=True):
+class AfterTime(NamedTuple):
     """Cursor of a list that is sorted by time, then ID."""
 
-    at: Annotated[datetime, Meta(tz=True)]
-    id: Annotated[int, Meta(ge=0, le=MAX_ID)]
+    at: datetime
+    id: int
+
+    def __str__(self) -> str:
+        return f"{(self.at - EPOCH) // MICROSECOND}_{self.id}"
+
+    @classmethod
+    def parse(cls, cursor: str) -> "AfterTime":
+        """Read a cursor; raise 400 if it is not from a list of this kind."""
+        match = match_cursor(TIME_CURSOR, cursor)
+        microseconds, key = int(match[1]), int(match[2])
+        try:
+            at = EPOCH + microseconds * MICROSECOND
+        except OverflowError:
+            at = LATEST if microseconds > 0 else EARLIEST
+        return cls(at, key)
 
 
-Key = TypeVar("Key", AfterId, AfterTime)
-
-
-def decode_cursor(cursor: str, kind: type[Key]) -> Key:
-    """Decode a cursor; raise 400 if it is not from a list of this kind."""
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return msgspec.json.decode(urlsafe_b64decode(padded), type=kind)
-    except (ValueError, msgspec.MsgspecError):
-        raise bad_parameter(
-            "cursor", "Expected a cursor from the `Link` header of this list."
-        ) from None
-
-
-def encode_cursor(key: AfterId | AfterTime) -> str:
-    return urlsafe_b64encode(msgspec.json.encode(key)).rstrip(b"=").decode()
+def match_cursor(pattern: str, cursor: str) -> re.Match[str]:
+    match = re.fullmatch(pattern, cursor)
+    if match is None:
+        raise bad_parameter("cursor", "Expected a cursor from the `Link` header of this list.")
+    return match
 
 
 def page(
@@ -78,6 +96,6 @@ def page(
     if len(rows) > limit:
         query = [(name, value) for name, value in request.query_params.multi_items()]
         query = [pair for pair in query if pair[0] != "cursor"]
-        query.append(("cursor", encode_cursor(cursor_key(items[-1]))))
+        query.append(("cursor", str(cursor_key(items[-1]))))
         headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
     return Response(items, headers=headers)

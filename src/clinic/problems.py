@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -15,23 +16,30 @@ from msgspec.inspect import EnumType, Metadata, StructType, Type, UnionType, typ
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from clinic.fields import PATTERN_NAMES, InvalidFieldError
+from clinic.database import is_stale_plan
+from clinic.fields import InvalidFieldError
 from clinic.logs import causes
 
 MEDIA_TYPE = "application/problem+json"
+HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""Headers of every response."""
 RETRY_AFTER = 2
 """Seconds after which a client may retry while the database is unavailable."""
 
 INVALID = "The request is not valid."
 INVALID_TIME = "Expected an RFC 3339 time with a UTC offset, such as 2030-05-17T09:30:00-04:00."
-UNAVAILABLE_SQLSTATES = {"08", "53", "57"}
-"""Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
 FIELD = re.compile(
-    r"Object (?:(?P<missing>missing required)|contains unknown) field `(?P<name>.*)`"
+    r"Object (?:(?P<missing>missing required)|contains unknown) field `(?P<name>.*)`", re.DOTALL
 )
 TYPE_NAMES = {
     "`str | null`": "text or null",
     "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
     "`str`": "text",
     "`object`": "an object",
     "`array`": "a list",
@@ -68,13 +76,19 @@ class RefusedError(Exception):
     """A request that the clinic refuses: a status and a sentence for the caller."""
 
     def __init__(
-        self, status: HTTPStatus, detail: str, *faults: Fault, down: list[str] | None = None
+        self,
+        status: HTTPStatus,
+        detail: str,
+        *faults: Fault,
+        down: list[str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.faults = faults
         self.down = down or []
+        self.headers = headers or {}
 
 
 def or_404(rows: Rows | None, kind: str, key: int) -> Rows:
@@ -88,12 +102,32 @@ def bad_parameter(name: str, detail: str) -> RefusedError:
     return RefusedError(HTTPStatus.BAD_REQUEST, INVALID, Fault(detail, parameter=name))
 
 
-def database_unavailable() -> RefusedError:
+def unavailable(what: str, *down: str) -> RefusedError:
     return RefusedError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        f"The database is unavailable. Try again in {RETRY_AFTER} s.",
-        down=["database"],
+        HTTPStatus.SERVICE_UNAVAILABLE, f"{what} Try again in {RETRY_AFTER} s.", down=[*down]
     )
+
+
+DATABASE_UNAVAILABLE = unavailable("The database is unavailable.", "database")
+DATABASE_READ_ONLY = unavailable("The database is read-only.", "database")
+DATABASE_LATE = unavailable("The database did not answer in time.", "database")
+POOL_EXHAUSTED = unavailable("All connections to the database are in use.")
+SCHEMA_CHANGED = unavailable("The database's schema has just changed.")
+CONFLICT = unavailable("Another request changed the same data at the same time.")
+
+SQLSTATES = {
+    "25006": DATABASE_READ_ONLY,
+    "40001": CONFLICT,
+    "40P01": CONFLICT,
+    "55P03": unavailable("The data is locked."),
+    "57014": DATABASE_LATE,
+    "3D000": DATABASE_UNAVAILABLE,
+    "08": DATABASE_UNAVAILABLE,
+    "28": DATABASE_UNAVAILABLE,
+    "53": DATABASE_UNAVAILABLE,
+    "57": DATABASE_UNAVAILABLE,
+}
+"""The response to an error that will pass, by its SQLSTATE or the class of that."""
 
 
 CONSTRAINTS = {
@@ -104,10 +138,10 @@ CONSTRAINTS = {
     ),
     "fk_pet_owner_id_owner": RefusedError(HTTPStatus.NOT_FOUND, "There is no such owner."),
     "fk_appointment_pet_id_pet": RefusedError(HTTPStatus.NOT_FOUND, "There is no such pet."),
-    "uq_appointment_pet_id_scheduled_at": RefusedError(
+    "uq_appointment_pet_id_minute": RefusedError(
         HTTPStatus.CONFLICT,
-        "The pet already has an appointment at this time.",
-        Fault("Expected a time at which the pet has no appointment.", pointer="#/scheduled_at"),
+        "The pet already has an appointment at this time, to the minute.",
+        Fault("Expected a minute in which the pet has no appointment.", pointer="#/scheduled_at"),
     ),
 }
 """The response to the violation of a database constraint, by the constraint's name."""
@@ -115,11 +149,12 @@ CONSTRAINTS = {
 
 def problem_response(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     """Return the problem for an exception, and log it if the caller is not to blame."""
-    refusal, headers = to_problem(request, error), {}
+    refusal = to_problem(request, error)
+    headers = dict(refusal.headers)
     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log_failure(request, error, refusal.status)
+        log_failure(request, error, refusal)
     if isinstance(error, HTTPException) and error.headers:
-        headers = dict(error.headers)
+        headers |= error.headers
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER)
     return Response(
@@ -136,13 +171,13 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
     )
 
 
-def log_failure(request: Request[Any, Any, Any], error: Exception, status: HTTPStatus) -> None:
+def log_failure(request: Request[Any, Any, Any], error: Exception, refusal: RefusedError) -> None:
     # The route, not the path: an unknown path may hold anything that a caller typed.
     operation = f"{request.method} {request.scope.get('path_template', '')}"
     *_, root_cause = causes(error)
     kind = type(root_cause).__name__
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        log.warning("Database unavailable in %s (%s)", operation, kind)
+    if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("%s (%s in %s)", refusal.detail, kind, operation)
     else:
         log.error("Unhandled error in %s (%s)", operation, kind, exc_info=error)
 
@@ -169,29 +204,35 @@ def to_problem(  # noqa: PLR0911 a map, one line for each kind of exception
             name := getattr(cause, "constraint_name", None)
         ) in CONSTRAINTS:
             return CONSTRAINTS[name]
-        case OSError() | PoolTimeoutError():
-            return database_unavailable()
-        case DBAPIError(connection_invalidated=True):
-            return database_unavailable()
-        case DBAPIError(orig=orig) if (
-            str(getattr(orig, "sqlstate", ""))[:2] in UNAVAILABLE_SQLSTATES
-        ):
-            return database_unavailable()
         case _:
-            return RefusedError(
+            return database_refusal(error) or RefusedError(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 "The request could not be processed because of an internal error.",
             )
 
 
+def database_refusal(error: Exception) -> RefusedError | None:
+    """Return the response to a fault of the database that will pass, None for any other error."""
+    match error:
+        case PoolTimeoutError():
+            return POOL_EXHAUSTED
+        case TimeoutError():
+            return DATABASE_LATE
+        case OSError():
+            return DATABASE_UNAVAILABLE
+    if is_stale_plan(error):
+        return SCHEMA_CHANGED
+    # The driver's own error while it connects, SQLAlchemy's afterwards.
+    state = str(getattr(getattr(error, "orig", error), "sqlstate", ""))
+    if refusal := SQLSTATES.get(state) or SQLSTATES.get(state[:2]):
+        return refusal
+    is_gone = isinstance(error, DBAPIError) and error.connection_invalidated
+    return DATABASE_UNAVAILABLE if is_gone else None
+
+
 def http_message(error: HTTPException) -> str:
     """Describe an exception of Litestar's in one sentence."""
     match error.status_code:
-        case HTTPStatus.NOT_FOUND:
-            return "There is nothing at this path."
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("allow", "other methods")
-            return f"This path allows {allowed} only."
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return "The body is larger than the API accepts."
         case _:
@@ -258,13 +299,14 @@ def expectation(message: str, value_type: Type | None) -> str:
     """Rephrase msgspec's message on a value: JSON's types and examples instead of Python's."""
     if message.startswith("Invalid enum value"):
         enums = [option.cls for option in options(value_type) if isinstance(option, EnumType)]
-        members = [f"`{member.value}`" for enum in enums for member in enum]
-        return f"Expected {' or '.join(members)}." if members else f"{message}."
-    for pattern, name in PATTERN_NAMES.items():
-        if repr(pattern) in message or pattern in message:
-            return f"Expected {name}."
+        return expected_member(*enums) if enums else f"{message}."
     if "datetime" in message:
         return INVALID_TIME
     for python_name, name in TYPE_NAMES.items():
         message = message.replace(python_name, name)
     return f"{message}."
+
+
+def expected_member(*enums: type[Enum]) -> str:
+    members = [f"`{member.value}`" for enum in enums for member in enum]
+    return f"Expected {' or '.join(members)}."

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Controller, Request, Response, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
+from sqlalchemy import Delete, Update
 
 from clinic.appointments import statements
 from clinic.appointments.schemas import (
@@ -14,9 +15,15 @@ from clinic.appointments.schemas import (
     AppointmentPatch,
     Status,
 )
-from clinic.database import Database
+from clinic.database import Database, ResultRow, Statements
+from clinic.etags import (
+    Condition,
+    answer_read,
+    condition_of,
+    precondition_failed,
+    represent,
+)
 from clinic.fields import (
-    SINGLE_LINE_PATTERN,
     AppointmentId,
     InvalidFieldError,
     PetId,
@@ -24,14 +31,14 @@ from clinic.fields import (
     patched_fields,
     to_utc,
 )
+from clinic.idempotency import respond_once
 from clinic.openapi import COMMON, LOCATION, WITH_BODY, error_responses
-from clinic.paging import DEFAULT_LIMIT, LINK, AfterTime, Cursor, Limit, decode_cursor, page
+from clinic.paging import DEFAULT_LIMIT, EARLIEST, LATEST, LINK, AfterTime, Limit, TimeCursor, page
 from clinic.problems import INVALID_TIME, Fault, RefusedError, bad_parameter, or_404
 from clinic.telemetry.context import add_created_id
+from clinic.text import InvalidTextError, single_line
 
 TIME: Any = {"schema_extra": {"format": "date-time"}}
-EARLIEST = datetime.min.replace(tzinfo=UTC)
-LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class AppointmentController(Controller):
@@ -45,15 +52,22 @@ class AppointmentController(Controller):
         response_headers=[LOCATION],
     )
     async def book(
-        self, database: NamedDependency[Database], pet_id: PetId, data: JSONBody[AppointmentIn]
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        pet_id: PetId,
+        data: JSONBody[AppointmentIn],
     ) -> Response[AppointmentOut]:
         """Book an appointment in the future, at a time at which the pet has no other."""
-        ensure_future(data.scheduled_at)
-        values = msgspec.structs.asdict(data)
-        row = await database.one(statements.BOOK, pet_id=pet_id, **values)
-        appointment = AppointmentOut(*row)
-        add_created_id("appointment", appointment.id)
-        return Response(appointment, headers={"Location": f"/appointments/{appointment.id}"})
+
+        async def respond(database: Statements) -> Response[AppointmentOut]:
+            ensure_future(data.scheduled_at)
+            values = msgspec.structs.asdict(data)
+            row = await database.one(statements.BOOK, pet_id=pet_id, **values)
+            add_created_id("appointment", row.id)
+            return represent(AppointmentOut, row, Location=f"/appointments/{row.id}")
+
+        return await respond_once(request, database, respond, data)
 
     @get(
         "/pets/{pet_id:int}/appointments",
@@ -68,10 +82,10 @@ class AppointmentController(Controller):
         database: NamedDependency[Database],
         pet_id: PetId,
         limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
+        cursor: TimeCursor = None,
     ) -> Response[list[AppointmentOut]]:
         """List a pet's appointments by time; `Link` leads to the next page."""
-        after = decode_cursor(cursor, AfterTime) if cursor else AfterTime(EARLIEST, 0)
+        after = AfterTime.parse(cursor) if cursor is not None else AfterTime(EARLIEST, 0)
         rows = await database.all(
             statements.LIST_BY_PET,
             pet=pet_id,
@@ -79,8 +93,9 @@ class AppointmentController(Controller):
             after_id=after.id,
             count=limit + 1,
         )
-        or_404(rows, "pet", pet_id)
-        appointments = [AppointmentOut(*row) for row in rows if row.id is not None]
+        if not rows:
+            or_404(await database.first(statements.PET_EXISTS, pet=pet_id), "pet", pet_id)
+        appointments = [AppointmentOut(*row) for row in rows]
         return page(request, appointments, limit, cursor_key)
 
     @get(
@@ -103,23 +118,26 @@ class AppointmentController(Controller):
         veterinarian: Annotated[
             str | None,
             QueryParameter(
-                pattern=SINGLE_LINE_PATTERN, max_length=200, description="Name of the veterinarian."
+                min_length=1,
+                max_length=200,
+                description="Name of the veterinarian, in any case and spacing.",
+                schema_extra={"format": "single-line"},
             ),
         ] = None,
         status: Annotated[
             Status | None, QueryParameter(description="State of the appointments.")
         ] = None,
         limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
+        cursor: TimeCursor = None,
     ) -> Response[list[AppointmentOut]]:
         """List appointments by time; `Link` leads to the next page."""
-        begin = parse_bound("from", since) if since else EARLIEST
-        end = parse_bound("to", until) if until else LATEST
+        begin = parse_bound("from", since) if since is not None else EARLIEST
+        end = parse_bound("to", until) if until is not None else LATEST
         if begin > end:
             raise bad_parameter("to", "Expected a time that is not before `from`.")
         after = AfterTime(begin, 0)
-        if cursor:
-            after = max(after, decode_cursor(cursor, AfterTime))
+        if cursor is not None:
+            after = max(after, AfterTime.parse(cursor))
         rows = await database.all(
             statements.agenda(
                 by_veterinarian=veterinarian is not None, by_status=status is not None
@@ -128,7 +146,7 @@ class AppointmentController(Controller):
             after_id=after.id,
             until=end,
             count=limit + 1,
-            **{"veterinarian": veterinarian} if veterinarian is not None else {},
+            **{"veterinarian": parse_name(veterinarian)} if veterinarian is not None else {},
             **{"status": status} if status is not None else {},
         )
         return page(request, [AppointmentOut(*row) for row in rows], limit, cursor_key)
@@ -140,10 +158,13 @@ class AppointmentController(Controller):
         responses=error_responses(*COMMON, 404),
     )
     async def read(
-        self, database: NamedDependency[Database], appointment_id: AppointmentId
-    ) -> AppointmentOut:
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        appointment_id: AppointmentId,
+    ) -> Response[AppointmentOut]:
         row = await database.first(statements.READ, appointment_id=appointment_id)
-        return AppointmentOut(*or_404(row, "appointment", appointment_id))
+        return answer_read(request, AppointmentOut, or_404(row, "appointment", appointment_id))
 
     @patch(
         "/appointments/{appointment_id:int}",
@@ -153,23 +174,29 @@ class AppointmentController(Controller):
     )
     async def change(
         self,
+        request: Request[Any, Any, Any],
         database: NamedDependency[Database],
         appointment_id: AppointmentId,
         data: JSONBody[AppointmentPatch],
-    ) -> AppointmentOut:
+    ) -> Response[AppointmentOut]:
         """Change the given fields of an appointment that is not cancelled."""
         values = patched_fields(data)
         if "scheduled_at" in values:
             ensure_future(values["scheduled_at"])
+            values["shares_minute"] = False
+        condition = condition_of(request)
         if values:
-            row = await database.first(statements.CHANGE, appointment_id=appointment_id, **values)
+            row = await update_booked(
+                database, statements.CHANGE, condition, appointment_id, **values
+            )
             if row is not None:
-                return AppointmentOut(*row)
-        row = await database.first(statements.READ, appointment_id=appointment_id)
-        appointment = AppointmentOut(*or_404(row, "appointment", appointment_id))
-        if values:
+                return represent(AppointmentOut, row)
+        row = await read_fulfilling(database, condition, appointment_id)
+        if values and row.status == Status.CANCELLED:
             raise RefusedError(HTTPStatus.CONFLICT, "The appointment is cancelled.")
-        return appointment
+        if values:
+            raise precondition_failed()
+        return represent(AppointmentOut, row)
 
     @post(
         "/appointments/{appointment_id:int}/cancel",
@@ -179,11 +206,46 @@ class AppointmentController(Controller):
         responses=error_responses(*COMMON, 404),
     )
     async def cancel(
-        self, database: NamedDependency[Database], appointment_id: AppointmentId
-    ) -> AppointmentOut:
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        appointment_id: AppointmentId,
+    ) -> Response[AppointmentOut]:
         """Cancel an appointment. Repeating the request returns the same response."""
-        row = await database.first(statements.CANCEL, appointment_id=appointment_id)
-        return AppointmentOut(*or_404(row, "appointment", appointment_id))
+        condition = condition_of(request)
+
+        async def respond(database: Statements) -> Response[AppointmentOut]:
+            row = await update_booked(database, statements.CANCEL, condition, appointment_id)
+            if row is None:
+                row = await read_fulfilling(database, condition, appointment_id)
+            return represent(AppointmentOut, row)
+
+        return await respond_once(request, database, respond)
+
+
+async def update_booked(
+    database: Statements,
+    statement: Update | Delete,
+    condition: Condition | None,
+    appointment_id: int,
+    **values: Any,
+) -> ResultRow | None:
+    """Update an appointment that is booked and fulfils the condition; None if there is none."""
+    versions: dict[str, Any] = {}
+    if condition is not None:
+        statement, versions = condition.restrict(statement)
+    return await database.first(statement, appointment_id=appointment_id, **values, **versions)
+
+
+async def read_fulfilling(
+    database: Statements, condition: Condition | None, appointment_id: int
+) -> ResultRow:
+    """Read an appointment; raise 404 without it, 412 if it does not fulfil the condition."""
+    row = await database.first(statements.READ, appointment_id=appointment_id)
+    row = or_404(row, "appointment", appointment_id)
+    if condition is not None and not condition.fulfilled(row.version):
+        raise precondition_failed()
+    return row
 
 
 def ensure_future(time: datetime) -> None:
@@ -194,6 +256,14 @@ def ensure_future(time: datetime) -> None:
             "An appointment cannot be in the past.",
             Fault("Expected a time in the future.", pointer="#/scheduled_at"),
         )
+
+
+def parse_name(value: str) -> str:
+    """Return the veterinarian's name as it is stored, but for its case."""
+    try:
+        return single_line(value)
+    except InvalidTextError as error:
+        raise bad_parameter("veterinarian", f"Expected {error}.") from None
 
 
 def parse_bound(parameter: str, value: str) -> datetime:

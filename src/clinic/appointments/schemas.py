@@ -1,10 +1,11 @@
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from clinic.fields import (
-    SINGLE_LINE_PATTERN,
+    InvalidFieldError,
     MultiLine,
     ServerTimestamp,
     SingleLine,
@@ -12,11 +13,20 @@ from clinic.fields import (
     to_utc,
 )
 from clinic.models import BOOKED, CANCELLED
+from clinic.text import multi_line, single_line, tidy
 
+LAST_YEAR = 9999
 Veterinarian = Annotated[SingleLine, Meta(examples=["Dr. Soto"])]
 Reason = Annotated[
     str,
-    Meta(min_length=1, max_length=500, pattern=SINGLE_LINE_PATTERN, examples=["yearly check-up"]),
+    Meta(
+        min_length=1,
+        max_length=500,
+        extra_json_schema={
+            "examples": ["yearly check-up"],
+            "extra": {"format": "single-line"},
+        },
+    ),
 ]
 Notes = Annotated[MultiLine, Meta(examples=["Bring the vaccination card."])]
 
@@ -37,7 +47,8 @@ class AppointmentIn(Struct, forbid_unknown_fields=True):
     notes: Notes | None = None
 
     def __post_init__(self) -> None:
-        self.scheduled_at = to_utc(self.scheduled_at, "scheduled_at")
+        self.scheduled_at = bookable_time(self.scheduled_at)
+        tidy(self, reason=single_line, veterinarian=single_line, notes=multi_line)
 
 
 class AppointmentPatch(Struct, forbid_unknown_fields=True):
@@ -50,7 +61,16 @@ class AppointmentPatch(Struct, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.scheduled_at is not UNSET:
-            self.scheduled_at = to_utc(self.scheduled_at, "scheduled_at")
+            self.scheduled_at = bookable_time(self.scheduled_at)
+        tidy(self, reason=single_line, veterinarian=single_line, notes=multi_line)
+
+
+def bookable_time(time: datetime) -> datetime:
+    """Return a time in UTC; the last year is left to the agenda's bounds."""
+    time = to_utc(time, "scheduled_at")
+    if time.year >= LAST_YEAR:
+        raise InvalidFieldError("scheduled_at", f"Expected a time before the year {LAST_YEAR}.")
+    return time
 
 
 class AppointmentOut(Struct):

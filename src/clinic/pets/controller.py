@@ -5,10 +5,12 @@ from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from clinic.database import Database
+from clinic.database import Database, Statements
+from clinic.etags import answer_read, condition_of, patch_row, represent, write_row
 from clinic.fields import MAX_ID, OwnerId, PetId, patched_fields
+from clinic.idempotency import respond_once
 from clinic.openapi import COMMON, LOCATION, WITH_BODY, error_responses
-from clinic.paging import DEFAULT_LIMIT, LINK, AfterId, Cursor, Limit, decode_cursor, page
+from clinic.paging import DEFAULT_LIMIT, LINK, AfterId, IdCursor, Limit, page
 from clinic.pets import statements
 from clinic.pets.schemas import PetIn, PetOut, PetPatch
 from clinic.problems import or_404
@@ -26,13 +28,20 @@ class PetController(Controller):
         response_headers=[LOCATION],
     )
     async def register(
-        self, database: NamedDependency[Database], owner_id: OwnerId, data: JSONBody[PetIn]
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        owner_id: OwnerId,
+        data: JSONBody[PetIn],
     ) -> Response[PetOut]:
-        values = msgspec.structs.asdict(data)
-        row = await database.one(statements.REGISTER, owner_id=owner_id, **values)
-        pet = PetOut(*row)
-        add_created_id("pet", pet.id)
-        return Response(pet, headers={"Location": f"/pets/{pet.id}"})
+
+        async def respond(database: Statements) -> Response[PetOut]:
+            values = msgspec.structs.asdict(data)
+            row = await database.one(statements.REGISTER, owner_id=owner_id, **values)
+            add_created_id("pet", row.id)
+            return represent(PetOut, row, Location=f"/pets/{row.id}")
+
+        return await respond_once(request, database, respond, data)
 
     @get(
         "/owners/{owner_id:int}/pets",
@@ -47,15 +56,16 @@ class PetController(Controller):
         database: NamedDependency[Database],
         owner_id: OwnerId,
         limit: Limit = DEFAULT_LIMIT,
-        cursor: Cursor = None,
+        cursor: IdCursor = None,
     ) -> Response[list[PetOut]]:
         """List an owner's pets, newest first; `Link` leads to the next page."""
-        before = decode_cursor(cursor, AfterId).id if cursor else MAX_ID
+        before = AfterId.parse(cursor).id if cursor is not None else MAX_ID
         rows = await database.all(
             statements.LIST_BY_OWNER, owner=owner_id, before=before, count=limit + 1
         )
-        or_404(rows, "owner", owner_id)
-        pets = [PetOut(*row) for row in rows if row.id is not None]
+        if not rows:
+            or_404(await database.first(statements.OWNER_EXISTS, owner=owner_id), "owner", owner_id)
+        pets = [PetOut(*row) for row in rows]
         return page(request, pets, limit, lambda last: AfterId(last.id))
 
     @get(
@@ -64,9 +74,14 @@ class PetController(Controller):
         summary="Read a pet",
         responses=error_responses(*COMMON, 404),
     )
-    async def read(self, database: NamedDependency[Database], pet_id: PetId) -> PetOut:
+    async def read(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        pet_id: PetId,
+    ) -> Response[PetOut]:
         row = await database.first(statements.READ, pet_id=pet_id)
-        return PetOut(*or_404(row, "pet", pet_id))
+        return answer_read(request, PetOut, or_404(row, "pet", pet_id))
 
     @patch(
         "/pets/{pet_id:int}",
@@ -75,13 +90,22 @@ class PetController(Controller):
         responses=error_responses(*COMMON, 404, *WITH_BODY),
     )
     async def change(
-        self, database: NamedDependency[Database], pet_id: PetId, data: JSONBody[PetPatch]
-    ) -> PetOut:
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        pet_id: PetId,
+        data: JSONBody[PetPatch],
+    ) -> Response[PetOut]:
         """Change the given fields of a pet; `null` clears an optional one."""
-        values = patched_fields(data)
-        statement = statements.CHANGE if values else statements.READ
-        row = await database.first(statement, pet_id=pet_id, **values)
-        return PetOut(*or_404(row, "pet", pet_id))
+        row = await patch_row(
+            database,
+            statements.CHANGE,
+            statements.READ,
+            {"pet_id": pet_id},
+            patched_fields(data),
+            condition_of(request),
+        )
+        return represent(PetOut, or_404(row, "pet", pet_id))
 
     @delete(
         "/pets/{pet_id:int}",
@@ -89,6 +113,18 @@ class PetController(Controller):
         summary="Delete a pet",
         responses=error_responses(*COMMON, 404),
     )
-    async def delete_pet(self, database: NamedDependency[Database], pet_id: PetId) -> None:
+    async def delete_pet(
+        self,
+        request: Request[Any, Any, Any],
+        database: NamedDependency[Database],
+        pet_id: PetId,
+    ) -> None:
         """Delete a pet and its appointments."""
-        or_404(await database.first(statements.DELETE, pet_id=pet_id), "pet", pet_id)
+        row = await write_row(
+            database,
+            statements.DELETE,
+            statements.READ,
+            {"pet_id": pet_id},
+            condition_of(request),
+        )
+        or_404(row, "pet", pet_id)

@@ -30,18 +30,18 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, TraceState
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from clinic.admission import Admission
+from clinic.database import Database
 from clinic.telemetry.aligned_reader import AlignedMetricReader
+from clinic.telemetry.arrival import measure_waits
 from clinic.telemetry.context import RUN_ID, add_trace_fields, store_exception
 from clinic.telemetry.database import DatabaseSpans
+from clinic.telemetry.encoding import use_encoding
+from clinic.telemetry.event_loop import EventLoopMonitor
+from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
-from clinic.telemetry.runtime import (
-    PROCESS_METRICS,
-    measure_event_loop,
-    monitor_database,
-    observe_pool,
-)
+from clinic.telemetry.runtime import monitor_database, process_metrics
 
 SHUTDOWN_SECONDS = 6.0
 """Time limit for exporting the last spans and metrics at shutdown."""
@@ -63,15 +63,15 @@ class Telemetry:
 
     def __init__(
         self,
-        engine: AsyncEngine,
+        database: Database,
+        admission: Admission,
         *,
-        load_runs: bool = True,
         exporter: SpanExporter | None = None,
         reader: MetricReader | None = None,
     ) -> None:
-        """Prepare to trace this engine's statements; exporter and reader replace OTLP in tests."""
-        self.engine = engine
-        self.load_runs = load_runs
+        """Prepare to trace this database's statements; tests replace OTLP."""
+        self.database = database
+        self.admission = admission
         self.exporter = exporter
         self.reader = reader
 
@@ -88,14 +88,17 @@ class Telemetry:
         # this lifespan exist.
         untraced = app.asgi_handler
         app.asgi_handler = TracedApp(
-            app, self.tracer_provider, self.meter, load_runs=self.load_runs
+            app, self.admission, self.tracer_provider, self.meter, self.event_loop.late_seconds
         )
         try:
-            with log_traces(), DatabaseSpans(self.engine, self.tracer):
-                async with (
-                    measure_event_loop(self.meter),
-                    monitor_database(self.meter, self.engine),
-                ):
+            with (
+                log_traces(),
+                DatabaseSpans(self.database.engine, self.tracer),
+                PoolMonitor(self.meter, self.tracer, self.database),
+                self.event_loop.run(),
+                measure_waits(self.meter),
+            ):
+                async with monitor_database(self.meter, self.database.engine):
                     yield
         finally:
             app.asgi_handler = untraced
@@ -125,6 +128,7 @@ class Telemetry:
         self.tracer_provider = TracerProvider(
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
+        use_encoding()
         self.tracer_provider.sampler = RunSampler(self.tracer_provider.sampler)
         self.tracer_provider.add_span_processor(
             BatchSpanProcessor(
@@ -134,9 +138,9 @@ class Telemetry:
         )
         self.meter = self.meter_provider.get_meter("clinic", version("vet-clinic"))
         self.tracer = self.tracer_provider.get_tracer("clinic", version("vet-clinic"))
-        self.system_metrics = SystemMetricsInstrumentor(config=PROCESS_METRICS)
+        self.system_metrics = SystemMetricsInstrumentor(config=process_metrics(self.meter))
         self.system_metrics.instrument(meter_provider=self.meter_provider)
-        observe_pool(self.meter, self.engine)
+        self.event_loop = EventLoopMonitor(self.meter)
 
     def flush(self) -> None:
         """Export all finished spans now."""

@@ -13,6 +13,7 @@ from opentelemetry import trace
 RUN_ID = "k6.test_run_id"
 
 Attributes = Mapping[str, str | int]
+NO_RUN: Attributes = {}
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class RequestContext:
     run: Attributes
     """`k6.test_run_id` and `k6.scenario`; empty for a request that belongs to no load run."""
     error: Exception | None = None
+    database_seconds: float = 0.0
+    """What the statements took so far; counted for load runs only."""
 
     @property
     def operation(self) -> str:
@@ -37,12 +40,26 @@ BAGGAGE_ENTRY = re.compile(
 )
 
 
-@lru_cache(256)
+MAX_BAGGAGE = 8192
+"""Bytes of baggage that W3C asks to be passed on; more is ignored."""
+USUAL_BAGGAGE = 256
+"""Bytes of baggage that is parsed once for all requests of a run."""
+
+
 def parse_run(baggage: bytes) -> Attributes:
     """Read the load run from W3C baggage; ignore other entries and malformed values."""
+    if len(baggage) <= USUAL_BAGGAGE:
+        return parse_usual_run(baggage)
+    return read_run(baggage) if len(baggage) <= MAX_BAGGAGE else {}
+
+
+def read_run(baggage: bytes) -> Attributes:
     entries = (BAGGAGE_ENTRY.fullmatch(entry) for entry in baggage.split(b","))
     run = {entry[1].decode(): entry[2].decode() for entry in entries if entry}
     return run if RUN_ID in run else {}
+
+
+parse_usual_run = lru_cache(16)(read_run)
 
 
 def add_created_id(kind: str, key: int) -> None:

@@ -1,18 +1,41 @@
 """Database spans: one span of kind CLIENT for each SQL statement."""
 
+import logging
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, ParamSpec
+from zlib import crc32
 
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from sqlalchemy import event
-from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clinic.telemetry.context import CURRENT, Attributes
 
 TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(\w+)", re.IGNORECASE)
+
+Parameters = ParamSpec("Parameters")
+
+log = logging.getLogger(__name__)
+
+
+def harmless(
+    function: Callable[Parameters, Span | None],
+) -> Callable[Parameters, Span | None]:
+    """Log errors of the telemetry, so that they do not reach the statement."""
+
+    def call(*arguments: Parameters.args, **options: Parameters.kwargs) -> Span | None:
+        try:
+            return function(*arguments, **options)
+        except Exception:
+            log.exception("A statement cannot be traced")
+            return None
+
+    return call
 
 
 class DatabaseSpans:
@@ -28,26 +51,38 @@ class DatabaseSpans:
             "server.port": engine.url.port or 5432,
             "peer.service": "postgresql",  # the service graph would show the address instead
         }
-        self.hooks: dict[str, Callable[..., None]] = {
-            "before_cursor_execute": self.start,
-            "after_cursor_execute": self.end,
-            "handle_error": self.fail,
-        }
 
     def __enter__(self) -> None:
-        for name, hook in self.hooks.items():
-            event.listen(self.engine, name, hook)
+        event.listen(self.engine, "do_execute", self.execute)
 
     def __exit__(self, *_: object) -> None:
-        for name, hook in self.hooks.items():
-            event.remove(self.engine, name, hook)
+        event.remove(self.engine, "do_execute", self.execute)
 
-    def start(self, _c: Any, _cur: Any, sql: str, _params: Any, context: Any, _many: bool) -> None:  # noqa: FBT001 SQLAlchemy's signature
+    def execute(self, cursor: Any, sql: str, parameters: Any, context: ExecutionContext) -> bool:
+        """Execute a statement within a span; return False to leave it to SQLAlchemy.
+
+        This is one hook instead of one before and one after a statement: with those, SQLAlchemy
+        checks for hooks at a dozen places in each statement.
+        """
+        span = self.start(sql)
+        if span is None:
+            return False
+        try:
+            context.dialect.do_execute(cursor, sql, parameters, context)
+        except BaseException as error:
+            fail(span, error)
+            raise
+        end(span)
+        return True
+
+    @harmless
+    def start(self, sql: str) -> Span | None:
+        """Start a span if the request has one."""
         request = CURRENT.get()
-        if request is None:
-            return
+        if request is None or not trace.get_current_span().is_recording():
+            return None
         attributes = statement_attributes(sql)
-        context.clinic_span = self.tracer.start_span(
+        return self.tracer.start_span(
             str(attributes["db.query.summary"]),
             kind=SpanKind.CLIENT,
             attributes={
@@ -58,22 +93,26 @@ class DatabaseSpans:
             },
         )
 
-    def end(self, _c: Any, _cur: Any, _sql: str, _params: Any, context: Any, _many: bool) -> None:  # noqa: FBT001 SQLAlchemy's signature
-        span: Span | None = getattr(context, "clinic_span", None)
-        if span is not None:
-            span.end()
 
-    def fail(self, failure: ExceptionContext) -> None:
-        span: Span | None = getattr(failure.execution_context, "clinic_span", None)
-        if span is None or not span.is_recording():
-            return
-        error = failure.original_exception
-        state = getattr(error, "sqlstate", None)
-        if state:
-            span.set_attribute("db.response.status_code", state)
-        span.set_attribute("error.type", state or type(error).__qualname__)
-        span.set_status(StatusCode.ERROR)
-        span.end()
+@harmless
+def end(span: Span) -> None:
+    """End a statement's span; in a load run, add its duration to that of the request."""
+    span.end()
+    request = CURRENT.get()
+    if request is None or not request.run or not isinstance(span, ReadableSpan):
+        return
+    if span.start_time is not None and span.end_time is not None:
+        request.database_seconds += (span.end_time - span.start_time) / 1e9
+
+
+@harmless
+def fail(span: Span, error: BaseException) -> None:
+    state = getattr(error, "sqlstate", None)
+    if state:
+        span.set_attribute("db.response.status_code", state)
+    span.set_attribute("error.type", state or type(error).__qualname__)
+    span.set_status(StatusCode.ERROR)
+    end(span)
 
 
 @lru_cache(256)
@@ -82,6 +121,8 @@ def statement_attributes(sql: str) -> Attributes:
     operation = sql.split(None, 1)[0].upper()
     table = TABLE.search(sql)
     attributes = {
+        # Joins the span with PostgreSQL's statistics of the statement.
+        "clinic.statement_id": f"{crc32(sql.encode()):08x}",
         "db.operation.name": operation,
         "db.query.summary": f"{operation} {table[1]}" if table else operation,
         "db.query.text": sql,

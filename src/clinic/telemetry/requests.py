@@ -1,6 +1,7 @@
 """Server spans and durations of requests."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
@@ -8,22 +9,29 @@ from typing import Any
 
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
 from litestar.types import HTTPScope, Message, Receive, Scope, Send
-from litestar.utils import normalize_path
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.metrics import Meter, NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from clinic.admission import Admission
 from clinic.fields import MAX_ID
 from clinic.logs import frames
-from clinic.telemetry.context import CURRENT, Attributes, RequestContext, parse_run
+from clinic.routes import METHODS, Routes
+from clinic.telemetry.context import CURRENT, NO_RUN, Attributes, RequestContext, parse_run
+from clinic.telemetry.series import Series
 
+PARENTS = TraceContextTextMapPropagator()
 UNTRACED = frozenset({"/livez", "/readyz"})
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-PROPAGATED = frozenset({b"traceparent", b"tracestate"})
+
+LATE_SECONDS = 0.001
+"""Delay by the event loop from which on a request's span states it."""
+
+log = logging.getLogger(__name__)
 
 
 class TracedApp:
@@ -35,14 +43,21 @@ class TracedApp:
     """
 
     def __init__(
-        self, app: Litestar, tracer_provider: TracerProvider, meter: Meter, *, load_runs: bool
+        self,
+        app: Litestar,
+        admission: Admission,
+        tracer_provider: TracerProvider,
+        meter: Meter,
+        loop_late_seconds: Callable[[], float],
     ) -> None:
-        self.routing = app.asgi_router.handle_routing
+        self.routes = Routes(app)
         self.app = app.asgi_handler
-        self.load_runs = load_runs
-        self.duration = meter.create_histogram(
+        self.admission = admission
+        self.loop_late_seconds = loop_late_seconds
+        duration = meter.create_histogram(
             "http.server.request.duration", "s", "Duration of HTTP server requests."
         )
+        self.duration = lru_cache(1024)(lambda *key: Series(duration, metric_attributes(*key)))
         # No meter: the middleware's three metrics cost more than the span. The histogram above
         # replaces them.
         self.traced = OpenTelemetryMiddleware(
@@ -57,75 +72,110 @@ class TracedApp:
         if scope["type"] != ScopeType.HTTP or scope["path"] in UNTRACED:
             await self.app(scope, receive, send)
             return
-        headers = scope["headers"]
-        baggage = [value for name, value in headers if name == b"baggage"]
-        run = parse_run(b",".join(baggage)) if baggage and self.load_runs else {}
-        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        route, ids = self.match_route(scope)
-        context = RequestContext(scope, method, route, run)
-        span_scope: dict[str, Any] = {
-            "type": "http",
-            "method": scope["method"],
-            "server": scope["server"],
-            "headers": [header for header in headers if header[0] in PROPAGATED],
-            "span": (context.operation.replace("_OTHER", "HTTP"), run),
-            "context": context,
-            "ids": ids,
-        }
+        try:
+            context, span_scope = self.describe(scope)
+        except Exception:
+            log.exception("A request cannot be traced")
+            await self.app(scope, receive, send)
+            return
         await self.traced(span_scope, receive, send)  # type: ignore[arg-type]  # Litestar types messages more narrowly than ASGI does
         if context.error is not None:
             raise context.error
 
+    def describe(self, scope: HTTPScope) -> tuple[RequestContext, dict[str, Any]]:
+        """Return what is known of a request, and the scope for OpenTelemetry's middleware.
+
+        Only trusted callers name a load run or the parent of the span. `tracestate` may hold
+        anything and is not passed on.
+        """
+        caller = self.admission.examine(scope)
+        run = parse_run(caller.baggage) if caller.baggage and caller.is_trusted else NO_RUN
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        route, ids = self.match_route(scope)
+        context = RequestContext(scope, method, route, run)
+        parent = caller.traceparent
+        span_scope: dict[str, Any] = {
+            "type": "http",
+            "server": scope["server"],
+            "headers": [(b"traceparent", parent)] if parent and caller.is_trusted else [],
+            "span": (context.operation.replace("_OTHER", "HTTP"), run),
+            "context": context,
+            "attributes": {**request_attributes(context), **ids},
+            "links": sampled_parent(parent) if parent and not caller.is_trusted else (),
+        }
+        return context, span_scope
+
     async def serve(self, span_scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve a request inside its span."""
+        started = perf_counter()
         context: RequestContext = span_scope["context"]
         span = trace.get_current_span()
-        span.set_attributes(request_attributes(context) | span_scope["ids"])
+        add_details(span, span_scope)
         ids = span.get_span_context()
         response = f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags & 1:02x}"
         status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        late_before = self.loop_late_seconds()
+
+        def add_late_seconds() -> None:
+            late = self.loop_late_seconds() - late_before
+            if late > LATE_SECONDS:
+                span.set_attribute("clinic.event_loop.late", late)
 
         async def send_traced(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"traceresponse", response.encode()),
-                ]
+                headers = [*message["headers"], (b"traceresponse", response.encode())]
+                if context.run:
+                    timing = server_timing(perf_counter() - started, context.database_seconds)
+                    headers.append((b"server-timing", timing))
+                message["headers"] = headers
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR and context.error is not None:
                     record_exception(span, context.error)
                 context.error = None  # Only an exception without a response is raised again.
+            elif not message.get("more_body"):
+                add_late_seconds()  # The middleware ends the span with the last message.
             await send(message)
 
         token = CURRENT.set(context)
-        started = perf_counter()
         try:
             await self.app(context.scope, receive, send_traced)
         except Exception as error:  # noqa: BLE001 __call__ raises it again: inside the span, the SDK would record its message
             context.error = error
             record_exception(span, error)
+            if span.is_recording():
+                add_late_seconds()
         finally:
             CURRENT.reset(token)
-            attributes = metric_attributes(
+            duration = self.duration(
                 context.method, context.route, context.scope["scheme"], status, bool(context.run)
             )
-            self.duration.record(perf_counter() - started, attributes)
+            duration.record(perf_counter() - started)
 
     def match_route(self, scope: HTTPScope) -> tuple[str | None, Attributes]:
         """Return the route of a request and the IDs in its path."""
-        try:
-            *_, ids, route = self.routing(
-                path=normalize_path(scope["path"]), method=scope["method"]
-            )
-        except HTTPException:
+        match = self.routes.match(scope)
+        if match is None or scope["method"] not in match.route.methods:
             return None, {}
         # OTLP cannot carry larger numbers.
-        return route, {
+        return match.route.template, {
             f"clinic.{name.removesuffix('_id')}.id": key
-            for name, key in ids.items()
-            if abs(key) <= MAX_ID
+            for name, key in match.ids.items()
+            if key <= MAX_ID
         }
+
+
+def add_details(span: Span, span_scope: Mapping[str, Any]) -> None:
+    span.set_attributes(span_scope["attributes"])
+    for link in span_scope["links"]:
+        span.add_link(link)
+
+
+def sampled_parent(traceparent: bytes) -> tuple[SpanContext, ...]:
+    """Return the span that a caller names as parent; nothing if it is not sampled."""
+    carrier = {"traceparent": traceparent.decode("latin-1")}
+    parent = trace.get_current_span(PARENTS.extract(carrier, Context())).get_span_context()
+    return (parent,) if parent.is_valid and parent.trace_flags.sampled else ()
 
 
 def request_attributes(context: RequestContext) -> dict[str, str | int]:
@@ -133,6 +183,7 @@ def request_attributes(context: RequestContext) -> dict[str, str | int]:
     scope = context.scope
     attributes: dict[str, str | int] = {
         "clinic.operation": context.operation,
+        "http.request.method": context.method,
         "network.protocol.version": scope["http_version"],
         "url.scheme": scope["scheme"],
     }
@@ -148,13 +199,12 @@ def request_attributes(context: RequestContext) -> dict[str, str | int]:
     return attributes
 
 
-@lru_cache(1024)
 def metric_attributes(
     method: str,
     route: str | None,
     scheme: str,
     status: int,
-    synthetic: bool,  # noqa: FBT001 part of the cache key
+    synthetic: bool,  # noqa: FBT001 part of a cache's key
 ) -> dict[str, str | int]:
     """Return the attributes of a duration, which mark the requests of load runs as synthetic."""
     attributes: dict[str, str | int] = {
@@ -169,6 +219,11 @@ def metric_attributes(
     if synthetic:
         attributes["user_agent.synthetic.type"] = "test"
     return attributes
+
+
+def server_timing(total: float, database: float) -> bytes:
+    """Return the seconds of a request and of its statements as a W3C Server-Timing header."""
+    return f"total;dur={1000 * total:.3f}, db;dur={1000 * database:.3f}".encode()
 
 
 def record_exception(span: Span, error: BaseException) -> None:

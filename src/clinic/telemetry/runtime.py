@@ -1,70 +1,58 @@
-"""Metrics of shared resources: connection pool, database, event loop and process."""
+"""Metrics of the process, and whether the database is available."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Iterable
+import os
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import Meter, Observation
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import QueuePool
-
-TICK_SECONDS = 0.25
-"""Interval at which the event-loop delay is measured."""
 
 PING = text("SELECT 1")
 PING_SECONDS = 5
 """Interval at which the availability of the database is checked."""
 
+MEMORY = "process.memory.usage"
 PROCESS_METRICS: dict[str, list[str] | None] = {
     "process.cpu.time": ["user", "system"],
-    "process.memory.usage": None,
+    MEMORY: None,
     "process.thread.count": None,
     "process.open_file_descriptor.count": None,
     "cpython.gc.collections": None,
 }
 
+workers = 1
+"""Processes that share memory with this one and with the parent that has forked them."""
 
-def observe_pool(meter: Meter, engine: AsyncEngine) -> None:
-    """Report used, idle and maximum connections to PostgreSQL."""
-    pool = engine.sync_engine.pool
-    if not isinstance(pool, QueuePool):
-        return
-    name = {"db.client.connection.pool.name": "clinic"}
 
-    def connections(_: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(pool.checkedout(), {**name, "db.client.connection.state": "used"})
-        yield Observation(pool.checkedin(), {**name, "db.client.connection.state": "idle"})
+def process_metrics(meter: Meter) -> dict[str, list[str] | None]:
+    """Return what to measure of the process; measure the memory of a worker here.
 
+    The resident memory of workers counts what they share once for each, and leaves out their
+    parent.
+    """
+    if workers == 1 or not proportional_set("self").exists():
+        return PROCESS_METRICS
     meter.create_observable_up_down_counter(
-        "db.client.connection.count", [connections], "{connection}", "Connections by state."
+        MEMORY,
+        [lambda _: [Observation(memory("self") + memory(str(os.getppid())) // workers)]],
+        "By",
+        "Memory of the process, with its part of what it shares with others.",
     )
-    meter.create_observable_up_down_counter(
-        "db.client.connection.max",
-        [lambda _: [Observation(pool.size(), name)]],
-        "{connection}",
-        "Connections allowed.",
-    )
+    return {name: kinds for name, kinds in PROCESS_METRICS.items() if name != MEMORY}
 
 
-@asynccontextmanager
-async def measure_event_loop(meter: Meter) -> AsyncGenerator[None]:
-    """Measure the event-loop delay, which every request waits before its code runs."""
-    delay = meter.create_histogram(
-        "clinic.event_loop.lag", "s", "Delay between the due time of a timer and its execution."
-    )
-    loop = asyncio.get_running_loop()
+def memory(process: str) -> int:
+    """Return the bytes of private memory, and the process's part of what it shares."""
+    lines = proportional_set(process).read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
-    async def measure() -> None:
-        while True:
-            due = loop.time() + TICK_SECONDS
-            await asyncio.sleep(TICK_SECONDS)
-            delay.record(max(0.0, loop.time() - due))
 
-    async with background_task(measure()):
-        yield
+def proportional_set(process: str) -> Path:
+    return Path(f"/proc/{process}/smaps_rollup")
 
 
 @asynccontextmanager
@@ -86,17 +74,11 @@ async def monitor_database(meter: Meter, engine: AsyncEngine) -> AsyncGenerator[
                 available = True
             except PoolTimeoutError:
                 pass  # The pool is exhausted: that says nothing about the database.
-            except (SQLAlchemyError, OSError):
+            except Exception:  # noqa: BLE001 SQLAlchemy's errors and those of the driver
                 available = False
             await asyncio.sleep(PING_SECONDS)
 
-    async with background_task(check()):
-        yield
-
-
-@asynccontextmanager
-async def background_task(coroutine: Coroutine[None, None, None]) -> AsyncGenerator[None]:
-    task = asyncio.create_task(coroutine)
+    task = asyncio.create_task(check())
     try:
         yield
     finally:
