@@ -13,5 +13,4 @@ CREATE DATABASE clinic OWNER clinic;
 ALTER ROLE postgres PASSWORD NULL;
 \connect clinic
 CREATE EXTENSION pg_stat_statements;
-GRANT pg_read_all_stats TO clinic;
 SQL

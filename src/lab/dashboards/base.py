@@ -8,28 +8,36 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from lab.dashboards import style
 from lab.dashboards.panels import PROMETHEUS_SOURCE, Panel
-from lab.promql import load_run, run_list
-from lab.promql.selectors import RETENTION, RunList
+from lab.promql import load_run, run_list, run_range
+from lab.promql.selectors import RETENTION, RunList, RunSelector
 
 TAG = "vet-clinic"
 # Titles and descriptions by uid, in the order of the links.
 DASHBOARDS = {
-    "home": ("Home", "Where to start: commands, dashboards, recent runs, and current alerts."),
-    "load-test": (
-        "Load test",
-        "One run: which operations are slow or fail, where the time goes, which traces show it.",
+    "clinic-home": (
+        "Home",
+        "Where to start: commands, dashboards, recent runs, and current alerts.",
     ),
-    "runs": ("Runs", "All runs, and two of them side by side, operation by operation."),
+    "clinic-load-test": (
+        "Load test",
+        "One run: passed or failed, what limited it, which operations are slow or fail, and why.",
+    ),
+    "clinic-runs": (
+        "Runs",
+        "All runs: their trend over time, and two of them side by side, operation by operation.",
+    ),
     "clinic-api": (
         "Clinic API",
         "The API now, whoever calls it: requests by route, database, process, and alerts.",
     ),
-    "telemetry": (
+    "clinic-telemetry": (
         "Telemetry",
         "The telemetry itself: whether spans or samples are lost, and how near the limits are.",
     ),
 }
-WITH_RUN_PICKER = {"load-test", "runs"}
+# A trend of runs is not to be seen in the time range of one.
+OWN_RANGES = {"clinic-runs": f"from=now-{RETENTION}&to=now"}
+WITH_RUN_PICKER = {"clinic-load-test", "clinic-runs"}
 HIDDEN = models.VariableHide.HIDE_VARIABLE
 
 
@@ -37,47 +45,50 @@ def make_dashboard(
     uid: str,
     rows: Mapping[str, Sequence[Panel]],
     *,
-    variables: Sequence[QueryVariable | dashboard.CustomVariable] = (),
+    variables: Sequence[QueryVariable | dashboard.CustomVariable | dashboard.TextBoxVariable] = (),
     time: str = "now-30m",
+    band: RunSelector | RunList | None = None,
 ) -> Dashboard:
     """Make a dashboard of titled rows; the first may be untitled.
 
     Every dashboard has the variable of the run, so that links pass it on; those about runs show
-    it. A row's panels fill lines of 24 columns. Panels of the second row have ids 201, 202, …
+    it. A row's panels fill lines of 24 columns, but for those with a place of their own. Panels of
+    the second row have ids 201, 202, …
+    Graphs have a band for each of the runs in `band`.
     """
     title, description = DASHBOARDS[uid]
     run = run_variable() if uid in WITH_RUN_PICKER else run_variable().hide(HIDDEN)
     result = Dashboard(title).uid(uid).description(description).tags([TAG]).readonly()
     result.tooltip(models.DashboardCursorSync.CROSSHAIR).timezone("browser").time(time, "now")
-    result.links([_link(other) for other in DASHBOARDS if other not in {uid, "home"}])
-    all_runs = RunList(RETENTION)
-    starts = load_run.started(all_runs, run_list.RUN_LABELS)
-    ends = load_run.ended(all_runs, run_list.RUN_LABELS)
-    result.variables([run, *variables]).annotations(
-        [
-            _annotation("Run starts", starts, style.CLIENT, "{{testid}} started"),
-            _annotation("Run ends", ends, style.NEUTRAL, "{{testid}} ended"),
-        ]
-    )
+    result.links([_link(other) for other in DASHBOARDS if other not in {uid, "clinic-home"}])
+    result.variables([run, *variables])
+    if band:
+        result.annotations([_annotation(run_range.band(band, "$__from", "$__to"))])
+    bottom = 0
     for row, (row_title, panels) in enumerate(rows.items(), start=1):
         if row_title:
-            result.with_row(dashboard.Row(row_title).id(100 * row))
+            below = models.GridPos(h=1, w=24, x=0, y=bottom)
+            result.with_row(dashboard.Row(row_title).id(100 * row).grid_pos(below))
         for number, panel in enumerate(panels, start=100 * row + 1):
             panel.build().id_val = number
             result.with_panel(panel)
+            if place := panel.build().grid_pos:
+                bottom = max(bottom, place.y + place.h)
     return result
 
 
 def _link(uid: str) -> dashboard.DashboardLink:
-    """Link to another dashboard with the same run and time range."""
-    link = dashboard.DashboardLink(DASHBOARDS[uid][0]).url(f"/d/{uid}")
-    return link.include_vars(True).keep_time(True)
+    """Link to another dashboard with the same run, and time range if it has none of its own."""
+    title, own_range = DASHBOARDS[uid][0], OWN_RANGES.get(uid)
+    link = dashboard.DashboardLink(title).url(f"/d/{uid}" + (f"?{own_range}" if own_range else ""))
+    return link.include_vars(True).keep_time(not own_range)
 
 
-def _annotation(name: str, seconds: str, colour: str, text: str) -> dashboard.AnnotationQuery:
-    annotation = dashboard.AnnotationQuery().name(name).datasource(PROMETHEUS_SOURCE).enable(True)
-    annotation.icon_color(colour).title_format(text).text_format("{{profile}}, {{journey}}")
-    return annotation.expr(f"1000 * ({seconds})").use_value_for_time(True).step("5s")
+def _annotation(moments: str) -> dashboard.AnnotationQuery:
+    """Mark runs by bands; the query has the present as its values, within each run."""
+    annotation = dashboard.AnnotationQuery().name("Runs").datasource(PROMETHEUS_SOURCE).enable(True)
+    annotation.icon_color(style.NEUTRAL).title_format("{{testid}}").text_format("Run {{testid}}")
+    return annotation.expr(moments).use_value_for_time(True).step("5s")
 
 
 def run_variable(name: str = "testid", label: str = "Run", matchers: str = "") -> QueryVariable:
@@ -94,6 +105,19 @@ def scenario_variable() -> QueryVariable:
     variable = _query_variable("scenario", "Scenario", scenarios)
     variable.sort(models.VariableSort.ALPHABETICAL_ASC)
     return variable.multi(True).include_all(True).all_value(".+")
+
+
+def label_values_variable(name: str, label: str, metric: str) -> QueryVariable:
+    """Offer the values that a label of the same name has; one, several or all."""
+    variable = _query_variable(name, label, f"label_values({metric}, {name})")
+    variable.sort(models.VariableSort.ALPHABETICAL_ASC)
+    return variable.multi(True).include_all(True).all_value(".*")
+
+
+def label_variable(name: str, expression: str) -> QueryVariable:
+    """Take the label of that name from an expression, for links."""
+    variable = _query_variable(name, name, f"query_result({expression})")
+    return variable.regex(f'/{name}="([^"]*)"/').hide(HIDDEN)
 
 
 def number_variable(name: str, expression: str) -> QueryVariable:

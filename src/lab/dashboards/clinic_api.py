@@ -8,14 +8,28 @@ from grafana_foundation_sdk.builders import nodegraph, tempo
 
 from lab import slo
 from lab.dashboards import base, style
-from lab.dashboards.panels import TEMPO_SOURCE, Column, Graph, Panel, Stat, graph, join_table, stat
-from lab.promql import api, telemetry, traceql
+from lab.dashboards.panels import (
+    TEMPO_SOURCE,
+    Column,
+    Fields,
+    Graph,
+    Panel,
+    Stat,
+    Table,
+    graph,
+    join_table,
+    stat,
+)
+from lab.promql import api, postgresql, telemetry, traceql
+from lab.promql.selectors import RETENTION, RunList
 
 WINDOW = "$__rate_interval"
 LAST_MINUTE = "1m"
 CALLS = 'user_agent_synthetic_type=~"$calls"'
 SLO = slo.all_requests_limits()
 NO_REQUESTS = "No requests"
+# So high that the legend has room for every route.
+FOR_ROUTES = 11
 
 
 def dashboard() -> builders.Dashboard:
@@ -24,11 +38,14 @@ def dashboard() -> builders.Dashboard:
         "clinic-api",
         {
             "": [panel.span(6).height(3) for panel in _now()],
+            "Alerts": [alert_table().height(8)],
             "Requests": _requests(),
-            "Database": _database(),
+            "Database as the API sees it": _database(),
+            "PostgreSQL": _postgresql(),
             "Process": _process(),
-            "Alerts and service graph": _alerts_and_service_graph(),
+            "Service graph": [_service_graph()],
         },
+        band=RunList(RETENTION),
         variables=[calls.values("all : .*,organic : ^$,load runs : test")],
     )
 
@@ -39,30 +56,33 @@ def _now() -> list[Stat]:
     p95 = api.duration_quantile(0.95, LAST_MINUTE, CALLS)
     pool = api.pool_usage(LAST_MINUTE)
     return [
-        stat("Requests", style.REQUESTS_PER_SECOND, rate).description(
-            "Requests per second in the last minute. 0: no requests arrive."
-        ),
-        stat("Failed (5xx)", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
-        .no_value(NO_REQUESTS)
+        stat("Requests, last minute", style.REQUESTS_PER_SECOND, rate)
+        .without_value(NO_REQUESTS)
+        .description("Requests per second in the last minute. 0: no requests arrive."),
+        stat("Failed (5xx), last minute", style.SHARE, failed, warning=1e-9, bad=SLO.failed_share)
+        .without_value(NO_REQUESTS)
         .description(
             "Share of the last minute's responses with status 500 or more. Limit: "
             f"{SLO.failed_share * 100:.0f} %."
         ),
-        stat("p95", style.SECONDS, p95, bad=SLO.p95)
-        .no_value(NO_REQUESTS)
+        stat("p95, last minute", style.SECONDS, p95, bad=SLO.p95)
+        .without_value(NO_REQUESTS)
         .description(
             "95th percentile of the duration as measured by the API in the last minute. Limit for "
             f"all requests together: {SLO.p95 * 1000:.0f} ms."
         ),
-        stat("CPU", style.CORES, api.cpu_cores(LAST_MINUTE), warning=0.9)
+        stat("CPU, last minute", style.CORES, api.busiest_process_cpu(LAST_MINUTE), warning=0.9)
         .decimals(2)
-        .description("Cores in use in the last minute. A process can use one: near 1 it is busy."),
-        stat("Connections in use", style.SHARE, pool, warning=0.8, bad=1).description(
-            "Peak use of the connection pool in the last minute. At 100 % requests wait for a "
-            "connection and after 5 s get status 503."
+        .description(
+            "Cores that the busiest process used in the last minute. It can use one: near 1 it "
+            "is busy."
+        ),
+        stat("Connections, last minute", style.SHARE, pool, warning=0.8, bad=1).description(
+            "Peak use of a process's connection pool in the last minute. At 100 % its requests "
+            "wait for a connection and after 5 s get status 503."
         ),
         stat("Database", style.TEXT, api.database_up(LAST_MINUTE))
-        .mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
+        .words([(1, "up", style.GOOD), (0, "down", style.BAD)])
         .description("While PostgreSQL is down, requests get status 503."),
         stat("Last metric received", style.SECONDS, telemetry.clinic_silence(), warning=15, bad=30)
         .decimals(0)
@@ -70,7 +90,7 @@ def _now() -> list[Stat]:
             "The API sends metrics every 5 s. After 30 s it is down or cannot reach Prometheus."
         ),
         stat("Alerts firing", style.COUNT, api.firing_alerts(), bad=1).description(
-            "Firing alerts that notify. All alerts are listed at the bottom."
+            "Firing alerts that notify. All alerts are listed below."
         ),
     ]
 
@@ -90,6 +110,7 @@ def _requests() -> list[Panel]:
         .description("Requests per second by route. 0: no requests arrive."),
         graph("Organic requests and load runs", style.REQUESTS_PER_SECOND, callers)
         .stacked()
+        .height(FOR_ROUTES)
         .description(
             "Load runs identify themselves. Error-budget alerts count organic requests only."
         ),
@@ -106,11 +127,14 @@ def _requests() -> list[Panel]:
         .override_by_regexp("/^4/", [style.fixed(style.WARNING)])
         .override_by_regexp("/^5/", [style.fixed(style.BAD)])
         .stacked()
+        .height(FOR_ROUTES)
         .description(
             "4xx: the caller's mistake. 500: a bug. 503: the database is down, or no connection "
             "was free."
         ),
-        graph("Request duration", style.SECONDS, quantiles, exemplars="p95").description(
+        graph("Request duration", style.SECONDS, quantiles, exemplars="p95")
+        .height(FOR_ROUTES)
+        .description(
             "50th, 95th and 99th percentile of the duration as measured by the API. Click a dot "
             "for the trace of a request."
         ),
@@ -129,6 +153,7 @@ def _by_route(title: str, unit: str, expression: Callable[[str, str, str], str])
         graph(title, unit, {"{{http_request_method}} {{http_route}}": by_route})
         .colours(style.OPERATIONS | {"GET (no such path)": style.NEUTRAL})
         .link_to_traces(traceql.requests(operation=operation))
+        .height(FOR_ROUTES)
     )
 
 
@@ -153,18 +178,72 @@ def _database() -> list[Panel]:
         graph("p95 by statement", style.SECONDS, {"{{span_name}}": p95})
         .link_to_traces(traces)
         .description(
-            "95th percentile of the duration as measured by the API. If one statement grows with "
-            "its table, an index is missing; if all grow together, disk or CPU is short."
+            "95th percentile of the time until the API has the result, which includes its own "
+            "delay: under load that is most of it. PostgreSQL's own times are in the next row."
         ),
         graph("Failed statements and 503 responses", style.PER_SECOND, failures)
+        .bad_above_zero("503 responses")
+        .override_by_regexp("/ failed$/", [style.fixed(style.WARNING)])
         .axis_soft_max(1)
         .description(
             "Statements that the database rejected, duplicates included, and responses with 503: "
             "the database was down, or no connection was free."
         ),
         graph("Connections", style.COUNT, connections).description(
-            "Where the lines meet, requests wait for a connection. More connections only help "
+            "Of the process that uses most. Where the lines meet, its requests wait for a "
+            "connection. More connections only help "
             "while PostgreSQL has CPU cores to spare."
+        ),
+    ]
+
+
+def _postgresql() -> list[Panel]:
+    flushes = {
+        "mean": postgresql.mean_wal_flush(WINDOW),
+        "flushes": postgresql.wal_flush_rate(WINDOW),
+    }
+    transactions = {
+        "commits": postgresql.transaction_rate(WINDOW),
+        "rollbacks": postgresql.transaction_rate(WINDOW, "rollback"),
+        "deadlocks": postgresql.deadlock_rate(WINDOW),
+    }
+    return [
+        graph("Active backends", style.NUMBER, {"{{wait}}": postgresql.active_backends(WINDOW)})
+        .colours(style.WAITS)
+        .stacked()
+        .description(
+            "Backends that work for the API, by what they do: execute, wait for a lock, write a "
+            "commit to disk, or send to the API. Seen 20 times a second."
+        ),
+        graph(
+            "Mean execution by statement",
+            style.SECONDS,
+            {"{{statement}}": postgresql.mean_execution(WINDOW)},
+        ).description(
+            "Exact, with waits for locks of rows; commits and waits for locks of tables are extra. "
+            "If one statement grows with its table, an index is missing."
+        ),
+        graph("WAL flushes", style.SECONDS, flushes)
+        .right_axis("flushes", style.PER_SECOND)
+        .description(
+            "Mean time of a flush of the write-ahead log, and flushes per second. Each commit "
+            "waits for one; commits at the same time share it. A slow disk shows here."
+        ),
+        graph("Transactions", style.PER_SECOND, transactions).description(
+            "Transactions of the clinic's database that were committed and rolled back, and "
+            "deadlocks."
+        ),
+        graph(
+            "Connections by state", style.COUNT, {"{{state}}": postgresql.connections(WINDOW)}
+        ).description(
+            "Connections to the clinic's database at the scrapes. Those idle in transaction hold "
+            "locks and do nothing."
+        ),
+        graph("Cache hits", style.SHARE, {"hits": postgresql.cache_hit_share(WINDOW)})
+        .max(1)
+        .description(
+            "Share of blocks that were in PostgreSQL's shared buffers. If it falls while reads "
+            "slow down, the data no longer fits in memory."
         ),
     ]
 
@@ -174,8 +253,9 @@ def _process() -> list[Panel]:
     collections = api.garbage_collection_rate(WINDOW)
     return [
         graph("Event-loop delay", style.SECONDS, delay).description(
-            "Time that each request waits before its code runs. Above 10 ms the process is short "
-            "of CPU, or something blocks the event loop."
+            "Time that an event waits for the event loop, in the process where it waits longest; a "
+            "request waits several times. Above 10 ms the process is short of CPU, or something "
+            "blocks the event loop."
         ),
         graph("CPU", style.CORES, {"{{type}}": api.cpu_cores(WINDOW, "type")})
         .stacked()
@@ -192,21 +272,23 @@ def _process() -> list[Panel]:
     ]
 
 
-def _alerts_and_service_graph() -> list[Panel]:
-    labels = {
-        "alertname": "Alert",
-        "severity": "Severity",
-        "alertstate": "State",
-        "subject": "Subject",
+def alert_table() -> Table:
+    """List the alerts that fire or are pending."""
+    labels: Fields = {
+        "alertname": ("Alert", [style.width(212)]),
+        "severity": ("Severity", [style.width(76)]),
+        "alertstate": ("State", [style.width(76)]),
+        "subject": ("Subject", [style.WRAPPED]),
     }
     since = Column("Since", f"1000 * ({api.active_alerts()})", style.TIME, [style.width(185)])
-    alerts = join_table("Alerts", {label: (title, []) for label, title in labels.items()}, since)
+    alerts = join_table("Alerts", labels, since).no_value("No alerts")
+    return alerts.description("For each alert, observability/README.md says what to do.")
+
+
+def _service_graph() -> Panel:
     service_graph = nodegraph.Panel().title("Service graph").datasource(TEMPO_SOURCE)
     query = tempo.Dataquery().ref_id("A").datasource(TEMPO_SOURCE).query_type("serviceMap")
-    return [
-        alerts.no_value("No alerts")
-        .height(8)
-        .description("For each alert, observability/README.md says what to do."),
+    return (
         service_graph.targets([query])
         .no_value("No requests in this time range, or no Tempo")
         .span(24)
@@ -214,5 +296,5 @@ def _alerts_and_service_graph() -> list[Panel]:
         .description(
             "Who calls whom, how often and for how long, as Tempo derives it from spans; empty "
             "with Jaeger."
-        ),
-    ]
+        )
+    )

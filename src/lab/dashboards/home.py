@@ -3,8 +3,9 @@
 from grafana_foundation_sdk.builders import dashboard as builders
 
 from lab.dashboards import base
+from lab.dashboards.clinic_api import alert_table
 from lab.dashboards.panels import text
-from lab.dashboards.runs import run_table
+from lab.dashboards.runs import ALL_RUNS, run_table
 
 WELCOME = """\
 # Vet clinic
@@ -13,32 +14,17 @@ WELCOME = """\
 and the dashboards show what k6, the server and the database measured for each operation.
 """
 LINKS = "\n".join(
-    f"- **[{title}](/d/{uid})** {description}"
+    f"- **[{title}](/d/{uid})**: {description}"
     for uid, (title, description) in base.DASHBOARDS.items()
-    if uid != "home"
+    if uid != "clinic-home"
 )
 
 
 def dashboard() -> builders.Dashboard:
-    runs = run_table("Runs")
+    runs = run_table("Runs", ALL_RUNS)
     runs.description("Runs of the last 15 days. Click an id for the run's dashboard.")
-    contents = text(LINKS).title("Dashboards").transparent(False).span(12).height(11)
+    contents = text(LINKS).title("Dashboards").transparent(False).height(6)
+    alerts = alert_table().height(7)
     return base.make_dashboard(
-        "home", {"": [text(WELCOME), runs.height(8), contents, _alert_list()]}
+        "clinic-home", {"": [text(WELCOME), runs.height(7), alerts, contents]}
     )
-
-
-def _alert_list() -> builders.Panel:
-    """List the active alerts; the library has no builder for this type of panel."""
-    states = {"error": True, "firing": True, "noData": False, "normal": False, "pending": True}
-    options = {
-        "alertInstanceLabelFilter": '{severity=~"page|ticket"}',
-        "datasource": "Prometheus",
-        "groupMode": "default",
-        "maxItems": 20,
-        "sortOrder": 1,
-        "stateFilter": states,
-        "viewMode": "list",
-    }
-    panel = builders.Panel().type("alertlist").title("Alerts").options(options)
-    return panel.span(12).height(11).description("Firing and pending alerts; empty is good.")

@@ -1,91 +1,191 @@
 """Load test: one run, as k6, the server and the database measured it."""
 
+from functools import partial
+
 from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
-from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.builders.common import VizTextDisplayOptions
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, TimePicker
+from grafana_foundation_sdk.models.common import BigValueTextMode
+from grafana_foundation_sdk.models.dashboard import GridPos
 
 from lab import slo
 from lab.dashboards import base, style
+from lab.dashboards import load_test_details as details
+from lab.dashboards import load_test_over_time as over_time
 from lab.dashboards.explore import explore_url
 from lab.dashboards.panels import (
-    EXPLORE_TRACES,
+    TEXT_SIZE,
     Column,
     Panel,
-    graph,
     join_table,
     stat,
-    text,
+    text_table,
     trace_table,
 )
-from lab.dashboards.runs import run_table
-from lab.promql import api, load_run, traceql
-from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
+from lab.dashboards.runs import info_table, this_run
+from lab.findings.names import CAUSES, PARTS
+from lab.promql import (
+    bottleneck,
+    client,
+    limits,
+    load_run,
+    published,
+    request_time,
+    run_list,
+    run_range,
+    thresholds,
+    traceql,
+)
+from lab.promql.request_time import Part, Window
+from lab.promql.selectors import OPERATION, RETENTION, RunList, RunSelector, Side
 
-WINDOW = "$__rate_interval"
+LOAD = Window("${load_length}s", "$load_start", "$load_end")
 RUN = RunSelector("$testid", RETENTION, "$scenario")
-TIMELINE = RunSelector("$testid", RETENTION, "$scenario", interval=WINDOW)
 SLO = slo.all_requests_limits()
 
-NO_DATA = "No data of this run in this time range"
-TRACES_HELP = (
-    "Click a trace id for its waterfall. Traces are kept for one day. A list is also empty when "
-    "the time range leaves the run out."
-)
+NO_SERVER_DATA = "No data: this stack's API did not serve the run, or its metrics are missing"
+# Sets the time range to the run's.
+WHOLE_RUN = "/d/clinic-load-test?var-testid=$testid&from=${from}&to=${to}"
+COVERS: list[style.Word] = [
+    (1, "complete", style.NEUTRAL),
+    (0, "incomplete: click", style.WARNING),
+]
+# Follows a run that is on.
+LIVE = f"/d/clinic-load-test?from=now-5m&to=now&refresh={run_range.LIVE}"
+REFRESH_INTERVALS = ["5s", "10s", "30s", "1m", "5m"]
+# A column of the table of operations, by which that of the p95 is coloured.
+P95_STYLE = "p95_style"
 # Fewer than a table of traces holds, so that it has room for every one of the slowest.
 SLOWEST = 20
 
 
 def dashboard() -> Dashboard:
     slowest = load_run.slowest_milliseconds(SLOWEST, RUN)
-    return base.make_dashboard(
-        "load-test",
+    address = run_range.address(RUN)
+    board = base.make_dashboard(
+        "clinic-load-test",
         {
-            "": _overview(),
-            "Operations": [_operations()],
-            "Over time": _over_time(),
+            "": _verdict(),
+            "Run": _run(),
+            "Operations": [_operations(), _sides_by_operation(), _parts_by_operation()],
+            "Over time": over_time.panels(),
             "Traces": _traces(),
-            "Thresholds and errors": _thresholds_and_errors(),
+            "Distribution": details.distribution(RUN),
+            "Errors": details.failures(RUN),
+            "Resources": details.used_resources(RUN, LOAD),
         },
-        variables=[base.scenario_variable(), base.number_variable("slow", slowest)],
+        variables=[
+            base.scenario_variable(),
+            *over_time.variables(RUN),
+            base.number_variable("slow", slowest),
+            base.number_variable("load_start", run_list.load_start(RUN)),
+            base.number_variable("load_end", run_list.load_end(RUN)),
+            base.number_variable("load_length", run_list.load_length(RUN)),
+            *(base.label_variable(name, address) for name in (run_range.FROM, run_range.TO)),
+        ],
+        band=RUN,
+    )
+    board.link(DashboardLink("Live").url(LIVE).include_vars(True))
+    return board.timepicker(TimePicker().refresh_intervals(REFRESH_INTERVALS))
+
+
+def _verdict() -> list[Panel]:
+    lag = load_run.while_running(load_run.server_lag(RUN), RUN)
+    counted = f"{{{{{thresholds.FAILED_COUNT}}}}} of {{{{{thresholds.ALL_COUNT}}}}}"
+    covers = run_range.covers(RUN, "$__from", "$__to")
+    set_range = DashboardLink("Show the whole run").url(WHOLE_RUN)
+    return [
+        stat("Verdict", style.TEXT, load_run.verdict(RUN))
+        .words(style.VERDICTS)
+        .span(9)
+        .height(3)
+        .description(
+            "Passed: all thresholds passed. Failed: at least one failed. Aborted: the run ended "
+            "early. Running: it has not ended. No verdict: k6 reported none. No data: Prometheus "
+            "has nothing of this run before the end of the time range."
+        ),
+        stat("Failed thresholds", style.COUNT, {counted: thresholds.failed(RUN)}, bad=1)
+        .text_mode(BigValueTextMode.NAME)
+        .text(VizTextDisplayOptions().value_size(TEXT_SIZE))
+        .without_value("none evaluated")
+        .span(6)
+        .height(3)
+        .description("How many of the thresholds that k6 evaluated failed. They are listed below."),
+        stat("Time range", style.TEXT, covers)
+        .words(COVERS)
+        .without_value("no run of this id")
+        .data_links([set_range])
+        .span(5)
+        .height(3)
+        .description(
+            "Whether the time range of this dashboard has the whole run. Click the text to set it. "
+            "Totals count from the run's start to the end of the time range."
+        ),
+        stat("Server side", "suffix: s behind", lag)
+        .decimals(0)
+        .without_value("complete")
+        .text(VizTextDisplayOptions().value_size(TEXT_SIZE))
+        .span(4)
+        .height(3)
+        .description(
+            "How far what the server's and the database's spans say lags behind k6 while the run "
+            "is on. Complete: the run is over."
+        ),
+        _thresholds(),
+        _bottleneck(),
+        _findings(),
+    ]
+
+
+def _thresholds() -> Panel:
+    result = [*style.words(style.PASSED_OR_FAILED), style.width(80)]
+    over_by = [style.only_above_one(), style.decimals(1), style.width(68)]
+    labels = {
+        thresholds.ID: ("id", [style.HIDDEN]),
+        thresholds.SUBJECT: ("Applies to", [style.WRAPPED]),
+        thresholds.CONDITION: ("Condition", [style.width(108)]),
+        thresholds.REACHED: ("Reached", [style.width(74), style.RIGHT]),
+    }
+    return (
+        join_table(
+            "Thresholds",
+            labels,
+            Column("Result", thresholds.results(RUN), style.TEXT, result),
+            Column("Over by", thresholds.share_of_limit(RUN), style.RATIO, over_by),
+        )
+        .no_value("No results: k6 evaluates thresholds when a run ends, if it has any")
+        .grid_pos(GridPos(x=0, y=3, w=13, h=11))
+        .sort_by(
+            [
+                SortBy().display_name("Result").desc(False),
+                SortBy().display_name("Over by").desc(True),
+            ]
+        )
+        .description(
+            "Failed thresholds first, the furthest over its limit at their head. Over by: the "
+            "value reached, divided by the limit. The limits are those of performance/slo.json; "
+            "the values reached are k6's."
+        )
     )
 
 
-def _overview() -> list[Panel]:
-    completeness = {
-        "sent": load_run.requests(RUN),
-        "traced": load_run.spans(Side.SERVER, RUN),
-        "promised": load_run.created_responses(RUN),
-        "written": load_run.rows_written(RUN),
-    }
-    missing = {
-        "traces": load_run.settled(load_run.untraced(RUN), RUN),
-        "rows": load_run.settled(load_run.unwritten(RUN), RUN),
-    }
+def _findings() -> Panel:
+    # The table of thresholds has those that failed.
+    found = published.newest(published.FINDING, RUN, matchers='subject!="threshold"')
+    return (
+        text_table("Findings", "text", "position", found)
+        .no_value("`just report RUN` writes them here")
+        .grid_pos(GridPos(x=13, y=3, w=11, h=16))
+        .description(
+            "What the report says of the run, in its words. docs/load-testing.md explains them."
+        )
+    )
+
+
+def _run() -> list[Panel]:
     failed = stat("Failed", style.SHARE, load_run.failed_share(RUN), bad=SLO.failed_share)
     p95 = stat("Client p95", style.SECONDS, load_run.client_quantile(0.95, RUN), bad=SLO.p95)
-    return [
-        run_table("Run", 'testid="$testid"', results=False)
-        .no_value("No data of this run before the end of the time range; it is kept for 15 days")
-        .span(17)
-        .height(3)
-        .description(
-            "Click the id to set the time range to the run's. Totals on this dashboard count from "
-            "the run's start to the end of the time range."
-        ),
-        stat("Completeness", style.COUNT, completeness)
-        .span(7)
-        .height(3)
-        .description(
-            "Requests sent and their traces stored; rows promised by responses with status 201, "
-            "and rows written. During a run these differ, as they arrive at different times."
-        ),
-        stat("Verdict", style.TEXT, load_run.verdict(RUN))
-        .mappings(style.mappings(style.VERDICTS))
-        .description(
-            "Passed: all thresholds of performance/slo.json passed. Failed: see the thresholds at "
-            "the bottom. Aborted: the run ended early. Running: it has not ended. No verdict: k6 "
-            "reported none. No data: Prometheus has nothing of this run before the end of the time "
-            "range."
-        ),
+    tiles = [
         stat("Requests", style.COUNT, load_run.requests(RUN)).description(
             "Requests of the load, as k6 counted them."
         ),
@@ -101,156 +201,179 @@ def _overview() -> list[Panel]:
             "95th percentile of the duration as measured by k6. Limit for all requests together: "
             f"{SLO.p95 * 1000:.0f} ms; each operation has its own."
         ),
-        stat("Missing", style.COUNT, missing, bad=0.5).description(
-            "Requests with a response and no trace, and promised rows that were not written. Both "
-            "must be 0. Shown from 20 s after the run ends, once the last spans have arrived."
-        ),
+    ]
+    run = RunList(RETENTION, 'testid="$testid"')
+    return [
+        this_run(run),
+        info_table("Size, build and note", run).height(4),
+        *(tile.span(6).height(3) for tile in tiles),
     ]
 
 
 def _operations() -> Panel:
-    quantile = {q: load_run.client_quantile(q, RUN, OPERATION) for q in (0.5, 0.95, 0.99)}
-    p95 = {side: load_run.span_quantile(0.95, side, RUN, OPERATION) for side in Side}
-    in_server = load_run.share_in_server(RUN, OPERATION)
-    in_database = load_run.share_of_client_time(Side.DATABASE, RUN, OPERATION)
-    its_traces = explore_url(traceql.requests("$testid", operation="${__value.text}"))
-    name = [style.link(EXPLORE_TRACES, its_traces), style.width(246)]
-    # At 1280 pixels, Grafana's menu leaves 932 for all columns.
-    wide = [style.width(78)]
-    too_many = [style.limit(SLO.failed_share), style.COLOURED_TEXT]
+    requests = partial(load_run.requests, RUN, OPERATION)
+    p95 = limits.p95_with_result(RUN, P95_STYLE, style.css(style.GOOD), style.css(style.BAD), "{}")
+    its_traces = explore_url(
+        traceql.requests(
+            "$testid", operation="${__value.text}", longer_than="${__data.fields.slow.numeric}ms"
+        )
+    )
+    failed_traces = explore_url(
+        traceql.requests(
+            "$testid", operation="${__data.fields.Operation}", condition=traceql.FAILED
+        )
+    )
+    name = [style.link("Its slow traces", its_traces), style.width(246)]
+    failed = [
+        *(style.limit(SLO.failed_share), style.COLOURED_TEXT, style.decimals(2)),
+        style.link("Its failed traces", failed_traces),
+    ]
     table = join_table(
         "Operations",
-        {OPERATION: ("Operation", name)},
-        Column("Requests", load_run.requests(RUN, OPERATION), style.COUNT, wide),
-        Column("req/s", load_run.request_rate(RUN, OPERATION), style.NUMBER, wide),
-        Column("Client p50", quantile[0.5], style.SECONDS, colour=style.CLIENT),
-        Column("Client p95", quantile[0.95], style.SECONDS, colour=style.CLIENT),
-        Column("Client p99", quantile[0.99], style.SECONDS, colour=style.CLIENT),
-        Column("Server p95", p95[Side.SERVER], style.SECONDS, colour=style.SERVER),
-        Column("Database p95", p95[Side.DATABASE], style.SECONDS, wide, style.DATABASE),
-        Column("In server", in_server, style.SHARE, colour=style.SERVER),
-        Column("In database", in_database, style.SHARE, wide, style.DATABASE),
-        Column("Failed", load_run.failed_share(RUN, OPERATION), style.SHARE, too_many),
+        {OPERATION: ("Operation", name), P95_STYLE: (P95_STYLE, [style.HIDDEN])},
+        Column("p95", p95, style.SECONDS, [style.styled_by(P95_STYLE)]),
+        Column("Limit", limits.p95_limit(RUN), style.SECONDS),
+        Column("Over limit", client.over_limit_share(RUN, OPERATION), style.SHARE),
+        Column("Requests", requests(), style.COUNT, [style.width(78)]),
+        Column("req/s", load_run.request_rate(RUN, OPERATION), style.NUMBER),
+        Column("Failed", load_run.failed_share(RUN, OPERATION), style.SHARE, failed),
+        Column("4xx", requests(load_run.CLIENT_ERROR), style.COUNT),
+        Column("5xx", requests(load_run.SERVER_ERROR), style.COUNT),
+        Column("No answer", requests(load_run.UNANSWERED), style.COUNT, [style.width(70)]),
+        Column("Invalid body", load_run.invalid_bodies(RUN, OPERATION), style.COUNT),
+        Column("of limit", limits.furthest_over(RUN), style.SHARE, [style.HIDDEN]),
+        Column("slow", load_run.slow_milliseconds(RUN), style.NUMBER, [style.HIDDEN]),
     )
-    return table.sort_by([SortBy().display_name("Client p95").desc(True)]).description(
-        "In server and In database are shares of the client's time; In server excludes the "
-        "database. Click an operation for its traces."
+    table.no_value(details.NO_REQUESTS).sort_by([SortBy().display_name("of limit").desc(True)])
+    return table.description(
+        "As measured by k6; the operation whose p95 or failed share is the furthest over its "
+        "limit, or the closest to it, first. "
+        "Over limit: the share of its requests that took longer than the limit of the p95. 4xx, "
+        "5xx, no answer and invalid body are numbers of failed requests. Click an operation for "
+        "its slow traces, its failed share for its failed traces."
     )
 
 
-def _over_time() -> list[Panel]:
-    load = {
-        "requests": load_run.request_rate(TIMELINE),
-        "failed": load_run.failed_rate(TIMELINE),
-        "virtual users": load_run.virtual_users(TIMELINE),
-        "dropped iterations": load_run.dropped_rate(TIMELINE),
-    }
-    p95 = {
-        "client": load_run.client_quantile(0.95, TIMELINE),
-        "server": load_run.span_quantile(0.95, Side.SERVER, TIMELINE),
-        "database": load_run.span_quantile(0.95, Side.DATABASE, TIMELINE),
-    }
-    mean = {
-        "in database": load_run.mean_in_database(TIMELINE),
-        "in server": load_run.mean_in_server(TIMELINE),
-        "outside server": load_run.mean_outside_server(TIMELINE),
-    }
-    resources = {
-        "in use": api.connections_used(WINDOW),
-        "pool size": api.pool_size(WINDOW),
-        "event-loop delay p95": api.event_loop_delay(0.95, WINDOW),
-    }
-    errors = {"{{kind}}": load_run.error_rate(TIMELINE)}
-    client = load_run.client_quantile(0.95, TIMELINE, OPERATION)
-    server, database = (load_run.span_quantile(0.95, side, TIMELINE, OPERATION) for side in Side)
-    return [
-        graph("Load", style.REQUESTS_PER_SECOND, load)
-        .right_axis("virtual users", style.NUMBER)
-        .override_by_name("dropped iterations", [style.unit("suffix:iterations/s")])
-        .no_value(NO_DATA)
-        .description(
-            "Where virtual users (right axis) still rise and requests no longer do, the API is "
-            "saturated. k6 drops iterations when no virtual user is free."
-        ),
-        graph("p95 by side", style.SECONDS, p95)
-        .limit(SLO.p95, style.NEUTRAL)
-        .no_value(NO_DATA)
-        .description(
-            "95th percentile of the duration as measured by k6 (client) and by the API. Server and "
-            "database data arrive in batches and may be shifted by some seconds. Dashed: the limit."
-        ),
-        graph("Where the time goes", style.SECONDS, mean)
-        .stacked()
-        .no_value(NO_DATA)
-        .description(
-            "Mean time of a request in the database, in the server without the database, and "
-            "outside the server: network, queues, k6 itself."
-        ),
-        graph("Errors by kind", style.PER_SECOND, errors)
-        .no_value("No errors of this run in this time range")
-        .description(
-            "What k6 found wrong: an unexpected status, an incomplete body, no response, a timeout."
-        ),
-        _by_operation("Client p95 by operation", "duration as measured by k6", client),
-        _by_operation("Server p95 by operation", "duration as measured by the API", server),
-        _by_operation("Database p95 by operation", "duration of statements", database),
-        graph("Connections and event loop", style.NUMBER, resources)
-        .right_axis("event-loop delay p95", style.SECONDS)
-        .height(9)
-        .description(
-            "The API's database connections and event-loop delay (right axis). With all "
-            "connections in use, requests wait for one. A delay above 10 ms means a busy CPU "
-            "or code that blocks the event loop."
-        ),
-    ]
-
-
-def _by_operation(title: str, duration: str, p95: str) -> Panel:
-    its_traces = traceql.requests("$testid", operation=f"${{__field.labels.{OPERATION}}}")
+def _sides_by_operation() -> Panel:
+    p95 = {side: load_run.side_quantile(0.95, side, RUN, OPERATION) for side in Side}
+    execution = request_time.execution(RUN, LOAD, OPERATION)
+    pool = request_time.pool(RUN, LOAD, OPERATION)
+    lock, commit = (
+        request_time.postgresql(wait, RUN, LOAD, OPERATION) for wait in ("lock", "commit")
+    )
     return (
-        graph(title, style.SECONDS, {f"{{{{{OPERATION}}}}}": p95})
-        .colours(style.OPERATIONS)
-        .link_to_traces(its_traces)
-        .fill_opacity(0)
-        .no_value(NO_DATA)
-        .height(9)
+        join_table(
+            "Server and database by operation",
+            {OPERATION: ("Operation", [style.width(246)])},
+            Column("Client p95", load_run.client_quantile(0.95, RUN, OPERATION), style.SECONDS),
+            Column("Server p95", p95[Side.SERVER], style.SECONDS),
+            Column("Database span p95", p95[Side.DATABASE], style.SECONDS),
+            Column("Pool wait, mean", pool, style.SECONDS),
+            Column("Execution, mean", execution, style.SECONDS),
+            Column("Lock wait, mean", lock, style.SECONDS),
+            Column("Commit, mean", commit, style.SECONDS),
+        )
+        .no_value(details.NO_REQUESTS)
+        .sort_by([SortBy().display_name("Server p95").desc(True)])
         .description(
-            f"95th percentile of the {duration}. Writes have warm colours, reads cool ones. Click "
-            "a point for the operation's traces."
+            "A database span is a statement as the API saw it, waits for its event loop included. "
+            "Pool wait is the wait for one of the API's connections, as a mean of a request. "
+            "Execution, lock wait and commit are PostgreSQL's own, as means of a request; "
+            "execution includes waits for row locks."
+        )
+    )
+
+
+def _bottleneck() -> Panel:
+    causes: dict[str, str] = {
+        cause: f"{text[0].upper()}{text[1:]}" for cause, text in CAUSES.items()
+    }
+    share = Column("Share of time", bottleneck.causes(RUN, LOAD), style.SHARE, [style.width(140)])
+    cause = {bottleneck.CAUSE: ("What limited the run", [style.texts(causes)])}
+    return (
+        join_table("Bottleneck", cause, share)
+        .no_value("None found")
+        .grid_pos(GridPos(x=0, y=14, w=13, h=5))
+        .sort_by([SortBy().display_name("Share of time").desc(True)])
+        .description(
+            "What took a large share of the requests' time, the largest first, with the waits for "
+            "connections that it kept busy; of a generator that is too small the share of "
+            "iterations that it dropped. If the generator was starved, "
+            "the run cannot be judged, whatever else took more of the time. The panels below show "
+            "the same parts over time. docs/bottleneck.md describes the method, and each cause."
+        )
+    )
+
+
+def _parts_by_operation() -> Panel:
+    parts = request_time.parts(RUN, LOAD, OPERATION)
+    mean = load_run.client_mean(RUN, OPERATION)
+    columns = [
+        Column(heading, load_run.ratio(parts[Part(part)], mean), style.SHARE, [style.decimals(1)])
+        for part, (heading, _) in PARTS.items()
+    ]
+    total = Column("Client, mean", mean, style.SECONDS)
+    name = [style.width(246)]
+    return (
+        join_table(
+            "Where the time goes by operation", {OPERATION: ("Operation", name)}, total, *columns
+        )
+        .min_width(76)
+        .no_value(NO_SERVER_DATA)
+        .sort_by([SortBy().display_name(total.title).desc(True)])
+        .description(
+            "The mean request of each operation as measured by k6, the longest first, and the "
+            "shares of its parts, which add up to 100 %. Unknown: the metrics of a part are not "
+            "there."
         )
     )
 
 
 def _traces() -> list[Panel]:
+    completeness = {
+        "sent": load_run.requests(RUN),
+        "traced": load_run.spans(Side.SERVER, RUN),
+        "promised": load_run.created_responses(RUN),
+        "written": load_run.rows_written(RUN),
+    }
+    missing = {
+        "traces": load_run.settled(load_run.untraced(RUN), RUN),
+        "rows": load_run.settled(load_run.unwritten(RUN), RUN),
+    }
     slowest = traceql.requests("$testid", scenarios="$scenario", longer_than="${slow}ms")
     failed = traceql.requests("$testid", scenarios="$scenario", condition=traceql.FAILED)
     return [
-        text(TRACES_HELP).height(2),
-        trace_table("Slowest traces", slowest)
-        .sort_by([SortBy().display_name("Server time").desc(True)])
+        stat("Completeness", style.COUNT, completeness)
+        .span(12)
+        .height(3)
+        .description(
+            "Requests sent and their traces stored; rows promised by responses with status 201, "
+            "and rows written. During a run these differ, as they arrive at different times."
+        ),
+        stat("Missing", style.COUNT, missing, bad=0.5)
+        .span(6)
+        .height(3)
+        .description(
+            "Requests with a response and no trace, and promised rows that were not written. Both "
+            "must be 0. Shown from 20 s after the run ends, once the last spans have arrived."
+        ),
+        stat("4xx and 5xx", style.COUNT, load_run.failed_responses(RUN))
+        .span(6)
+        .height(3)
+        .description(
+            "Responses with these statuses that have a trace; the latest are listed below."
+        ),
+        trace_table("Slowest traces", slowest, "Server time")
         .no_value("No traces of this run in this time range; they are kept for one day")
-        .description("The requests that took the server longest."),
-        trace_table("Failed traces", failed)
+        .description(
+            f"The {SLOWEST} or so requests that took the server longest. Click a trace id for its "
+            "waterfall. Traces are kept for one day."
+        ),
+        trace_table("Latest failed traces", failed, "Started")
         .no_value("No trace of a failed request of this run in this time range")
         .height(7)
-        .description("Requests whose response had status 400 or more."),
-    ]
-
-
-def _thresholds_and_errors() -> list[Panel]:
-    look = [*style.words(style.PASSED_OR_FAILED), style.width(110)]
-    result = Column("Result", load_run.thresholds(RUN), style.TEXT, look)
-    labels = {"metric": ("Metric", [style.WRAPPED]), "threshold": ("Threshold", [style.width(140)])}
-    kinds = {OPERATION: ("Operation", [style.WRAPPED]), "kind": ("Kind", [style.width(110)])}
-    errors = Column("Errors", load_run.errors(RUN), style.COUNT, [style.width(80)], style.BAD)
-    return [
-        join_table("Thresholds", labels, result)
-        .no_value("No results: the run is still running, or k6 did not report any")
-        .span(15)
-        .sort_by([SortBy().display_name("Result").desc(False)])
-        .description("k6's result for each threshold of performance/slo.json, failed ones first."),
-        join_table("Errors", kinds, errors)
-        .no_value("No errors in this run")
-        .span(9)
-        .description("What k6 found wrong in the whole run, by operation and kind."),
+        .description(
+            "The last requests whose response had status 400 or more. Click a trace id for its "
+            "waterfall. Traces are kept for one day."
+        ),
     ]

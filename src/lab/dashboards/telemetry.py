@@ -12,12 +12,14 @@ from lab.dashboards.panels import (
     PROMETHEUS_SOURCE,
     Graph,
     Panel,
+    Stat,
     graph,
     instant_queries,
     range_queries,
     stat,
 )
 from lab.promql import api, telemetry
+from lab.promql.selectors import RETENTION, RunList
 
 WINDOW = "$__rate_interval"
 TIME_RANGE = "$__range"
@@ -26,18 +28,19 @@ LAST_MINUTE = "1m"
 
 def dashboard() -> Dashboard:
     return base.make_dashboard(
-        "telemetry",
+        "clinic-telemetry",
         {
-            "": _span_totals(),
+            "": [panel.span(8).height(3) for panel in _span_totals()],
             "Spans": _spans(),
             "Pushes to Prometheus": [panel.height(9) for panel in _pushes()],
             "Scrapes, rules and notifications": _scrapes_rules_and_notifications(),
             "Limits and storage": _limits_and_storage(),
         },
+        band=RunList(RETENTION),
     )
 
 
-def _span_totals() -> list[Panel]:
+def _span_totals() -> list[Stat]:
     estimate = "Estimated if the trace store was restarted in the time range."
     return [
         stat("Created", style.COUNT, telemetry.spans_created(TIME_RANGE)).description(
@@ -86,7 +89,9 @@ def _spans() -> list[Panel]:
         "missing in the service graph": telemetry.service_graph_drops(WINDOW),
     }
     return [
-        graph("Spans", "suffix:spans/s", rates).description(
+        graph("Spans", "suffix:spans/s", rates)
+        .dashed("failed to send")
+        .description(
             "Created, sent and stored: normally the three rates are equal. The first line that "
             "falls below the others shows where spans are lost."
         ),
@@ -115,19 +120,20 @@ def _pushes() -> list[Graph]:
     pushes = telemetry.push_rate(WINDOW)
     return [
         graph("Time since the last metric", style.SECONDS, ages)
-        .span(6)
+        .span(7)
         .description(
             "Above 20 s there is a gap. k6 only sends during a run, the trace store only while it "
             "receives spans."
         ),
         graph("Pushes", style.PER_SECOND, {"{{handler}} {{code}}": pushes})
         .stacked()
-        .span(6)
+        .span(7)
         .description(
             "By receiver and status. 2xx: accepted. 4xx: rejected and lost. 5xx: will be retried."
         ),
         _increases("Samples lost", telemetry.LOST_SAMPLES)
         .legend_on_the_right()
+        .span(10)
         .description(
             "Samples rejected by Prometheus, by reason, and span metrics that the trace store "
             "failed to push. Samples up to 10 minutes out of order are accepted."
@@ -145,7 +151,7 @@ def _scrapes_rules_and_notifications() -> list[Panel]:
     targets = statetimeline.Panel().title("Targets").unit(style.TEXT).datasource(PROMETHEUS_SOURCE)
     targets.mappings(style.mappings([(1, "up", style.GOOD), (0, "down", style.BAD)]))
     targets.no_value("Nothing is scraped").show_value(VisibilityMode.NEVER).span(12).height(8)
-    targets.targets(range_queries({"{{instance}}": telemetry.target_up()}))
+    targets.targets([*range_queries({"{{instance}}": telemetry.target_up()})])
     return [
         targets.description("Whether Prometheus can scrape each target; it tries every 5 s."),
         graph(
@@ -181,7 +187,7 @@ def _limits_and_storage() -> list[Panel]:
         "live traces": telemetry.live_traces(),
     }
     bars = bargauge.Panel().title("Limits").unit(style.SHARE).datasource(PROMETHEUS_SOURCE)
-    bars.min(0).max(1).decimals(0).no_value("-").reduce_options(LAST_VALUE).span(12).height(8)
+    bars.min(0).max(1).decimals(0).no_value("-").reduce_options(LAST_VALUE).span(12).height(11)
     bars.thresholds(style.steps((0.8, style.WARNING), (0.95, style.BAD)))
     bars.display_mode(BarGaugeDisplayMode.BASIC).orientation(VizOrientation.HORIZONTAL)
     return [
@@ -189,7 +195,9 @@ def _limits_and_storage() -> list[Panel]:
             "Share of each limit in use. At 100 % Prometheus deletes its oldest samples or "
             "exemplars, as intended; for every other limit, new data is lost."
         ),
-        graph("Disk", style.BYTES, disk).description(
+        graph("Disk", style.BYTES, disk)
+        .height(11)
+        .description(
             "Old samples and traces are deleted automatically, rows in PostgreSQL are not."
         ),
         graph("Memory", style.BYTES, {"{{instance}}": telemetry.memory_bytes()}).description(

@@ -1,12 +1,14 @@
 """The API, whoever calls it: requests, statements and the process, per window.
 
-`calls` selects whose requests count. A counter's first value counts as an increase from zero,
-which `rate` would lose: the first failure of its kind is seen.
+`calls` selects whose requests count. What a series counted between its last sample before the
+window and its first within it belongs to the window, which `rate` would lose. Prometheus stores a
+zero at the start of each series of the API, so that the first failure of its kind counts.
 """
 
 from lab.promql.selectors import (
     SERVICE,
     SPAN_CALLS,
+    SPAN_LABEL,
     SPAN_SECONDS,
     Side,
     aggregate,
@@ -16,6 +18,8 @@ from lab.promql.selectors import (
 )
 
 CLINIC = f"job={quoted(SERVICE)}"
+# Each process of the API is an instance. The worst shows how near a process is to a limit.
+INSTANCE = "instance"
 
 DATABASE_UP = f"clinic_database_up{{{CLINIC}}}"
 
@@ -32,8 +36,10 @@ ROUTE = "http_request_method, http_route"
 STATEMENT = "span_name"
 STATUS = "http_response_status_code"
 
-# How far back to look for a counter's previous value; without one, its next counts as its first.
-LOOK_BACK = "1h"
+# A previous value that is older than this was followed by a gap, whose events are not the window's.
+PREVIOUS = "1m"
+# How far back to look for a counter before a gap; without one, its next value counts as its first.
+LOOK_BACK = "6h"
 
 
 # Requests
@@ -76,7 +82,8 @@ def _new_durations(window: str, calls: str, function: str = "") -> str:
     """Durations recorded within the window; each process of the clinic has its own series."""
     series = f"{REQUEST_SECONDS}{{{joined(CLINIC, calls)}}}"
     now = f"{function}(last_over_time({series}[{window}]))"
-    return f"{now} - {function}(last_over_time({series}[{LOOK_BACK}] offset {window})) or {now}"
+    previous = f"{function}(last_over_time({series}[{PREVIOUS}] offset {window}))"
+    return f"{now} - {previous} or {function}(increase({series}[{window}]))"
 
 
 # Statements, from their spans
@@ -99,34 +106,36 @@ def statement_quantile(quantile: float, window: str) -> str:
     return histogram_quantile(quantile, f"sum by ({STATEMENT}) (rate({seconds}[{window}]))")
 
 
-_DATABASE = f"span_kind={quoted(Side.DATABASE)}"
+_DATABASE = f'span_kind={quoted(Side.DATABASE)},{SPAN_LABEL}!=""'  # k6's own have no operation
 
 
 # The process
 
 
 def event_loop_delay(quantile: float, window: str, by: str = "") -> str:
-    """Quantile of the seconds by which the event loop ran a callback late."""
+    """Quantile of the seconds by which the event loop of the worst process ran a callback late."""
     lag = f"rate(clinic_event_loop_lag_seconds{{{CLINIC}}}[{window}])"
-    return histogram_quantile(quantile, aggregate("sum", lag, by))
+    late = histogram_quantile(quantile, aggregate("sum", lag, joined(by, INSTANCE)))
+    return aggregate("max", late, by)
 
 
 def connections_used(window: str, by: str = "", over_time: str = "max_over_time") -> str:
-    """Connections of the pool in use: the most within the window, or another aggregation."""
+    """Connections of a process's pool in use: the most within the window, or as asked."""
     used = f'{CLINIC},db_client_connection_state="used"'
-    return aggregate("sum", f"{over_time}(db_client_connection_count{{{used}}}[{window}])", by)
+    return aggregate("max", f"{over_time}(db_client_connection_count{{{used}}}[{window}])", by)
 
 
 def pool_size(window: str, by: str = "") -> str:
-    """Connections that the pool may open at most."""
+    """Connections that the pool of a process may open at most."""
     size = f"last_over_time(db_client_connection_max{{{CLINIC}}}[{window}])"
-    return aggregate("sum", size, by)
+    return aggregate("max", size, by)
 
 
 def pool_usage(window: str, by: str = "", over_time: str = "max_over_time") -> str:
-    """Share of the pool's connections in use, 0 to 1: the most within the window, or as asked."""
-    used = connections_used(window, by, over_time)
-    return f"{used} / ({pool_size(window, by)} > 0)"
+    """Share of the connections of the fullest pool in use, 0 to 1: the most, or as asked."""
+    process = joined(by, INSTANCE)
+    used, size = connections_used(window, process, over_time), pool_size(window, process)
+    return aggregate("max", f"{used} / ({size} > 0)", by)
 
 
 def database_up(window: str, by: str = "") -> str:
@@ -139,10 +148,26 @@ def metrics_absent(window: str) -> str:
     return f"absent_over_time({DATABASE_UP}[{window}])"
 
 
+def running_processes() -> str:
+    """Number of the clinic's processes that run, at least one."""
+    return f"clamp_min(count(last_over_time({DATABASE_UP}[30s])) or vector(0), 1)"
+
+
+def ended_processes(window: str) -> str:
+    """Number of the clinic's processes that ended within the window."""
+    running = f"count(last_over_time({DATABASE_UP}[30s])) or vector(0)"
+    return f"count(last_over_time({DATABASE_UP}[{window}])) - ({running})"
+
+
 def cpu_cores(window: str, by: str = "") -> str:
     """CPU cores in use, in total or by `type`: user and system."""
     rate = f"rate(process_cpu_time_seconds_total{{{CLINIC}}}[{window}])"
     return aggregate("sum", rate, by)
+
+
+def busiest_process_cpu(window: str) -> str:
+    """CPU cores that the busiest process uses."""
+    return aggregate("max", cpu_cores(window, INSTANCE))
 
 
 def memory_bytes(window: str, by: str = "") -> str:
@@ -177,13 +202,17 @@ def increase(counter: str, window: str) -> str:
     """Increase of each counter, its first value included.
 
     A counter that restarted between two windows counts from zero; across a restart within the
-    window the increase is Prometheus' estimate.
+    window, and after a gap before it, the increase is Prometheus' estimate.
     """
     now = f"last_over_time({counter}[{window}])"
-    before = f"last_over_time({counter}[{LOOK_BACK}] offset {window})"
+    previous = f"last_over_time({counter}[{PREVIOUS}] offset {window})"
+    before_gap = f"last_over_time({counter}[{LOOK_BACK}] offset {window})"
     lowest = f"min_over_time({counter}[{window}])"
-    reset = f"resets({counter}[{window}]) > 0"
-    return f"(increase({counter}[{window}]) and {reset} or {now} - ({before} <= {lowest}) or {now})"
+    after_gap = f"{before_gap} <= {lowest} unless {previous}"
+    return (
+        f"(increase({counter}[{window}]) and (resets({counter}[{window}]) > 0 or {after_gap})"
+        f" or {now} - ({previous} <= {lowest}) or {now})"
+    )
 
 
 def total_increase(counter: str, window: str, by: str = "") -> str:

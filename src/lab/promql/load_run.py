@@ -5,12 +5,17 @@ timeline, else a total; a `RunList` gives one value for each run with `by="testi
 
 A run's series start with their first sample and end with the run. `increase` and `rate` would lose
 the first push, so a total is the last value in the window, and that of an interval is the total
-less what it was an interval earlier: the intervals add up to the total.
+less what it was an interval earlier: the intervals add up to the total. `within_run` leaves out the
+intervals that k6's pushes do not fill. A trace store that starts
+again makes new series; one that drops a silent series and makes it anew starts it from zero.
 """
+
+from dataclasses import replace
 
 from lab.promql.selectors import (
     CLIENT_LABEL,
     ENDED,
+    INTERRUPTED,
     OPERATION,
     PASSED,
     PLANNED,
@@ -19,6 +24,9 @@ from lab.promql.selectors import (
     SPAN_SECONDS,
     STARTED,
     THRESHOLD_PASSED,
+    THRESHOLD_REACHED,
+    THRESHOLDS,
+    Interval,
     RunList,
     RunSelector,
     Side,
@@ -33,10 +41,19 @@ ERRORS = "k6_errors_total"
 DROPPED = "k6_dropped_iterations_total"
 ITERATIONS = "k6_iterations_total"
 VIRTUAL_USERS = "k6_vus"
+# What the API's responses state, by side: of the requests that k6 counts at the same time.
+STATED_SECONDS = {
+    Side.SERVER: "k6_server_duration_seconds",
+    Side.DATABASE: "k6_database_duration_seconds",
+}
 
 FAILED = 'expected_response="false"'
 UNANSWERED = 'status="0"'
 CREATED = 'status="201"'
+CLIENT_ERROR, SERVER_ERROR = 'status=~"4.."', 'status=~"5.."'
+INVALID_BODY = 'kind="body"'
+# Of so many requests, those above the quantile are a handful, which a list of traces holds.
+SLOW = {1000: 0.99, 200: 0.95, 0: 0.75}
 ROW_INSERTED = 'span_name=~"INSERT .+",status_code!="STATUS_CODE_ERROR"'
 
 PUSH_SECONDS = 5
@@ -45,14 +62,18 @@ SILENT_SECONDS = 4 * PUSH_SECONDS
 # A run that ends earlier than planned by more than this many seconds was aborted: the plan and the
 # marks are stamped with fractions of a second between them.
 EARLY_SECONDS = 1
-# The values of `verdict` and of `mismatch`.
+# The values of `verdict`, by verdict and reason, and of `mismatch`.
+UNKNOWN_RUN = ("unknown run", "")
 VERDICT_CODES = {
-    "failed": 0,
-    "passed": 1,
-    "running": 2,
-    "aborted": 3,
-    "none": 4,
-    "unknown run": 5,
+    ("failed", ""): 0,
+    ("passed", ""): 1,
+    ("running", ""): 2,
+    ("aborted", "interrupted"): 3,
+    ("aborted", "killed"): 4,
+    ("none", "no_thresholds"): 5,
+    ("none", "not_reported"): 6,
+    ("none", "other_generator"): 7,
+    UNKNOWN_RUN: 8,
 }
 MISMATCH_CODES = {
     "none": 0,
@@ -65,6 +86,8 @@ MISMATCH_CODES = {
 }
 # The last spans of a run arrive within this time after its end.
 SETTLING = "20s"
+# Over which the current rate of requests is taken.
+RECENT = "15s"
 
 Runs = RunSelector | RunList
 
@@ -75,6 +98,11 @@ Runs = RunSelector | RunList
 def started(runs: Runs, by: str = "") -> str:
     """Time at which the first generator began its load, in seconds since 1970."""
     return aggregate("min", _last(runs, runs.marks(STARTED)), by)
+
+
+def start_marks(runs: Runs) -> str:
+    """Start of each generator's load, with all the labels of its series."""
+    return _last(runs, runs.marks(STARTED))
 
 
 def ended(runs: Runs, by: str = "") -> str:
@@ -92,6 +120,16 @@ def duration(runs: Runs, by: str = "") -> str:
     return f"{ended(runs, by)} - {started(runs, by)}"
 
 
+def interrupted(runs: Runs, by: str = "") -> str:
+    """1 where k6 made fewer iterations than it was told to, else no value."""
+    return aggregate("max", _last(runs, runs.marks(INTERRUPTED)), by)
+
+
+def threshold_count(runs: Runs, by: str = "") -> str:
+    """Number of thresholds that k6 evaluated."""
+    return aggregate("max", _last(runs, runs.marks(THRESHOLDS)), by)
+
+
 def passed(runs: Runs, by: str = "") -> str:
     """1 where all thresholds passed on every generator, 0 where one failed."""
     return aggregate("min", _last(runs, runs.marks(PASSED)), by)
@@ -102,44 +140,65 @@ def thresholds(run: RunSelector) -> str:
     return f"min by (metric, threshold) ({_last(run, run.marks(THRESHOLD_PASSED))})"
 
 
+def thresholds_reached(run: RunSelector) -> str:
+    """The value that k6 compared with each threshold, of several generators the highest."""
+    return f"max by (metric, threshold) ({_last(run, run.marks(THRESHOLD_REACHED))})"
+
+
 def missing_seconds(runs: Runs, by: str = "") -> str:
     """Planned seconds that are missing from runs that ended early."""
     return f"({planned_seconds(runs, by)} - ({duration(runs, by)})) > {EARLY_SECONDS}"
 
 
 def verdict(runs: Runs, by: str = "") -> str:
-    """The verdict of `lab.runs.verdict`, as one of `VERDICT_CODES`.
+    """The verdict of `lab.runs.verdict` and its reason, as one of `VERDICT_CODES`.
 
     Without `by`, a run of which there is no data is an `unknown run`.
     """
-    end, codes = ended(runs, by), VERDICT_CODES
+    start, end = started(runs, by), ended(runs, by)
     last_push = aggregate("max", f"timestamp({runs.marks(VIRTUAL_USERS)})", by)
-    running = f"(time() - {last_push} < {SILENT_SECONDS}) unless {end}"
-    aborted = f"{missing_seconds(runs, by)} or ({planned_seconds(runs, by)} unless {end})"
-    any_data = f"({started(runs, by)} or {requests(runs, by)})"
-    known = (
-        f"{codes['running']} + 0 * ({running}) or {passed(runs, by)} == 0"
-        f" or {codes['aborted']} + 0 * ({aborted})"
-        f" or {passed(runs, by)} or {codes['none']} + 0 * {any_data}"
-    )
-    return known if by else f"{known} or vector({codes['unknown run']})"
+    # The first that has a value counts.
+    found = {
+        ("running", ""): f"(time() - {last_push} < {SILENT_SECONDS}) unless {end}",
+        ("failed", ""): f"{passed(runs, by)} == 0",
+        ("aborted", "killed"): f"{start} unless {end}",
+        ("aborted", "interrupted"): f"{missing_seconds(runs, by)} or {interrupted(runs, by)} > 0",
+        ("passed", ""): passed(runs, by),
+        ("none", "no_thresholds"): f"{threshold_count(runs, by)} == 0",
+        ("none", "not_reported"): start,
+        ("none", "other_generator"): requests(runs, by),
+    }
+    coded = [f"{VERDICT_CODES[name]} + 0 * ({value})" for name, value in found.items()]
+    return " or ".join([*coded, *([] if by else [f"vector({VERDICT_CODES[UNKNOWN_RUN]})"])])
 
 
 def mismatch(two_runs: RunList) -> str:
     """The first reason why two runs cannot be compared, as one of `MISMATCH_CODES`."""
     verdicts = f"({verdict(two_runs, 'testid')})"
     early = missing_seconds(two_runs, "testid")
+    codes = [code for (verdict, _), code in VERDICT_CODES.items() if verdict == "aborted"]
+    aborted = " or ".join(f"{verdicts} == {code}" for code in codes)
     planned = f"({planned_seconds(two_runs, 'testid')})"
     reasons = {
-        "fewer than two runs": f"count({started(two_runs, 'testid')}) < 2",
-        "running": f"count({verdicts} == {VERDICT_CODES['running']})",
-        "aborted": f"count({verdicts} == {VERDICT_CODES['aborted']} or {early})",
+        "fewer than two runs": f"(count({started(two_runs, 'testid')}) or vector(0)) < 2",
+        "running": f"count({verdicts} == {VERDICT_CODES['running', '']})",
+        "aborted": f"count({aborted} or {early})",
         "profile": f"count({started(two_runs, 'profile')}) > 1",
         "journey": f"count({started(two_runs, 'journey')}) > 1",
         "planned length": f"(max({planned}) - min({planned})) > {EARLY_SECONDS}",
     }
-    codes = [f"{MISMATCH_CODES[reason]} + 0 * ({found})" for reason, found in reasons.items()]
-    return " or ".join([*codes, f"vector({MISMATCH_CODES['none']})"])
+    coded = [f"{MISMATCH_CODES[reason]} + 0 * ({found})" for reason, found in reasons.items()]
+    return " or ".join([*coded, f"vector({MISMATCH_CODES['none']})"])
+
+
+def comparable(expression: str, two_runs: RunList) -> str:
+    """Evaluate an expression only if the two runs can be compared."""
+    return f"({expression}) and on () (({mismatch(two_runs)}) == {MISMATCH_CODES['none']})"
+
+
+def starts_again(run: RunSelector) -> str:
+    """1 if two generators without names of their own push the same series, else no value."""
+    return f"0 * max(changes({run.marks(STARTED)}[{run.window}]) > 0) + 1"
 
 
 def activity_samples(run: RunSelector) -> str:
@@ -154,7 +213,10 @@ def setup_samples(run: RunSelector) -> str:
 
 def virtual_users(run: RunSelector) -> str:
     """Virtual users of all generators: the most within the interval."""
-    return f"sum(max_over_time({run.marks(VIRTUAL_USERS)}[{run.interval or run.window}]))"
+    users = run.marks(VIRTUAL_USERS)
+    if run.interval:
+        return f"sum(max_over_time({users}[{run.interval.length}]{run.interval.end}))"
+    return f"sum(max_over_time({users}[{run.window}]))"
 
 
 # What k6 measured
@@ -162,17 +224,22 @@ def virtual_users(run: RunSelector) -> str:
 
 def requests(runs: Runs, by: str = "", matchers: str = "") -> str:
     """Number of requests."""
-    return _sum(runs, runs.k6(REQUESTS, matchers), by, CLIENT_LABEL)
+    return sum_counters(runs, runs.k6(REQUESTS, matchers), by, CLIENT_LABEL)
 
 
 def request_rate(run: RunSelector, by: str = "") -> str:
     """Requests per second."""
-    return _per_second(requests(run, by), run, by)
+    return per_second(requests(run, by), run)
 
 
 def failed_rate(run: RunSelector) -> str:
     """Failed requests per second; zero where there were requests and none failed."""
-    return f"{_per_second(requests(run, matchers=FAILED), run)} or 0 * {requests(run)}"
+    return f"{failed_rate_since_first(run)} or 0 * {requests(run)}"
+
+
+def failed_rate_since_first(run: RunSelector) -> str:
+    """Failed requests per second; no value before the first one."""
+    return per_second(requests(run, matchers=FAILED), run)
 
 
 def failed_share(runs: Runs, by: str = "") -> str:
@@ -193,27 +260,32 @@ def created_responses(run: RunSelector) -> str:
 
 def errors(run: RunSelector, by: str = "operation, kind") -> str:
     """Number of failed checks, by operation and kind of error."""
-    return _sum(run, run.k6(ERRORS), by)
+    return sum_counters(run, run.k6(ERRORS), by)
+
+
+def invalid_bodies(run: RunSelector, by: str = "") -> str:
+    """Number of responses with the expected status whose body failed its check."""
+    return sum_counters(run, run.k6(ERRORS, INVALID_BODY), by)
 
 
 def error_rate(run: RunSelector, by: str = "kind") -> str:
     """Failed checks per second, by kind of error."""
-    return _per_second(errors(run, by), run, by)
+    return per_second(errors(run, by), run)
 
 
 def dropped_iterations(run: RunSelector) -> str:
     """Number of iterations that k6 could not start because no virtual user was free."""
-    return _sum(run, run.k6(DROPPED))
+    return sum_counters(run, run.k6(DROPPED))
 
 
 def dropped_rate(run: RunSelector) -> str:
     """Iterations per second that k6 could not start because no virtual user was free."""
-    return _per_second(dropped_iterations(run), run)
+    return per_second(dropped_iterations(run), run)
 
 
 def client_durations(runs: Runs, by: str = "") -> str:
     """Histogram of the seconds that requests took for k6."""
-    return _sum(runs, runs.k6(CLIENT_SECONDS), by, CLIENT_LABEL)
+    return sum_histograms(runs, runs.k6(CLIENT_SECONDS), by, CLIENT_LABEL)
 
 
 def client_quantile(quantile: float, runs: Runs, by: str = "") -> str:
@@ -226,17 +298,57 @@ def client_mean(run: RunSelector, by: str = "") -> str:
     return f"histogram_avg({client_durations(run, by)})"
 
 
-# What the server and the database measured, from their spans
+# What the server and the database measured
+
+
+def side_durations(side: Side, run: RunSelector, by: str = "") -> str:
+    """Histogram of the seconds that one side took for the requests that k6 has counted.
+
+    The responses state them, up to their first byte. Without that they come from spans, which are
+    stored some seconds late, and so do those of a whole run with requests that were not answered:
+    its spans know how long the server worked on these.
+    """
+    stated = run.k6(STATED_SECONDS[side])
+    durations = sum_histograms(run, stated, by, CLIENT_LABEL)
+    known = _last(run, stated, run.interval.end if run.interval else "")
+    if not run.interval:
+        unanswered = f"({_last(run, run.k6(REQUESTS, UNANSWERED), ' @ end()')} > 0)"
+        durations, known = (f"({it} unless on () {unanswered})" for it in (durations, known))
+    return f"({durations} or ({span_durations(side, run, by)} unless on () {known}))"
+
+
+def side_quantile(quantile: float, side: Side, run: RunSelector, by: str = "") -> str:
+    """Quantile of the seconds that one side took for the requests that k6 has counted."""
+    return histogram_quantile(quantile, side_durations(side, run, by))
 
 
 def spans(side: Side, run: RunSelector, by: str = "", matchers: str = "") -> str:
     """Number of stored spans of one side."""
-    return _sum(run, run.spans(SPAN_CALLS, side, matchers), by, SPAN_LABEL)
+    return sum_counters(run, run.spans(SPAN_CALLS, side, matchers), by, SPAN_LABEL)
+
+
+def spans_until(time: str, side: Side, run: RunSelector, by: str = "") -> str:
+    """Number of a run's spans of one side that are stored until a time, such as `end()`."""
+    return _sum(_last(run, run.spans(SPAN_CALLS, side), f" @ {time}"), by, SPAN_LABEL)
 
 
 def span_durations(side: Side, run: RunSelector, by: str = "") -> str:
     """Histogram of the seconds that spans of one side took."""
-    return _sum(run, run.spans(SPAN_SECONDS, side), by, SPAN_LABEL)
+    counter = run.spans(SPAN_CALLS, side)
+    return sum_histograms(run, run.spans(SPAN_SECONDS, side), by, SPAN_LABEL, counter)
+
+
+def late_durations(run: RunSelector) -> str:
+    """Share of the run's stored spans whose durations are not in Prometheus yet, by side.
+
+    A trace store writes the numbers of spans and their durations one after the other.
+    """
+    shares = (
+        f"1 - histogram_count({span_durations(side, run, 'span_kind')})"
+        f" / ({spans(side, run, 'span_kind')} > 0)"
+        for side in Side
+    )
+    return " or ".join(shares)
 
 
 def span_quantile(quantile: float, side: Side, run: RunSelector, by: str = "") -> str:
@@ -251,11 +363,29 @@ def slowest_milliseconds(count: int, run: RunSelector) -> str:
     return f"1000 * histogram_quantile({quantile}, {durations}) >= 0 or vector(0)"
 
 
+def slow_milliseconds(run: RunSelector) -> str:
+    """Server time in ms that few requests of an operation exceed, by operation."""
+    count = f"histogram_count({span_durations(Side.SERVER, run, OPERATION)})"
+    return (
+        "1000 * ("
+        + " or ".join(
+            f"({span_quantile(quantile, Side.SERVER, run, OPERATION)} and {count} >= {least})"
+            for least, quantile in SLOW.items()
+        )
+        + ")"
+    )
+
+
 def failed_statuses(run: RunSelector) -> str:
     """Number of responses with status 400 or more, by status code."""
     return spans(
         Side.SERVER, run, "http_response_status_code", 'http_response_status_code=~"[45].."'
     )
+
+
+def failed_responses(run: RunSelector) -> str:
+    """Number of traced responses with status 400 or more."""
+    return f"sum({failed_statuses(run)}) or 0 * {spans(Side.SERVER, run)}"
 
 
 def rows_written(run: RunSelector) -> str:
@@ -277,45 +407,23 @@ def unwritten(run: RunSelector) -> str:
     return f"clamp_min(({created_responses(run)} or {none}) - ({rows_written(run)} or {none}), 0)"
 
 
+def server_lag(run: RunSelector) -> str:
+    """Seconds by which the stored spans lag behind the requests that k6 has counted; 0 if none."""
+    recent = replace(run, interval=Interval(RECENT))
+    seconds = f"clamp_max({load_seconds(run)}, {RECENT})"
+    rate = f"({requests(recent)} / {seconds} > 0 or {request_rate(run)})"
+    return f"{untraced(run)} / {rate}"
+
+
+def while_running(expression: str, run: RunSelector) -> str:
+    """Evaluate an expression only while the run is on."""
+    return f"({expression}) and on () (({verdict(run)}) == {VERDICT_CODES['running', '']})"
+
+
 def settled(expression: str, run: RunSelector) -> str:
     """Evaluate an expression only once a run's last spans have had the time to arrive."""
     running = f"max(max_over_time({run.marks(VIRTUAL_USERS)}[{SETTLING}]))"
     return f"({expression}) unless on () {running}"
-
-
-# The sides of a request together
-
-
-def share_of_client_time(side: Side, run: RunSelector, by: str = "") -> str:
-    """Share of the client's time that one side took, 0 to 1.
-
-    The database's time is part of the server's, and the server's of the client's.
-    """
-    client = f"histogram_sum({client_durations(run, by)})"
-    return f"histogram_sum({span_durations(side, run, by)}) / ({client} > 0)"
-
-
-def share_in_server(run: RunSelector, by: str = "") -> str:
-    """Share of the client's time in the server without the database, 0 to 1."""
-    server = share_of_client_time(Side.SERVER, run, by)
-    database = share_of_client_time(Side.DATABASE, run, by)
-    return f"clamp_min({server} - ({database} or 0 * {server}), 0)"
-
-
-def mean_outside_server(run: RunSelector) -> str:
-    """Mean seconds of a request outside the server: network, queues, k6."""
-    client = f"histogram_sum({client_durations(run)})"
-    return _per_request(f"{client} - {_span_time(Side.SERVER, run)}", run)
-
-
-def mean_in_server(run: RunSelector) -> str:
-    """Mean seconds of a request in the server, without its statements."""
-    return _per_request(f"{_span_time(Side.SERVER, run)} - {_span_time(Side.DATABASE, run)}", run)
-
-
-def mean_in_database(run: RunSelector) -> str:
-    """Mean seconds of a request in its statements."""
-    return _per_request(_span_time(Side.DATABASE, run), run)
 
 
 def ratio(value: str, base: str) -> str:
@@ -323,36 +431,100 @@ def ratio(value: str, base: str) -> str:
     return f"{value} / ({base} > 0)"
 
 
-def _span_time(side: Side, run: RunSelector) -> str:
-    return f"histogram_sum({span_durations(side, run)})"
+def load_seconds(run: RunSelector) -> str:
+    """Length of the load in seconds, of a running or killed run up to its last push.
 
-
-def _per_request(seconds: str, run: RunSelector) -> str:
-    return f"clamp_min({seconds}, 0) / (histogram_count({client_durations(run)}) > 0)"
-
-
-def _last(runs: Runs, selector: str, offset: str = "") -> str:
-    return f"last_over_time({selector}[{runs.window}]{offset})"
-
-
-def _sum(runs: Runs, selector: str, by: str = "", label: str = "") -> str:
-    """Sum what was counted in the run or interval; `label` is the series' own `operation`."""
-
-    def total(offset: str = "") -> str:
-        values = _last(runs, selector, offset)
-        if label and OPERATION in by:
-            values = f'label_replace({values}, "{OPERATION}", "$1", "{label}", "(.+)")'
-        return aggregate("sum", values, by)
-
-    if not runs.interval:
-        return total()
-    return f"({total()} - {total(f' offset {runs.interval}')} or {total()})"
-
-
-def _per_second(count: str, run: RunSelector, by: str = "") -> str:
-    """Divide by the seconds of the interval (PromQL takes a duration as a number) or of the run."""
+    With an interval, the seconds of it that the load lasted.
+    """
     if run.interval:
-        return f"{count} / {run.interval}"
+        return _interval_seconds(run, run.interval)
     pushes = f"max(count_over_time({run.marks(VIRTUAL_USERS)}[{run.window}]))"
-    seconds = f"({duration(run)} or {PUSH_SECONDS} * {pushes})"
-    return f"{count} / on () group_left () {seconds}" if by else f"{count} / {seconds}"
+    return f"({duration(run)} or {PUSH_SECONDS} * {pushes})"
+
+
+def within_run(expression: str, run: RunSelector) -> str:
+    """Evaluate an expression only for intervals of the run that k6's pushes fill.
+
+    The last interval may be shorter, but not by more than half: it would have too few requests.
+    """
+    interval = run.interval
+    if not interval:
+        return expression
+    end = aggregate("max", _last(run, run.marks(ENDED), interval.end))
+    last = f"{interval.end_time} - {end} <= {interval.length} / 2"
+    pushed = f"last_over_time({run.marks(VIRTUAL_USERS)}[{PUSH_SECONDS}s]{interval.end})"
+    return f"(({expression}) and on () ({last} or ({pushed} unless on () {end})))"
+
+
+def _last(runs: Runs, selector: str, modifier: str = "") -> str:
+    return f"last_over_time({selector}[{runs.window}]{modifier})"
+
+
+def sum_counters(runs: Runs, selector: str, by: str = "", label: str = "") -> str:
+    """Sum what was counted in the run or interval; `label` is the series' own `operation`."""
+    if not runs.interval:
+        total = _restarted(runs, selector, "round({})") + _last(runs, selector)
+        return _sum(total, by, label)
+    now, before = (_last(runs, selector, at) for at in (runs.interval.end, runs.interval.start))
+    return _sum(f"{now} - ({before} <= {now}) or {now}", by, label)
+
+
+def sum_histograms(
+    runs: Runs, selector: str, by: str = "", label: str = "", counter: str = ""
+) -> str:
+    """Add up the histograms recorded in the run or interval, as `sum_counters` does.
+
+    `counter` selects counters of the same labels, which tell whether the histograms restarted. They
+    cannot tell it themselves: a histogram that is written with wider buckets counts as reset.
+    """
+    if not runs.interval:
+        restarted = _restarted(runs, selector, "{}", counter) if counter else ""
+        return _sum(restarted + _last(runs, selector), by, label)
+    now, before = (_last(runs, selector, at) for at in (runs.interval.end, runs.interval.start))
+    grown = f"{before} and histogram_count({before}) <= histogram_count({now})"
+    return _sum(f"{now} - ({grown}) or {now}", by, label)
+
+
+def _restarted(runs: Runs, selector: str, wrapped: str, counter: str = "") -> str:
+    """Take the increase of the series that restarted from zero, else what follows.
+
+    `increase` extrapolates by up to one push, which the last value does not. The list of runs has
+    only series of k6, which do not restart.
+    """
+    if isinstance(runs, RunList):
+        return ""
+    increase = wrapped.format(f"increase({selector}[{runs.window}])")
+    return f"{increase} and resets({counter or selector}[{runs.window}]) > 0 or "
+
+
+def aggregate_operations(operator: str, values: str, by: str, label: str) -> str:
+    """Aggregate series by labels; `label` is the series' own `operation`."""
+    if label and OPERATION in by:
+        values = f'label_replace({values}, "{OPERATION}", "$1", "{label}", "(.+)")'
+    return aggregate(operator, values, by)
+
+
+def _sum(values: str, by: str, label: str) -> str:
+    return aggregate_operations("sum", values, by, label)
+
+
+def per_second(count: str, run: RunSelector) -> str:
+    """Divide by the seconds of the run, or by those that it lasted in the interval.
+
+    No value for an interval that also counts what k6 did while its pushes did not arrive.
+    """
+    if not run.interval:
+        return f"{count} / on () group_left () {load_seconds(run)}"
+    users, interval = run.marks(VIRTUAL_USERS), run.interval
+    earlier = f"max({_last(run, users, interval.start)})"
+    just_before = f"max(last_over_time({users}[{SILENT_SECONDS}s]{interval.start}))"
+    pushed = f"max(last_over_time({users}[{interval.length}]{interval.end}))"
+    gap = f"({pushed} and {earlier} unless {just_before})"
+    return f"({count} / on () group_left () {_interval_seconds(run, interval)} unless on () {gap})"
+
+
+def _interval_seconds(run: RunSelector, interval: Interval) -> str:
+    """Seconds that the run lasted in the interval; PromQL takes its length as a number."""
+    end = aggregate("max", _last(run, run.marks(ENDED), interval.end))
+    lasted = f"{end} - {interval.end_time} + {interval.length}"
+    return f"(clamp({lasted}, 1, {interval.length}) or vector({interval.length}))"

@@ -9,6 +9,8 @@ SERVICE = "clinic"
 # How long Prometheus keeps samples. No two runs share a series, so a window of this length selects
 # a whole run and nothing else.
 RETENTION = "15d"
+# The same as far ahead, for what is said of a run after the time of evaluation.
+AROUND = "30d{} offset -15d"
 
 # Tempo's generator and Jaeger's connector name the same histogram of seconds differently.
 SPAN_SECONDS = "traces_spanmetrics_(latency|duration_seconds)"
@@ -23,8 +25,11 @@ SPAN_LABEL = "clinic_operation"
 STARTED = "k6_run_started_timestamp_seconds"
 ENDED = "k6_run_ended_timestamp_seconds"
 PLANNED = "k6_run_planned_seconds"
+INTERRUPTED = "k6_run_interrupted"
+THRESHOLDS = "k6_run_thresholds"
 PASSED = "k6_run_passed"
 THRESHOLD_PASSED = "k6_run_threshold_passed"
+THRESHOLD_REACHED = "k6_run_threshold_reached"
 
 
 class Side(StrEnum):
@@ -35,12 +40,48 @@ class Side(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """A piece of a run's time that ends some milliseconds after the time of evaluation.
+
+    `length` is a duration, such as `10s`. `earlier` are the milliseconds from the interval's start
+    to the time of evaluation; by default the interval ends then. Fields hold values or a
+    dashboard's variables.
+    """
+
+    length: str
+    later: str = ""
+    earlier: str = ""
+
+    @classmethod
+    def of(cls, seconds: float, later: float = 0.0) -> "Interval":
+        """Make an interval that ends this many seconds after the time of evaluation."""
+        if not later:
+            return cls(f"{seconds:.0f}s")
+        return cls(f"{seconds:.0f}s", f"{1000 * later:.0f}", f"{1000 * (seconds - later):.0f}")
+
+    @property
+    def end(self) -> str:
+        """Modifier of a selector: as of the interval's end."""
+        return f" offset -{self.later}ms" if self.later else ""
+
+    @property
+    def start(self) -> str:
+        """Modifier of a selector: as of the interval's start."""
+        return f" offset {self.earlier}ms" if self.earlier else f" offset {self.length}"
+
+    @property
+    def end_time(self) -> str:
+        """End of the interval in seconds since 1970, as a scalar."""
+        return f"(time() + {self.later} / 1000)" if self.later else "time()"
+
+
+@dataclass(frozen=True, slots=True)
 class RunSelector:
     """One run: its id, the window to look back over, and which scenarios and operations count.
 
     Fields hold values or a dashboard's variables: `RunSelector("$testid", "15d", "$scenario")`.
-    With an `interval`, such as `10s`, expressions cover that alone, else the whole run. The
-    window must reach back to before the run. Requests before the load, such as k6's check of the
+    With an `interval`, expressions cover that alone, else the whole run. The window must reach back
+    to before the run. Requests before the load, such as k6's check of the
     clinic's readiness, have no scenario and do not count.
     """
 
@@ -48,23 +89,26 @@ class RunSelector:
     window: str
     scenarios: str = ".+"
     operations: tuple[str, ...] = ()
-    interval: str = ""
+    interval: Interval | None = None
 
     def k6(self, metric: str, matchers: str = "") -> str:
         """Select the series of a metric that k6 pushed for the run's load."""
-        matchers = joined(self._operations(CLIENT_LABEL), matchers)
+        matchers = joined(self.names(), matchers)
         return self._series(metric, "testid", "scenario", matchers)
 
-    def marks(self, metric: str) -> str:
+    def marks(self, metric: str, matchers: str = "") -> str:
         """Select what k6 reports about the run itself."""
-        return f"{metric}{{testid={quoted(self.run_id)}}}"
+        return f"{metric}{{{joined(f'testid={quoted(self.run_id)}', matchers)}}}"
 
-    def spans(self, metric: str, side: Side, matchers: str = "") -> str:
-        """Select the series that the trace store made of the run's spans on one side."""
-        matchers = joined(f"span_kind={quoted(side)}", self._operations(SPAN_LABEL), matchers)
-        return self._series(metric, "k6_test_run_id", "k6_scenario", matchers)
+    def spans(self, metric: str, side: str, matchers: str = "") -> str:
+        """Select the series that the trace store made of the run's spans of one kind."""
+        matchers = joined(f"span_kind={quoted(side)}", self.names(SPAN_LABEL), matchers)
+        # k6's own spans have no operation.
+        api = joined(f'{SPAN_LABEL}!=""', matchers)
+        return self._series(metric, "k6_test_run_id", "k6_scenario", api)
 
-    def _operations(self, label: str) -> str:
+    def names(self, label: str = CLIENT_LABEL) -> str:
+        """Match the operations by a label; empty if all count."""
         if not self.operations:
             return ""
         return f"{label}=~{quoted('|'.join(map(_literal, self.operations)))}"
@@ -89,13 +133,13 @@ class RunList:
         matchers = joined('scenario!=""', self.matchers, matchers)
         return f"{metric}{{{matchers}}}"
 
-    def marks(self, metric: str) -> str:
+    def marks(self, metric: str, matchers: str = "") -> str:
         """Select what k6 reports about the runs themselves."""
-        return f"{metric}{{{self.matchers}}}"
+        return f"{metric}{{{joined(self.matchers, matchers)}}}"
 
     @property
-    def interval(self) -> str:
-        return ""
+    def interval(self) -> None:
+        return None
 
 
 def _literal(text: str) -> str:
@@ -105,6 +149,11 @@ def _literal(text: str) -> str:
 
 def joined(*matchers: str) -> str:
     return ",".join(filter(None, matchers))
+
+
+def last_around(selector: str) -> str:
+    """The last value that Prometheus keeps, before or after the time of evaluation."""
+    return f"last_over_time({selector}[{AROUND.format(']')})"
 
 
 def quoted(value: str) -> str:

@@ -6,7 +6,7 @@ Prometheus.
 
 from lab.promql.api import CLINIC, increase, total_increase
 from lab.promql.load_run import VIRTUAL_USERS
-from lab.promql.selectors import SPAN_CALLS, histogram_quantile, quoted
+from lab.promql.selectors import SPAN_CALLS, SPAN_LABEL, histogram_quantile, quoted
 
 TRACE_STORE = 'job="traces"'
 PROMETHEUS = 'job="prometheus"'
@@ -20,6 +20,9 @@ DISCARDED = f"tempo_discarded_spans_total{{{TRACE_STORE}}}"
 ACCEPTED = (
     f'{{__name__=~"{RECEIVED}|{WRITTEN}",exporter=~"|jaeger_storage_exporter",{TRACE_STORE}}}'
 )
+
+# Spans of a run without an operation.
+K6_SPANS = f'{SPAN_CALLS}{{k6_test_run_id!="",{SPAN_LABEL}=""}}'
 
 PROCESSED = "otel_sdk_processor_span_processed_total"
 EXPORTED = "otel_sdk_exporter_span_exported_total"
@@ -95,8 +98,14 @@ def spans_failed(window: str) -> str:
 
 
 def spans_stored(window: str) -> str:
-    """Spans that the trace store kept; an estimate if it restarted within the window."""
-    return f"{total_increase(ACCEPTED, window)} - ({spans_discarded(window)} or vector(0))"
+    """Spans of the clinic that the trace store kept; an estimate if it restarted meanwhile."""
+    others = f"({spans_discarded(window)} or vector(0)) - ({spans_of_k6(window)} or vector(0))"
+    return f"{total_increase(ACCEPTED, window)} - {others}"
+
+
+def spans_of_k6(window: str) -> str:
+    """Spans of whole iterations that k6's script sent."""
+    return total_increase(K6_SPANS, window)
 
 
 def spans_missing(window: str, stored_window: str = "") -> str:
@@ -138,6 +147,13 @@ def service_graph_drops(window: str) -> str:
     return f"clamp_min(sum(delta({name}{{{TRACE_STORE}}}[{window}])), 0)"
 
 
+def trace_store_restarts(window: str) -> str:
+    """Number of starts of the trace store within the window, after the first sample in it."""
+    tempo = f"changes(process_start_time_seconds{{{TRACE_STORE}}}[{window}])"
+    jaeger = f"resets(otelcol_process_uptime_seconds_total{{{TRACE_STORE}}}[{window}])"
+    return f"sum({tempo} or {jaeger})"
+
+
 # Pushes to Prometheus
 
 
@@ -165,6 +181,11 @@ def push_rate(window: str) -> str:
 
 
 # Scrapes, rules and notifications
+
+
+def prometheus_started_within(seconds: int) -> str:
+    """Age of Prometheus in seconds; no value once it is older than that."""
+    return f"time() - max(process_start_time_seconds{{{PROMETHEUS}}}) < {seconds}"
 
 
 def target_up() -> str:

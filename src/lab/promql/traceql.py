@@ -3,7 +3,7 @@
 from lab.promql.selectors import quoted
 
 COLUMNS = "select(span.clinic.operation, span.http.response.status_code)"
-FAILED = "span.http.response.status_code >= 400"
+FAILED = "(status = error || span.http.response.status_code >= 400)"
 
 
 def requests(
@@ -14,7 +14,7 @@ def requests(
     longer_than: str = "",
     condition: str = "",
 ) -> str:
-    """Search for server spans; `longer_than` is a duration such as `60ms`."""
+    """Search for server spans, the newest if there are many; `longer_than` is such as `60ms`."""
     conditions = [
         f"span.k6.test_run_id = {quoted(run_id)}" if run_id else "",
         "kind = server",
@@ -23,7 +23,7 @@ def requests(
         f"duration >= {longer_than}" if longer_than else "",
         condition,
     ]
-    return f"{{ {' && '.join(filter(None, conditions))} }} | {COLUMNS}"
+    return f"{{ {' && '.join(filter(None, conditions))} }} | {COLUMNS} with (most_recent=true)"
 
 
 def statements(name: str) -> str:

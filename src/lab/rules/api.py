@@ -4,6 +4,9 @@ from lab.promql import api, telemetry
 from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group
 
 MEMORY_LIMIT = "200 * 1024 ^ 2"
+# A stack that starts migrates its database and may download or build programs first.
+START_SECONDS = 120
+CRASHES = 5
 FREE_DISK_LIMIT = "5 * 1024 ^ 3"
 
 
@@ -16,13 +19,24 @@ def _clinic_alerts() -> list[Rule]:
         # Pushed metrics leave no `up` series behind: all that shows is their absence.
         alert(
             "ClinicDown",
-            api.metrics_absent("30s"),
+            f"{api.metrics_absent('30s')}\n"
+            f"unless on () ({telemetry.prometheus_started_within(START_SECONDS)})",
             wait="15s",
             severity="page",
             area="service",
             summary="The API sends no metrics",
             description="The API has sent no metrics for 30 s: it is down or cannot reach "
             "Prometheus.",
+            panel=("clinic-api", "Last metric received"),
+        ),
+        # Each process sends metrics for too short a time to be missed. A deployment replaces all.
+        alert(
+            "ClinicRestarting",
+            f"{api.ended_processes('15m')} >= {CRASHES} * {api.running_processes()}",
+            severity="page",
+            area="service",
+            summary="The API restarts again and again",
+            description="{{ $value }} processes of the API ended in the last 15 min.",
             panel=("clinic-api", "Last metric received"),
         ),
         alert(
@@ -43,9 +57,9 @@ def _clinic_alerts() -> list[Rule]:
             severity="page",
             area="service",
             summary="The connection pool is exhausted",
-            description="{{ $value | humanizePercentage }} of the pool's connections were in use "
-            "for a whole minute. Requests wait for a connection and get status 503 after "
-            "CLINIC_POOL_TIMEOUT.",
+            description="{{ $value | humanizePercentage }} of the connections of a process's pool "
+            "were in use for a whole minute. Its requests wait for a connection and get status 503 "
+            "after CLINIC_POOL_TIMEOUT.",
             panel=("clinic-api", "Connections"),
         ),
         alert(
@@ -55,9 +69,9 @@ def _clinic_alerts() -> list[Rule]:
             severity="ticket",
             area="service",
             summary="The API's event loop is late",
-            description="The event loop runs callbacks {{ $value | humanizeDuration }} late (p99). "
-            "Every request waits that long before its code runs. Normal is below 10 ms; this "
-            "alert fires above 100 ms.",
+            description="The event loop of a process runs callbacks "
+            "{{ $value | humanizeDuration }} late (p99). Every request to it waits that long "
+            "before its code runs. Normal is below 10 ms; this alert fires above 100 ms.",
             panel=("clinic-api", "Event-loop delay"),
         ),
         alert(
@@ -67,8 +81,9 @@ def _clinic_alerts() -> list[Rule]:
             severity="ticket",
             area="service",
             summary="The API uses a full core",
-            description="The API uses {{ $value | humanizePercentage }} of a core. One process "
-            "cannot use more than one core, so throughput no longer grows.",
+            description="A process of the API uses {{ $value | humanizePercentage }} of a core, "
+            "and cannot use more than one: its throughput no longer grows. CLINIC_WORKERS adds "
+            "processes.",
             panel=("clinic-api", "CPU"),
         ),
         alert(
@@ -96,7 +111,7 @@ def _machine_alerts() -> list[Rule]:
             summary="The disk is almost full",
             description="{{ $value | humanize1024 }}B are free on the disk that holds the stack's "
             "data. Prometheus may grow to 4 GB, and PostgreSQL stops when it cannot write.",
-            panel=("telemetry", "Disk"),
+            panel=("clinic-telemetry", "Disk"),
         ),
         alert(
             "HistoryCut",
@@ -106,6 +121,6 @@ def _machine_alerts() -> list[Rule]:
             summary="Prometheus keeps less than 15 days of samples",
             description="Prometheus reached its size limit {{ $value }} time(s) in the last 6 h "
             "and deleted its oldest samples.",
-            panel=("telemetry", "Limits"),
+            panel=("clinic-telemetry", "Limits"),
         ),
     ]

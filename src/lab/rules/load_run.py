@@ -70,7 +70,7 @@ def _alerts() -> list[Rule]:
             summary="A load test is running",
             description="{{ $value }} load generator(s) are sending metrics, or were within the "
             "last 2 min. Service alerts are inhibited.",
-            panel=("load-test", "Load"),
+            panel=("clinic-load-test", "Load"),
         ),
         alert(
             "LoadRunFailing",
@@ -81,7 +81,7 @@ def _alerts() -> list[Rule]:
             summary="{{ $labels.operation }} fails in run {{ $labels.testid }}",
             description="{{ $value | humanizePercentage }} of the requests of the last minute "
             "failed, more than the SLO of profile {{ $labels.profile }} allows.",
-            panel=("load-test", "Operations"),
+            panel=("clinic-load-test", "Operations"),
             of_run=True,
         ),
         alert(
@@ -93,7 +93,7 @@ def _alerts() -> list[Rule]:
             summary="{{ $labels.operation }} is slow in run {{ $labels.testid }}",
             description="p95 over the last minute is {{ $value | humanizeDuration }}, above the "
             "limit of profile {{ $labels.profile }}.",
-            panel=("load-test", "Client p95 by operation"),
+            panel=("clinic-load-test", "Client p95 by operation"),
             of_run=True,
         ),
         alert(
@@ -105,7 +105,7 @@ def _alerts() -> list[Rule]:
             summary="Run {{ $labels.testid }} drops iterations",
             description="{{ $value | humanizePercentage }} of the iterations of the last minute "
             "were dropped because no virtual user was free: the load is smaller than planned.",
-            panel=("load-test", "Load"),
+            panel=("clinic-load-test", "Load"),
             of_run=True,
         ),
         # Started, not ended, within its plan, and silent.
@@ -120,7 +120,7 @@ def _alerts() -> list[Rule]:
             summary="Run {{ $labels.testid }} has stopped sending metrics",
             description="No metrics from k6 for 30 s, with {{ $value | humanizeDuration }} of the "
             "run left: k6 was killed or cannot reach Prometheus.",
-            panel=("load-test", "Load"),
+            panel=("clinic-load-test", "Load"),
             of_run=True,
         ),
     ]

@@ -23,8 +23,7 @@ def _losses() -> list[Rule]:
         record(LOST, _by_counter(telemetry.SPANS_NOT_EXPORTED), kind="spans not exported"),
         record(LOST, _by_counter(telemetry.SPANS_NOT_STORED), kind="spans not stored"),
         record(LOST, _by_counter(telemetry.LOST_SAMPLES.values()), kind="samples"),
-        # A counter appears with its first loss, which `increase` would not see.
-        record(LOST_IN_10M, f"{LOST} - ({LOST} offset 10m or 0 * {LOST})"),
+        record(LOST_IN_10M, api.increase(LOST, "10m")),
     ]
 
 
@@ -52,7 +51,7 @@ def _pipeline() -> list[Rule]:
             area="telemetry",
             summary="Notifications arrive",
             description="This alert always fires. When it stops arriving, no other alert arrives.",
-            panel=("telemetry", "Notifications"),
+            panel=("clinic-telemetry", "Notifications"),
         ),
         alert(
             "SpansLost",
@@ -62,7 +61,7 @@ def _pipeline() -> list[Rule]:
             summary="The API lost spans",
             description='{{ printf "%.0f" $value }} spans were not exported in the last 10 min: '
             "the queue was full, or the trace store was down or rejected them.",
-            panel=("telemetry", "Spans"),
+            panel=("clinic-telemetry", "Spans"),
         ),
         alert(
             "SpansDiscarded",
@@ -72,7 +71,7 @@ def _pipeline() -> list[Rule]:
             summary="{{ $labels.instance }} discarded spans",
             description='{{ $labels.counter }} rose by {{ printf "%.0f" $value }} in the last '
             "10 min: those spans are in no trace or in no span metric.",
-            panel=("telemetry", "Discarded spans"),
+            panel=("clinic-telemetry", "Discarded spans"),
         ),
         # A trace store that was down or restarted has counted less than it stores.
         alert(
@@ -86,7 +85,7 @@ def _pipeline() -> list[Rule]:
             summary="Exported spans are not in the trace store",
             description='The trace store acknowledged {{ printf "%.0f" $value }} spans in the last '
             "10 min that it has not stored.",
-            panel=("telemetry", "Missing"),
+            panel=("clinic-telemetry", "Missing"),
         ),
         alert(
             "SpanMetricsGap",
@@ -99,7 +98,7 @@ def _pipeline() -> list[Rule]:
             description='The trace store stored {{ printf "%.0f" $value }} spans in the last '
             "minute, and no span metric reached Prometheus: runs have no server and database "
             "columns.",
-            panel=("telemetry", "Time since the last metric"),
+            panel=("clinic-telemetry", "Time since the last metric"),
         ),
         alert(
             "SamplesLost",
@@ -109,7 +108,7 @@ def _pipeline() -> list[Rule]:
             summary="Prometheus lost samples",
             description="{{ $labels.counter }} of {{ $labels.instance }} rose by "
             '{{ printf "%.0f" $value }} in the last 10 min: metrics have gaps.',
-            panel=("telemetry", "Samples lost"),
+            panel=("clinic-telemetry", "Samples lost"),
         ),
         alert(
             "TraceStoreDown",
@@ -121,7 +120,7 @@ def _pipeline() -> list[Rule]:
             description="Prometheus cannot scrape the trace store (up is {{ $value }}). The API "
             "queues up to 8,192 spans and then drops the oldest; runs have no server and database "
             "columns.",
-            panel=("telemetry", "Targets"),
+            panel=("clinic-telemetry", "Targets"),
         ),
     ]
 
@@ -140,7 +139,7 @@ def _prometheus() -> list[Rule]:
             area="telemetry",
             summary="{{ $labels.job }} is down",
             description="Prometheus cannot scrape {{ $labels.job }} (up is {{ $value }}).",
-            panel=("telemetry", "Targets"),
+            panel=("clinic-telemetry", "Targets"),
         ),
         alert(
             "NotificationsFailing",
@@ -150,7 +149,7 @@ def _prometheus() -> list[Rule]:
             summary="Notifications through {{ $labels.integration }} fail",
             description='Alertmanager could not deliver {{ printf "%.0f" $value }} notifications '
             "through {{ $labels.integration }} in the last 5 min.",
-            panel=("telemetry", "Notifications"),
+            panel=("clinic-telemetry", "Notifications"),
         ),
         alert(
             "RulesFailing",
@@ -160,7 +159,7 @@ def _prometheus() -> list[Rule]:
             summary="Prometheus rules fail",
             description='{{ printf "%.0f" $value }} rule evaluations failed in the last 5 min: '
             "alerts that depend on them are silent.",
-            panel=("telemetry", "Failed rule evaluations"),
+            panel=("clinic-telemetry", "Failed rule evaluations"),
         ),
         alert(
             "ManySeries",
@@ -172,6 +171,6 @@ def _prometheus() -> list[Rule]:
             description="Prometheus holds {{ $value }} series in memory. "
             f"{MANY_SERIES:,} series take about 300 MiB; in Docker the container is OOM-killed at "
             f"{docker_memory_limit('prometheus')}.",
-            panel=("telemetry", "Series and live traces"),
+            panel=("clinic-telemetry", "Series and live traces"),
         ),
     ]
