@@ -3,25 +3,28 @@
 import json
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import click
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
-from lab import development
+from lab import development, run_commands
 from lab.clients import tempo_or_jaeger
 from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.prometheus import Prometheus
 from lab.clients.trace_store import TraceStoreError, complete_trace_id
-from lab.console import make_console
+from lab.console import echo, make_console, plain
 from lab.errors import UserError
-from lab.reports import alert_list, comparison_report, run_list, waterfall
+from lab.reports import alert_list, trace_log, waterfall
+from lab.reports.live import watch
 from lab.reports.run_report import report as print_report
 from lab.runs import k6, record, start
 from lab.runs.record import Record
-from lab.runs.run_list import UnknownRunError, list_runs
-from lab.stack import programs
+from lab.runs.run_list import UnknownRunError
+from lab.stack import log_lines, programs
 from lab.stack.base import UP, Stack
 from lab.stack.config import StackConfig
 from lab.stack.select import choose
@@ -77,14 +80,14 @@ def status() -> None:
     """
     states = selected_stack().states()
     if not states:
-        click.echo("Nothing is running; `just up` starts the stack.")
+        echo("Nothing is running; `just up` starts the stack.")
         sys.exit(1)
     table = Table("service", "version", "state", "uptime", "address", box=None, pad_edge=False)
     for service in states:
         table.add_row(service.name, service.version, service.state, service.uptime, service.address)
     make_console().print(table)
     if any(service.state != UP for service in states):
-        click.echo("`just up` starts what is not running; `just logs SERVICE` shows why.")
+        echo("`just up` starts what is not running; `just logs SERVICE` shows why.")
         sys.exit(1)
 
 
@@ -122,11 +125,22 @@ def migration(message: str) -> None:
 @click.argument("service", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option("-n", "--lines", type=int, help="Last lines of each log (default: 50; of all, 10).")
-def logs(service: str | None, *, follow: bool, lines: int | None) -> None:
-    """Print the last log lines of SERVICE, or of all."""
+@click.option(
+    "--trace", "trace_id", metavar="ID", help="All lines of a trace; its first digits are enough."
+)
+def logs(service: str | None, *, follow: bool, lines: int | None, trace_id: str | None) -> None:
+    """Print the last log lines of SERVICE, or of all in the order of time.
+
+    Lines of all services have their time in UTC, their level and their message only.
+    """
+    stack = selected_stack()
+    if trace_id:
+        _, of_trace = log_lines.find_trace(stack.log_lines(service), trace_id)
+        trace_log.show(make_console(), of_trace, traceback=True)
+        return
     if lines is None:
         lines = 50 if service else 10
-    selected_stack().logs(service, lines, follow=follow)
+    stack.logs(service, lines, follow=follow)
 
 
 @cli.command()
@@ -139,13 +153,13 @@ def destroy(*, yes: bool) -> None:
     stack = selected_stack()
     data = stack.data()
     if not data:
-        click.echo("There is no data to remove.")
+        echo("There is no data to remove.")
         return
     if not yes and not click.confirm(f"Permanently remove all data of the stack in {data}?"):
-        click.echo("Nothing was removed.")
+        echo("Nothing was removed.")
         return
     stack.destroy()
-    click.echo(f"Removed the data in {data}.")
+    echo(f"Removed the data in {data}.")
 
 
 @cli.command()
@@ -161,26 +175,38 @@ def destroy(*, yes: bool) -> None:
 @click.option(
     "--without-prometheus", is_flag=True, help="Print k6's own summary only and store nothing."
 )
-def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Serve k6's own dashboard and keep the run's report page current, to watch it meanwhile.",
+)
+def run(profile: str, journey: str, *, without_prometheus: bool, live: bool) -> None:
     """Run the load test PROFILE and report it.
 
     The target is the stack's API, or BASE_URL. RUN names the run; DURATION, RATE and VUS change
     the length and amount of the load. Exits with k6's status.
     """
     config = StackConfig.from_env()
-    test = start.prepare(config, profile, journey, without_prometheus=without_prometheus)
-    click.echo(f"Run {test.run_id} against {test.target}")
-    status, environment = start.execute(config, test)
-    click.echo(k6.describe_status(status))
+    test = start.prepare(
+        config,
+        profile,
+        journey,
+        without_prometheus=without_prometheus,
+        with_dashboard=live,
+    )
+    echo(f"Run {test.run_id} against {test.target}")
+    with watch(config, test, live=live) as page:
+        status, environment = start.execute(config, test, page)
+    echo(k6.describe_status(status))
     if environment:
         try:
             print_report(config, test.run_id, environment)
         except UnknownRunError:
-            click.echo("No metrics of this run reached Prometheus, so there is no report.")
+            echo("No metrics of this run reached Prometheus, so there is no report.")
         except UserError as error:
             error.show()
     elif not without_prometheus:
-        click.echo(
+        echo(
             f"Its metrics went to {k6.describe_output(test.settings)}, not to the stack's "
             "Prometheus, so there is no report."
         )
@@ -188,22 +214,9 @@ def run(profile: str, journey: str, *, without_prometheus: bool) -> None:
 
 
 @cli.command()
-@click.argument("run", required=False)
-def report(run: str | None) -> None:
-    """Report RUN, by default the newest run.
-
-    Prints the run, and writes its record and its report page. The first characters of an id are
-    enough.
-    """
-    config = StackConfig.from_env()
-    runs = list_runs(config.prometheus_url)
-    print_report(config, (runs.find(run) if run else runs.newest()).run_id)
-
-
-@cli.command()
 @click.argument("trace_id", metavar="ID")
 def trace(trace_id: str) -> None:
-    """Print a trace as a waterfall.
+    """Print a trace as a waterfall, and its lines in the API's log.
 
     The first digits of its id are enough.
     """
@@ -212,52 +225,18 @@ def trace(trace_id: str) -> None:
         spans = store.spans(full_id)
     if not spans:
         raise TraceStoreError(f"{store.name} has no trace {full_id}: traces are kept for one day.")
-    waterfall.show(make_console(), full_id, spans)
-
-
-@cli.command()
-@click.option("--last", type=click.IntRange(1), help="List at most this many.")
-def runs(last: int | None) -> None:
-    """List runs, newest first.
-
-    The list has the runs in Prometheus, and saved ones that it no longer has.
-    """
-    run_list.show(make_console(), list_runs(StackConfig.from_env().prometheus_url), last)
-
-
-@cli.command()
-@click.argument("before", metavar="[A]", required=False)
-@click.argument("after", metavar="[B]", required=False)
-@click.option(
-    "--fail-over",
-    "over",
-    callback=comparison_report.percentage,
-    metavar="PERCENT",
-    help="Exit with 1 if B is worse than A by more than this (such as 10%) and by more than the "
-    "noise. Without it, a percentile is inconclusive if its noise exceeds 20%.",
-)
-@click.option("--anyway", is_flag=True, help="Compare runs even if they are not comparable.")
-def compare(before: str | None, after: str | None, over: float | None, *, anyway: bool) -> None:
-    """Compare run A with the later run B.
-
-    The first characters of an id are enough. Without B: the newest run of A's profile and journey;
-    without either: the last two runs of one profile and journey.
-
-    Exits with 0, with 1 (see --fail-over), and with 2 when the runs cannot be compared: unknown
-    runs, another profile, journey, planned length, machine or target, a run that was aborted, is
-    still running or is too short.
-    """
-    try:
-        status = comparison_report.run(StackConfig.from_env(), before, after, over, anyway=anyway)
-    except UserError as error:
-        raise comparison_report.NotComparedError(error.message) from error
-    sys.exit(status)
+    console = make_console()
+    waterfall.show(console, full_id, spans)
+    with suppress(UserError):
+        _, lines = log_lines.find_trace(selected_stack().log_lines("api"), full_id)
+        console.print(Text(f"\nLog (`just logs --trace {full_id[:8]}` has tracebacks)"))
+        trace_log.show(console, lines, traceback=False)
 
 
 @cli.command()
 def schema() -> None:
     """Print the JSON schema of RUN.json."""
-    click.echo(json.dumps(msgspec.json.schema(Record), indent=2))
+    echo(json.dumps(msgspec.json.schema(Record), indent=2))
 
 
 @cli.command()
@@ -290,7 +269,7 @@ def silence(duration: str, alertname: str | None) -> None:
         raise UserError(f"There is no alert {alertname!r}; expected one of {', '.join(names)}.")
     with Alertmanager(config.alertmanager_url) as alertmanager:
         ends = alertmanager.silence(length, alertname)
-    click.echo(
+    echo(
         f"{alertname or 'Every alert except Watchdog'} is silenced until "
         f"{ends:%Y-%m-%d %H:%M:%S} UTC.\n"
         "`just alerts` still shows what fires; `just unsilence` ends the silence."
@@ -303,9 +282,9 @@ def unsilence() -> None:
     with Alertmanager(StackConfig.from_env().alertmanager_url) as alertmanager:
         ended = alertmanager.unsilence()
     for name in ended:
-        click.echo(f"{name} is no longer silenced.")
+        echo(f"{plain(name)} is no longer silenced.")
     if not ended:
-        click.echo("No silence made by `just silence` is active.")
+        echo("No silence made by `just silence` is active.")
 
 
 @cli.command()
@@ -328,19 +307,23 @@ def generate() -> None:
     rules.write_all()
 
 
+for command in run_commands.COMMANDS:
+    cli.add_command(command)
+
+
 def main() -> None:
     """Run a command; end with 130 on Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, interrupt)
     try:
         sys.exit(cli.main(prog_name="lab", standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         sys.exit(1)
 
 

@@ -2,29 +2,62 @@
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import Console
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 PIPE_WIDTH = 120
 # From here on tenths of a millisecond carry no information.
 WHOLE_MILLISECONDS = 100
+# From here on tenths of a factor carry none.
+WHOLE_FACTOR = 10
+
+
+def printable(text: str) -> str:
+    """Escape what is not printable, apart from line breaks and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def plain(text: object, limit: int = 200) -> str:
     """Return a value as one line of printable characters, at most `limit`."""
-    one_line = " ".join(str(text).split())
-    printable = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in one_line[: limit + 1]
-    )
-    return printable if len(printable) <= limit else printable[: limit - 1] + "…"
+    one_line = printable(" ".join(str(text).split())[: limit + 1])
+    return one_line if len(one_line) <= limit else one_line[: limit - 1] + "…"
+
+
+def echo(text: object, *, err: bool = False) -> None:
+    """Print a value, with control characters escaped."""
+    click.echo(printable(str(text)), err=err)  # noqa: TID251 - all others print by this
+
+
+class PrintableConsole(Console):
+    """A console that sends no control sequences to the terminal except its own colours."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
 
 
 def make_console() -> Console:
     """Return a console that prints text literally, as wide as the terminal."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
+    return PrintableConsole(
+        markup=False, highlight=False, emoji=False, soft_wrap=False, width=width
+    )
 
 
 def wrap_path(operation: str, width: int) -> str:
@@ -67,8 +100,14 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share * 100:,.{digits}f} %"
 
 
+def factor(ratio: float) -> str:
+    """Write a ratio, with tenths where they carry information."""
+    return f"{ratio:,.0f}×" if ratio >= WHOLE_FACTOR else f"{ratio:.1f}×"  # noqa: RUF001 - a factor
+
+
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - progress belongs to the terminal, not to the output
+    """Print progress, which belongs to the terminal, not to the output."""
+    echo(text, err=True)
 
 
 def short_path(path: Path) -> Path:

@@ -15,6 +15,7 @@ def serve_with_reload(config: StackConfig, database_url: str, port: int) -> NoRe
     """Serve src/clinic on a port of its own; uvicorn restarts it when a file changes."""
     command = [sys.executable, "-m", "uvicorn", "clinic.app:create_app", "--factory"]
     command += ["--reload", "--reload-dir", str(PROJECT / "src" / "clinic"), "--no-access-log"]
+    command += ["--http", "clinic.telemetry.arrival:HTTPProtocol", "--ws", "none"]
     command += ["--host", HOST, "--port", str(port)]
     execute(command, api_environment(config, database_url))
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import click
-
+from lab.console import echo
 from lab.paths import PROJECT
 
 
@@ -12,4 +11,4 @@ def write(file: Path, text: str) -> None:
     changed = not file.exists() or file.read_text() != text
     if changed:
         file.write_text(text)
-    click.echo(f"{file.relative_to(PROJECT)}: {'written' if changed else 'unchanged'}")
+    echo(f"{file.relative_to(PROJECT)}: {'written' if changed else 'unchanged'}")

@@ -5,8 +5,10 @@ The container runs this file alone, so it imports the standard library only.
 
 import json
 import os
+import re
 import signal
 from datetime import UTC, datetime
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +20,11 @@ HOST = os.environ.get("NOTIFICATIONS_HOST", "127.0.0.1")
 PORT = int(os.environ.get("NOTIFICATIONS_PORT", "9095"))
 MAX_BODY = 2**20
 MAX_FILE = 5 * 2**20
+# As in postgres_sampler.py: each of the two files is mounted alone.
+NAMES = {"localhost", "127.0.0.1", "[::1]", "notifications"}
+PORT_OF_HOST = re.compile(r":\d{1,5}$")
+# Browsers send these with requests from pages; Alertmanager sends neither.
+BROWSER_HEADERS = ("Origin", "Sec-Fetch-Site")
 writing = Lock()
 
 
@@ -27,28 +34,32 @@ class Receiver(BaseHTTPRequestHandler):
     timeout = 10
 
     def do_GET(self) -> None:
-        found = self.path == "/healthz"
-        self.respond(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
+        found = HTTPStatus.OK if self.path == "/healthz" else HTTPStatus.NOT_FOUND
+        self.respond(refusal(self.headers) or found)
 
     def do_POST(self) -> None:
+        self.respond(refusal(self.headers) or self.receive())
+
+    def receive(self) -> HTTPStatus:
+        """Log and append the alerts of a notification; return the status of the response."""
+        if self.headers.get_content_type() != "application/json":
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         try:
             length = int(self.headers.get("Content-Length", ""))
             if not 0 <= length <= MAX_BODY:
-                self.respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-                return
+                return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
             alerts = json.loads(self.rfile.read(length))["alerts"]
             lines = [summary(alert) for alert in alerts]
-        except (ValueError, LookupError, TypeError, AttributeError):
-            self.respond(HTTPStatus.BAD_REQUEST)
-            return
+            text = encode(alerts)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return HTTPStatus.BAD_REQUEST
         try:
-            append(alerts)
+            append(text)
         except OSError as error:
             log(f"{FILE} cannot be written: {error.strerror}.")
-            self.respond(HTTPStatus.INSUFFICIENT_STORAGE)  # Alertmanager sends it again
-            return
+            return HTTPStatus.INSUFFICIENT_STORAGE  # Alertmanager sends it again
         log("\n".join(lines))
-        self.respond(HTTPStatus.OK)
+        return HTTPStatus.OK
 
     def respond(self, status: HTTPStatus) -> None:
         self.send_response(status)
@@ -59,17 +70,36 @@ class Receiver(BaseHTTPRequestHandler):
         """Log notifications only, not requests."""
 
 
+def refusal(headers: Message) -> HTTPStatus | None:
+    """Return the status of a request from a web page, or for another host."""
+    if any(name in headers for name in BROWSER_HEADERS):
+        return HTTPStatus.FORBIDDEN
+    hosts = headers.get_all("Host", [])
+    # With DNS rebinding, Host has a name that is not one of this machine's.
+    if len(hosts) != 1 or PORT_OF_HOST.sub("", hosts[0].strip().lower()) not in NAMES:
+        return HTTPStatus.MISDIRECTED_REQUEST
+    return None
+
+
 def summary(alert: dict[str, Any]) -> str:
-    return f"{alert['status']:<8} {alert['labels']['alertname']}: {alert['annotations']['summary']}"
+    """Describe an alert in one line, with control characters escaped."""
+    text = f"{alert['status']:<8} {alert['labels']['alertname']}: {alert['annotations']['summary']}"
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
-def append(alerts: list[dict[str, Any]]) -> None:
-    """Append a line for each alert; the file and its predecessor have at most 5 MiB each."""
+def encode(alerts: list[dict[str, Any]]) -> str:
+    """Encode each alert as a line of JSON in ASCII."""
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    lines = (json.dumps({"time": now, **alert}, ensure_ascii=False) for alert in alerts)
-    text = "".join(f"{line}\n" for line in lines)
+    return "".join(f"{json.dumps({'time': now, **alert}, allow_nan=False)}\n" for alert in alerts)
+
+
+def append(text: str) -> None:
+    """Append lines; the file and its predecessor have at most 5 MiB each."""
     with writing:
-        if FILE.exists() and FILE.stat().st_size + len(text.encode()) > MAX_FILE:
+        if FILE.exists() and FILE.stat().st_size + len(text) > MAX_FILE:
             FILE.replace(f"{FILE}.1")
         with FILE.open("a") as file:
             file.write(text)

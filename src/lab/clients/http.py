@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import httpx
 
+from lab.console import plain
 from lab.errors import UserError
 
 TIMEOUT = 20.0
@@ -48,5 +49,5 @@ class HttpClient:
         except (httpx.HTTPStatusError, ValueError):
             raise self._error(
                 f"{self.name} at {self.url} cannot answer {method} {path} "
-                f"(status {response.status_code}): {response.text[:200].strip()}"
+                f"(status {response.status_code}): {plain(response.text)}"
             ) from None

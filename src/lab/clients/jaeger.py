@@ -25,19 +25,23 @@ class Jaeger:
     ) -> tuple[list[Trace], bool]:
         duration = {"minDuration": f"{seconds * 1e6:.0f}us"} if seconds > 0 else {}
         traces = self._search(search, {}, limit, **duration)
-        return _requests(traces, search.run_id), len(traces) >= limit
+        slow = [it for it in _requests(traces, search) if it.duration >= seconds]
+        return slow, len(traces) >= limit
 
-    def failed(self, search: TraceSearch, statuses: Iterable[int], limit: int) -> list[Trace]:
+    def failed(
+        self, search: TraceSearch, statuses: Iterable[int], limit: int
+    ) -> tuple[list[Trace], bool]:
+        found = {
+            status: self._search(search, {"http.response.status_code": str(status)}, limit)
+            for status in statuses
+        }
         failed = [
             request
-            for status in statuses
-            for request in _requests(
-                self._search(search, {"http.response.status_code": str(status)}, limit),
-                search.run_id,
-            )
-            if (request.status or 0) >= MIN_FAILED_STATUS
+            for status, traces in found.items()
+            for request in _requests(traces, search)
+            if request.status == status >= MIN_FAILED_STATUS
         ]
-        return sorted(failed, key=lambda request: -request.start)[:limit]
+        return failed, any(len(traces) >= limit for traces in found.values())
 
     def spans(self, trace_id: str) -> list[Span]:
         body = self._http.json("GET", f"/api/traces/{trace_id}", allow_missing=True) or {}
@@ -63,19 +67,22 @@ class Jaeger:
         return body.get("data") or []
 
 
-def _requests(traces: list[dict[str, Any]], run_id: str) -> list[Trace]:
-    return [
+def _requests(traces: list[dict[str, Any]], search: TraceSearch) -> list[Trace]:
+    """List the requests that are searched; a trace that has one may have others, too."""
+    requests = [
         Trace(
             trace_id=_trace_id(trace),
             operation=str(span.attributes.get("clinic.operation", span.name)),
             start=span.start,
             duration=span.duration,
             status=_status(span),
+            span_id=span.id,
         )
         for trace in traces
         for span in _spans(trace)
-        if span.kind == "server" and span.attributes.get("k6.test_run_id") == run_id
+        if span.kind == "server" and span.attributes.get("k6.test_run_id") == search.run_id
     ]
+    return [it for it in requests if not search.operation or it.operation == search.operation]
 
 
 def _status(span: Span) -> int | None:

@@ -1,6 +1,7 @@
 """The HTTP API of Tempo 3, searched by TraceQL."""
 
 import base64
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,10 @@ from lab.clients.trace_store import (
 )
 from lab.promql import traceql
 
+# Tempo returns this many matching spans of a trace at most.
+MAX_REQUESTS = 100
+SPAN_ID_DIGITS = 16
+
 
 class Tempo:
     name = "Tempo"
@@ -26,13 +31,16 @@ class Tempo:
     ) -> tuple[list[Trace], bool]:
         longer_than = f"{seconds * 1e6:.0f}us"
         query = traceql.requests(search.run_id, operation=search.operation, longer_than=longer_than)
-        matches = self._search(query, search.start, search.end, limit)
-        return matches, len(matches) >= limit
+        traces = self._search(query, search.start, search.end, limit)
+        return _requests(traces), len(traces) >= limit
 
-    def failed(self, search: TraceSearch, statuses: Iterable[int], limit: int) -> list[Trace]:
+    def failed(
+        self, search: TraceSearch, statuses: Iterable[int], limit: int
+    ) -> tuple[list[Trace], bool]:
         del statuses  # TraceQL compares them with 400
         query = traceql.requests(search.run_id, condition=traceql.FAILED)
-        return self._search(query, search.start, search.end, limit)
+        traces = self._search(query, search.start, search.end, limit)
+        return _requests(traces), len(traces) >= limit
 
     def spans(self, trace_id: str) -> list[Span]:
         body = self._http.json("GET", f"/api/v2/traces/{trace_id}", allow_missing=True) or {}
@@ -44,32 +52,45 @@ class Tempo:
         ]
 
     def ids_with_prefix(self, prefix: str) -> list[str]:
-        matches = self._search(traceql.traces(prefix), *last_day(), SEARCH_LIMIT)
+        ids = map(_trace_id, self._search(traceql.traces(prefix), *last_day(), SEARCH_LIMIT))
         # Tempo also returns ids that start with the prefix only without their leading zeros.
-        return [match.trace_id for match in matches if match.trace_id.startswith(prefix)]
+        return [trace_id for trace_id in ids if trace_id.startswith(prefix)]
 
-    def _search(self, query: str, start: float, end: float, limit: int) -> list[Trace]:
+    def _search(self, query: str, start: float, end: float, limit: int) -> list[dict[str, Any]]:
         parameters = {
             "q": query,
-            "start": f"{start:.0f}",
-            "end": f"{end:.0f}",
+            "start": str(math.floor(start)),
+            "end": str(math.ceil(end)),
             "limit": str(limit),
-            "spss": "1",
+            "spss": str(MAX_REQUESTS),
         }
         body = self._http.json("GET", "/api/search", params=parameters)
-        return [_request(trace) for trace in body.get("traces") or []]
+        return body.get("traces") or []
 
 
-def _request(trace: dict[str, Any]) -> Trace:
-    span = trace["spanSets"][0]["spans"][0]
+def _requests(traces: list[dict[str, Any]]) -> list[Trace]:
+    return [
+        _request(trace, span)
+        for trace in traces
+        for span_set in trace["spanSets"]
+        for span in span_set["spans"]
+    ]
+
+
+def _trace_id(trace: dict[str, Any]) -> str:
+    return str(trace["traceID"]).rjust(TRACE_ID_DIGITS, "0")
+
+
+def _request(trace: dict[str, Any], span: dict[str, Any]) -> Trace:
     attributes = _attributes(span)
     status = attributes.get("http.response.status_code")
     return Trace(
-        trace_id=str(trace["traceID"]).rjust(TRACE_ID_DIGITS, "0"),
+        trace_id=_trace_id(trace),
         operation=str(attributes.get("clinic.operation") or trace.get("rootTraceName", "")),
         start=int(span["startTimeUnixNano"]) / 1e9,
         duration=int(span.get("durationNanos", 0)) / 1e9,
         status=int(status) if status is not None else None,
+        span_id=str(span["spanID"]).rjust(SPAN_ID_DIGITS, "0"),
     )
 
 

@@ -1,12 +1,15 @@
 """What the lab needs of a trace store; lab.clients.tempo and lab.clients.jaeger provide it."""
 
+import dataclasses
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from lab.clients.spans import Period, Span, Trace
+from msgspec.structs import replace
+
+from lab.clients.spans import Period, Span, Trace, request_spans
 from lab.errors import UserError
 
 TRACE_ID_DIGITS = 32
@@ -16,6 +19,9 @@ DAY = 24 * 3600.0
 MARGIN = 60.0
 SEARCH_LIMIT = 500
 MAX_SEARCHES = 16
+FAILED_LIMIT = 100
+# Tempo's searches begin and end at whole seconds.
+SHORTEST_WINDOW = 1.0
 
 
 class TraceStoreError(UserError):
@@ -29,28 +35,32 @@ class TraceSearch:
     run_id: str
     period: Period
     operation: str = ""
+    window: tuple[float, float] | None = None
+    """Its start and end in seconds since 1970, if only a part of the run is searched."""
 
     @property
     def start(self) -> float:
-        return self.period.started - MARGIN
+        return self.window[0] if self.window else self.period.started - MARGIN
 
     @property
     def end(self) -> float:
-        return self.period.ended + MARGIN
+        return self.window[1] if self.window else self.period.ended + MARGIN
 
 
 class TraceStore(Protocol):
-    """A trace store that can be searched for the requests of a run."""
+    """A trace store that can be searched for the requests of a run, several in a trace."""
 
     name: str
 
     def slower_than(
         self, search: TraceSearch, seconds: float, limit: int
     ) -> tuple[list[Trace], bool]:
-        """Find requests that took longer, and tell whether the limit left some out."""
+        """Find requests that took longer, and tell whether the limit of traces left some out."""
 
-    def failed(self, search: TraceSearch, statuses: Iterable[int], limit: int) -> list[Trace]:
-        """Find requests that ended with one of the statuses."""
+    def failed(
+        self, search: TraceSearch, statuses: Iterable[int], limit: int
+    ) -> tuple[list[Trace], bool]:
+        """Find requests that ended with one of the statuses, as `slower_than` does."""
 
     def spans(self, trace_id: str) -> list[Span]:
         """Return the spans of a trace; none if there is no such trace."""
@@ -69,7 +79,7 @@ def slowest(store: TraceStore, search: TraceSearch, count: int, guess: float) ->
     matches: dict[str, Trace] = {}
     for _ in range(MAX_SEARCHES):
         batch, incomplete = store.slower_than(search, guess, SEARCH_LIMIT)
-        matches |= {match.trace_id: match for match in batch}
+        matches |= {match.key: match for match in batch}
         if not incomplete and (len(batch) >= count or guess == 0):
             break
         if incomplete:
@@ -78,6 +88,41 @@ def slowest(store: TraceStore, search: TraceSearch, count: int, guess: float) ->
             high = guess
         guess = _between(low, high)
     return sorted(matches.values(), key=lambda match: -match.duration)[:count]
+
+
+def latest_failed(
+    store: TraceStore, search: TraceSearch, statuses: Collection[int], count: int
+) -> list[Trace]:
+    """Find the failed requests that started last, the last one first.
+
+    Neither store sorts by time, either. So windows are searched from the end backwards, each made
+    shorter until the limit leaves nothing out.
+    """
+    matches: dict[str, Trace] = {}
+    complete: set[str] = set()
+    end = min(search.end, time.time())  # Tempo answers for a time to come with any traces
+    length = end - search.start
+    for _ in range(MAX_SEARCHES):
+        start = max(search.start, end - length)
+        window = dataclasses.replace(search, window=(start, end))
+        batch, incomplete = store.failed(window, statuses, FAILED_LIMIT)
+        matches |= {match.key: match for match in batch}
+        if incomplete and length > SHORTEST_WINDOW:
+            length = max(length / 4, SHORTEST_WINDOW)
+            continue
+        complete |= {match.key for match in batch}
+        if len(complete) >= count or start <= search.start:
+            break
+        end, length = start, 2 * length
+    return sorted(matches.values(), key=lambda match: -match.start)[:count]
+
+
+def with_spans(store: TraceStore, traces: list[Trace]) -> list[Trace]:
+    """Add the spans of each request."""
+    return [
+        replace(trace, spans=request_spans(store.spans(trace.trace_id), trace.span_id))
+        for trace in traces
+    ]
 
 
 def _between(low: float, high: float) -> float:

@@ -9,6 +9,7 @@ from lab.findings import noise, preconditions
 from lab.findings.noise import ALL, Difference, Pair
 from lab.runs.record import OperationStats, Record, SideName
 
+Outcome = Literal["regression", "inconclusive", "no regression"]
 Direction = Literal["worse", "better", "equal", "inconclusive", "unknown"]
 # The direction of an operation is the first of these that one of its numbers has.
 PRECEDENCE: tuple[Direction, ...] = ("worse", "better", "unknown", "inconclusive", "equal")
@@ -55,7 +56,8 @@ FAILED = Metric("failed share", "failed_share", judged=True)
 class Change:
     """A number in both runs.
 
-    `difference` and `noise` are relative to A; of the failed share they are absolute.
+    `difference` and `noise` are relative to A; of the failed share they are absolute. Runs that are
+    `length` times as long would show the smallest change that counts, if they are inconclusive.
     """
 
     before: float | None
@@ -63,6 +65,7 @@ class Change:
     difference: float | None = None
     noise: float | None = None
     direction: Direction = "unknown"
+    length: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,22 @@ class Comparison:
             for judged in self.judged("worse")
             if judged.metric is FAILED or (judged.change.difference or 0.0) > self.allowed
         ]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What `--fail-over` concludes: whether B is worse by more than what is allowed."""
+        if self.regressions():
+            return "regression"
+        if self.judged("inconclusive") or self.total.direction == "unknown":
+            return "inconclusive"
+        return "no regression"
+
+    @property
+    def seconds_to_show(self) -> float:
+        """The length of runs that would conclude what is inconclusive; infinite if none would."""
+        lengths = (judged.change.length or 0.0 for judged in self.judged("inconclusive"))
+        seconds = max(self.before.period.seconds, self.after.period.seconds)
+        return seconds * max(lengths, default=0.0)
 
 
 def compare(before: Record, after: Record, allowed: float = DEFAULT_ALLOWED) -> Comparison:
@@ -203,7 +222,8 @@ def _percentile_change(
     elif estimate.significant:
         direction = "worse" if estimate.share > 0 else "better"
     elif estimate.noise > allowed:
-        direction = "inconclusive"
+        length = estimate.length_to_show(allowed)
+        return Change(before, after, estimate.share, estimate.noise, "inconclusive", length)
     return Change(before, after, estimate.share, estimate.noise, direction)
 
 

@@ -34,14 +34,29 @@ Pair = tuple[DurationHistogram, DurationHistogram]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The change of a percentile, and the change that noise alone can cause, as shares."""
+    """The change of a percentile, and the change that noise alone can cause, as shares.
+
+    Of the noise, `lasting` is what runs of any length have.
+    """
 
     share: float
     noise: float
+    lasting: float = 0.0
 
     @property
     def significant(self) -> bool:
         return abs(math.log1p(self.share)) > math.log1p(self.noise)
+
+    def length_to_show(self, change: float) -> float:
+        """Return how many times as long runs must be for the noise to fall to a change.
+
+        What varies within a run falls with the square root of the length. Infinite if the rest
+        is as large as the change.
+        """
+        lasting = math.log1p(self.lasting)
+        varying = math.log1p(self.noise) ** 2 - lasting**2
+        left = math.log1p(change) ** 2 - lasting**2
+        return varying / left if left > 0 and change > 0 else math.inf
 
 
 def differences(
@@ -76,8 +91,10 @@ def differences(
     deviation[ALL] = stdev(map(fmean, zip(*resampled.values(), strict=True))) * correction
 
     def difference(name: str) -> Difference:
-        noise = math.hypot(STUDENT_T * deviation[name], RUN_TO_RUN + allowance)
-        return Difference(math.expm1(measured[name]), math.expm1(min(noise, MAX_LOG_NOISE)))
+        lasting = RUN_TO_RUN + allowance
+        noise = math.hypot(STUDENT_T * deviation[name], lasting)
+        shares = (measured[name], min(noise, MAX_LOG_NOISE), min(lasting, MAX_LOG_NOISE))
+        return Difference(*map(math.expm1, shares))
 
     return {name: difference(name) for name in measured}
 

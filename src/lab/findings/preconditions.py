@@ -3,7 +3,8 @@
 from urllib.parse import urlsplit
 
 from lab.console import percent
-from lab.runs.record import Record
+from lab.findings.names import CAUSES
+from lab.runs.record import Environment, Record
 from lab.runs.verdict import ended_early
 
 # Without segments there is no noise estimate, and they take this long.
@@ -36,7 +37,8 @@ def _problem(run: Record) -> str | None:
     seconds = f"{run.period.seconds:.0f} s"
     if run.verdict == "running":
         return f"{run.run_id} is still running: compare it when it has ended."
-    if run.verdict == "aborted" or ended_early(run.period.seconds, run.planned):
+    early = not run.part and ended_early(run.period.seconds, run.planned)
+    if run.verdict == "aborted" or early:
         return f"{run.run_id} ended early, after {seconds}."
     if not run.total.requests:
         return f"{run.run_id} sent no requests."
@@ -67,16 +69,27 @@ def remarks(before: Record, after: Record) -> list[str]:
 
 
 def changes(before: Record, after: Record) -> list[tuple[str, str, str]]:
-    """List the programs and settings that differ, with the value of each run."""
+    """List what differs, with the value of each run: bottleneck, programs, settings."""
+    bottlenecks = [CAUSES[run.bottleneck.cause] for run in (before, after)]
+    first, second = bottlenecks
+    found = [("bottleneck", first, second)] if first != second else []
+    return [*found, *_environment_changes(before, after)]
+
+
+def _environment_changes(before: Record, after: Record) -> list[tuple[str, str, str]]:
     if not before.environment or not after.environment:
         return []
-    first = {**before.environment.programs, **before.environment.settings}
-    second = {**after.environment.programs, **after.environment.settings}
+    first, second = map(_built_and_set, (before.environment, after.environment))
     return [
         (name, first.get(name, "-"), second.get(name, "-"))
         for name in {**first, **second}
         if first.get(name) != second.get(name)
     ]
+
+
+def _built_and_set(environment: Environment) -> dict[str, str]:
+    commit = {"commit": environment.commit} if environment.commit else {}
+    return {**commit, **environment.programs, **environment.settings}
 
 
 def other_cpu_share(record: Record) -> float | None:

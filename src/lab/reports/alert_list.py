@@ -55,7 +55,7 @@ def alert_state(alert: Alert, received: list[dict[str, Any]]) -> tuple[str, str]
     if inhibitors := match["status"]["inhibitedBy"]:
         names = {one["fingerprint"]: one["labels"]["alertname"] for one in received}
         sources = sorted({names.get(fingerprint, fingerprint) for fingerprint in inhibitors})
-        return "inhibited", f"\nby {', '.join(sources)}"
+        return "inhibited", f"\nby {plain(', '.join(sources))}"
     return ("info" if alert.labels.get("severity") == "none" else FIRING), ""
 
 

@@ -1,49 +1,23 @@
-"""Draw charts over a run's time, as SVG by Vega-Lite, in the colours of style.css."""
+"""Draw lines and areas over a run's time, and one value against another."""
 
 import json
-import re
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import vl_convert
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-WIDTH, HEIGHT = 380, 150
+from lab.console import clock
+from lab.reports import vega
+from lab.reports.vega import HEIGHT, Object, field
+
 LOW = 96
-MAX_TICKS = 6
-# Round distances between the ticks of the time axis, in seconds.
-TICK_STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
 # Lines with at most this many points have each point marked, to show what was measured.
 MAX_MARKED_POINTS = 12
 # A limit further above the data is not drawn, as it would flatten the lines.
 LIMIT_IN_VIEW = 2.5
-HEADROOM = 1.08
-
-# A tenth of a pixel is precise enough; Vega writes 15 digits.
-PATHS = re.compile(r' d="[^"]+"')
-LONG_FRACTIONS = re.compile(r"(\.\d)\d+")
-
-CLOCK = (
-    "(datum.value >= 3600 ? floor(datum.value / 3600) + ':' : '')"
-    " + (datum.value >= 3600 ? format(floor(datum.value / 60) % 60, '02')"
-    " : floor(datum.value / 60))"
-    " + ':' + format(datum.value % 60, '02')"
-)
-CONFIG = {
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--soft)",
-        "labelFontSize": 12,
-        "gridColor": "var(--line)",
-        "domainColor": "var(--line)",
-        "ticks": False,
-        "labelPadding": 6,
-        "title": None,
-    },
-}
+# That of a value that is not drawn.
+NO_COLOUR = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +27,20 @@ class Line:
     name: str
     colour: str
     values: Sequence[float | None]
+    unit: str = ""
+    digits: int = 1
+
+    def text(self, number: int) -> str:
+        """Word the value of a moment: `client p95 8.4 ms`."""
+        value = self.values[number] if number < len(self.values) else None
+        if value is None:
+            return f"{self.name} -"
+        return f"{self.name} {vega.number_text(value, self.digits)} {self.unit}".rstrip()
 
 
 def milliseconds_line(name: str, colour: str, values: Iterable[float | None]) -> Line:
     """Make a line in milliseconds from seconds."""
-    return Line(name, colour, [None if value is None else value * 1000 for value in values])
+    return Line(name, colour, [None if value is None else value * 1000 for value in values], "ms")
 
 
 def lines(  # noqa: PLR0913 - all but the title by name
@@ -79,53 +62,159 @@ def lines(  # noqa: PLR0913 - all but the title by name
     highest = max(value for line in known for value in line.values if value is not None)
     layers = [_layer(line, at) for line in known]
     if limit is not None and limit <= LIMIT_IN_VIEW * highest:
-        layers.append(_limit(limit))
+        layers.append(vega.rule(limit, "bad"))
         highest = max(highest, limit)
-    chart: dict[str, Any] = {"layer": layers, "encoding": {"y": _y(highest)}}
-    if right and any(right.values):
-        right_axis = _y(max(value or 0 for value in right.values), orient="right", grid=False)
-        right_layer = {"layer": [_layer(right, at)], "encoding": {"y": right_axis}}
+    right = right if right and any(right.values) else None
+    named = [*known, right] if right else known
+    layers.append(_moments(at, named))
+    chart: Object = {"layer": layers, "encoding": {"y": vega.value_axis(highest)}}
+    if right:
+        most = max(value or 0 for value in right.values)
+        axis = vega.value_axis(most, orient="right", grid=False)
+        right_layer = {"layer": [_layer(right, at)], "encoding": {"y": axis}}
         chart = {"layer": [right_layer, chart], "resolve": {"scale": {"y": "independent"}}}
-    chart.setdefault("encoding", {})["x"] = _x(at[-1])
-    chart |= {"width": WIDTH, "height": height, "padding": 4, "config": CONFIG}
-    svg = vl_convert.vegalite_to_svg(json.dumps(chart), allowed_base_urls=[])
-    svg = PATHS.sub(lambda path: LONG_FRACTIONS.sub(r"\1", path[0]), svg)
-    label = escape(f"{title}: {', '.join(line.name for line in (*known, right) if line)}")
-    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))  # noqa: S704 - Vega escapes
+    chart.setdefault("encoding", {})["x"] = vega.time_axis(at[-1])
+    colours = [line.colour for line in named]
+    return vega.svg(chart, _label(title, named), colours=colours, height=height)
 
 
-def _layer(line: Line, at: Sequence[float]) -> dict[str, Any]:
+def stack(title: str, *, at: Sequence[float], drawn: Sequence[Line]) -> Markup:
+    """Draw values over time as areas on top of each other; empty where none is known."""
+    if not any(value for line in drawn for value in line.values):
+        return Markup()
+    points = [
+        {"at": moment, "order": order, "name": line.name, "value": value or 0.0}
+        for order, line in enumerate(drawn)
+        for moment, value in zip(at, line.values, strict=False)
+    ]
+    colours = [line.colour for line in drawn]
+    scale = {
+        "domain": [line.name for line in drawn],
+        "range": [f"var(--{colour})" for colour in colours],
+    }
+    highest = max(
+        sum(values)
+        for values in zip(*([v or 0.0 for v in line.values] for line in drawn), strict=False)
+    )
+    areas = {
+        "data": {"values": points},
+        "mark": {"type": "area", "opacity": 0.85},
+        "encoding": {
+            "x": field("at"),
+            "y": field("value") | {"stack": "zero"},
+            "color": {"field": "name", "scale": scale, "legend": None},
+            "order": {"field": "order"},
+        },
+    }
+    axes = {"x": vega.time_axis(at[-1]), "y": vega.value_axis(highest)}
+    chart = {"layer": [areas, _moments(at, [*drawn, _total(drawn)])], "encoding": axes}
+    return vega.svg(chart, _label(title, drawn), colours=[*colours, NO_COLOUR])
+
+
+def by_run(
+    title: str, *, names: Sequence[str], line: Line, baseline: float | None = None
+) -> Markup:
+    """Draw a value of each run, named below the axis, and a baseline; empty if all are zero."""
+    highest = max([baseline or 0.0, *(value or 0.0 for value in line.values)])
+    if not highest:
+        return Markup()
+    layers = [_layer(line, range(len(names)), marked=True)]
+    if baseline is not None:
+        layers.append(vega.rule(baseline, "neutral"))
+    texts = [f"{name}\n{line.text(number)}" for number, name in enumerate(names)]
+    layers.append(vega.moments([number - 0.5 for number in range(len(names) + 1)], texts))
+    step = math.ceil(len(names) / vega.MAX_TICKS)
+    axis = {"values": list(range(0, len(names), step)), "grid": False, "labelFlush": True}
+    axis["labelExpr"] = f"{json.dumps(list(names))}[datum.value]"
+    scale = {"domain": [-0.5, len(names) - 0.5], "nice": False}
+    x = {"type": "quantitative", "scale": scale, "axis": axis}
+    chart: Object = {"layer": layers, "encoding": {"x": x, "y": vega.value_axis(highest)}}
+    return vega.svg(chart, f"{title} by run", colours=[line.colour])
+
+
+def path(
+    title: str, *, at: Sequence[float], x: Line, y: Line, limit: float | None = None
+) -> Markup:
+    """Draw a value against another one, connected in time; empty with less than two points."""
+    points = [
+        (number, one, other)
+        for number, (one, other) in enumerate(zip(x.values, y.values, strict=False))
+        if one is not None and other is not None
+    ]
+    if len(points) <= 1:
+        return Markup()
+    furthest, highest = (max(point[i] for point in points) for i in (1, 2))
+    colour, place = f"var(--{y.colour})", {"x": field("x"), "y": field("y")}
+    data = [
+        {
+            "order": number,
+            "x": one,
+            "y": other,
+            "time": clock(at[number]),
+            "text": "\n".join([vega.interval_text(at, number), x.text(number), y.text(number)]),
+        }
+        for number, one, other in points
+    ]
+    layers: list[Object] = [
+        {
+            "mark": {"type": "line", "color": colour, "opacity": 0.35},
+            "encoding": {**place, "order": field("order")},
+        },
+        {"mark": {"type": "circle", "color": colour, "size": 30, "opacity": 1}, "encoding": place},
+    ]
+    if limit is not None and limit <= LIMIT_IN_VIEW * highest:
+        layers.append(vega.rule(limit, "bad"))
+        highest = max(highest, limit)
+    layers.append(
+        {
+            "mark": {"type": "circle", "fill": "transparent", "size": 260, "aria": True},
+            "encoding": {**place, "description": {"field": "text"}},
+        }
+    )
+    layers.append(
+        {
+            "data": {"values": [data[0], data[-1]]},
+            "mark": {"type": "text", "dy": -10, "fill": "var(--soft)"},
+            "encoding": {**place, "text": {"field": "time"}},
+        }
+    )
+    across = vega.value_axis(furthest, grid=False, labelFlush=True, minExtent=0)
+    chart: Object = {
+        "data": {"values": data},
+        "layer": layers,
+        "encoding": {"x": across, "y": vega.value_axis(highest)},
+    }
+    return vega.svg(chart, _label(title, [y, x]), colours=[y.colour])
+
+
+def _total(drawn: Sequence[Line]) -> Line:
+    """Add up lines; the total of a moment of which nothing is known is unknown."""
+    moments = zip(*(line.values for line in drawn), strict=False)
+    known = ([value for value in values if value is not None] for values in moments)
+    totals = [sum(values) if values else None for values in known]
+    return Line("total", NO_COLOUR, totals, drawn[0].unit, drawn[0].digits)
+
+
+def _label(title: str, drawn: Iterable[Line]) -> str:
+    return f"{title}: {', '.join(line.name for line in drawn)}"
+
+
+def _moments(at: Sequence[float], drawn: Sequence[Line]) -> Object:
+    texts = [
+        "\n".join([vega.interval_text(at, number), *(line.text(number) for line in drawn)])
+        for number in range(len(at))
+    ]
+    return vega.moments([0.0, *at], texts)
+
+
+def _layer(line: Line, at: Sequence[float], *, marked: bool = False) -> Object:
     colour = f"var(--{line.colour})"
-    point = {"color": colour, "size": 22} if len(at) <= MAX_MARKED_POINTS else False
+    marked = marked or len(at) <= MAX_MARKED_POINTS
+    point = {"color": colour, "size": 22} if marked else False
     style = {"strokeWidth": 2, "strokeJoin": "round", "point": point}
     values = zip(at, line.values, strict=False)
     return {
         "data": {"values": [{"at": moment, "value": value} for moment, value in values]},
         "mark": {"type": "line", "color": colour} | style,
-        "encoding": {name: _field(field) for name, field in (("x", "at"), ("y", "value"))},
+        "encoding": {"x": field("at"), "y": field("value")},
     }
-
-
-def _limit(limit: float) -> dict[str, Any]:
-    return {
-        "data": {"values": [{"value": limit}]},
-        "mark": {"type": "rule", "color": "var(--bad)", "strokeDash": [5, 4]},
-        "encoding": {"y": _field("value")},
-    }
-
-
-def _field(name: str) -> dict[str, Any]:
-    return {"field": name, "type": "quantitative"}
-
-
-def _y(highest: float, *, orient: str = "left", grid: bool = True) -> dict[str, Any]:
-    axis = {"orient": orient, "grid": grid, "tickCount": 4, "domain": False, "minExtent": 34}
-    scale = {"domain": [0, highest * HEADROOM or 1], "nice": False}
-    return {"type": "quantitative", "scale": scale, "axis": axis}
-
-
-def _x(last: float) -> dict[str, Any]:
-    step = next((step for step in TICK_STEPS if last / step <= MAX_TICKS), TICK_STEPS[-1])
-    ticks = [step * number for number in range(int(last / step) + 1)]
-    axis = {"values": ticks, "labelExpr": CLOCK, "grid": False, "labelFlush": True}
-    return {"type": "quantitative", "scale": {"domain": [0, last], "nice": False}, "axis": axis}

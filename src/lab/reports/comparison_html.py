@@ -17,7 +17,7 @@ from lab.findings.comparison import (
 from lab.reports import charts
 from lab.reports.charts import Line
 from lab.reports.comparison_terminal import ARROWS, conclusion, difference_text, noise_text
-from lab.reports.run_html import template
+from lab.reports.page import template
 from lab.runs.record import Record, result_file, write_file
 
 TONES: dict[Direction, str] = {
@@ -27,14 +27,16 @@ TONES: dict[Direction, str] = {
     "inconclusive": "warning",
     "unknown": "soft",
 }
+# The comparison as a whole has the first of these that one of its rows has.
+OVERALL: tuple[Direction, ...] = ("worse", "better", "inconclusive")
 # The scale of the drawn differences ends at such ratios: it fits the data within these bounds.
 MIN_SCALE, MAX_SCALE = 1.25, 4.0
 
 
 def write(comparison: Comparison) -> Path:
     """Write a comparison as HTML and return its path."""
-    name = f"{comparison.before.run_id}..{comparison.after.run_id}"
-    return write_file(result_file(name, ".html"), render(comparison).encode())
+    names = comparison.before.run_id, comparison.after.file("").name
+    return write_file(result_file("..".join(names), ".html"), render(comparison).encode())
 
 
 def render(comparison: Comparison) -> str:
@@ -48,6 +50,7 @@ def render(comparison: Comparison) -> str:
     return template("comparison.html").render(
         comparison=comparison,
         conclusion=conclusion(comparison),
+        overall=_overall(comparison),
         percentiles=PERCENTILES,
         drawn=_drawn,
         position=position,
@@ -57,10 +60,16 @@ def render(comparison: Comparison) -> str:
         difference=difference_text,
         noise=noise_text,
         charts=_charts(comparison.before, comparison.after),
-        json_names=[
-            result_file(run.run_id, ".json").name for run in (comparison.before, comparison.after)
-        ],
+        json_names=[run.file(".json").name for run in (comparison.before, comparison.after)],
     )
+
+
+def _overall(comparison: Comparison) -> Direction:
+    """Return the direction of the comparison as a whole, as its conclusion words it."""
+    found = {row.direction for row in (comparison.total, *comparison.operations)}
+    if not found & {"worse", "better"} and comparison.total.direction == "unknown":
+        return "unknown"
+    return next((one for one in OVERALL if one in found), "equal")
 
 
 def _drawn(row: OperationComparison) -> list[tuple[Metric, Change]]:

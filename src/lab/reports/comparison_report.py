@@ -8,18 +8,23 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.clients.prometheus import Prometheus
-from lab.console import make_console, percent, short_path
+from lab.console import echo, make_console, percent, plain, short_path
 from lab.errors import UserError
 from lab.findings.comparison import DEFAULT_ALLOWED, Comparison, compare
 from lab.reports import comparison_html, comparison_terminal, run_list
 from lab.reports.comparison_terminal import judged_text
-from lab.runs import reader, record
+from lab.reports.sentences import MAX_SENTENCE
+from lab.runs import part, reader, record
+from lab.runs.part import Bounds
 from lab.runs.record import Record
-from lab.runs.run_list import Runs, RunSummary, list_runs
+from lab.runs.run_list import Runs, list_runs
 from lab.stack.config import StackConfig
 
 REGRESSION = 1
 NOT_COMPARED = 2
+INCONCLUSIVE = 3
+# So many inconclusive numbers are listed.
+MAX_LISTED = 6
 
 
 class NotComparedError(UserError):
@@ -39,7 +44,11 @@ def percentage(_: click.Context, __: click.Parameter, value: str | None) -> floa
 
 
 def choose(runs: Runs, before: str | None, after: str | None) -> tuple[str, str]:
-    """Return the ids of the named runs, by default of the last two with one profile and journey."""
+    """Return the ids of the named runs.
+
+    By default they are the newest run and the baseline of its profile and journey, without one the
+    run of the same before it.
+    """
     if before and after:
         first, second = runs.find(before), runs.find(after)
         if first == second:
@@ -49,15 +58,18 @@ def choose(runs: Runs, before: str | None, after: str | None) -> tuple[str, str]
     if before:
         first = runs.find(before)
         for second in finished:
-            if _kind(second) == _kind(first) and (second.started or 0) > (first.started or 0):
+            if second.kind == first.kind and (second.started or 0) > (first.started or 0):
                 return first.run_id, second.run_id
         raise NotComparedError(
             f"No finished run with profile {first.profile} and journey {first.journey} follows "
             f"{first.run_id}. `just runs` lists all runs."
         )
     for i, second in enumerate(finished):
+        pinned = runs.baseline(second.kind)
+        if pinned and pinned != second:
+            return pinned.run_id, second.run_id
         for first in finished[i + 1 :]:
-            if _kind(first) == _kind(second):
+            if first.kind == second.kind:
                 return first.run_id, second.run_id
     raise NotComparedError(
         "There are no two finished runs with the same profile and journey. `just runs` lists all "
@@ -65,12 +77,11 @@ def choose(runs: Runs, before: str | None, after: str | None) -> tuple[str, str]
     )
 
 
-def _kind(run: RunSummary) -> tuple[str | None, str | None]:
-    return (run.profile, run.journey)
-
-
-def read(config: StackConfig, run_id: str) -> Record:
-    """Return a run's saved record if it is complete, else read it from Prometheus."""
+def read(config: StackConfig, run_id: str, bounds: Bounds) -> Record:
+    """Return a run's saved record if it is complete, else read it, or a part, from Prometheus."""
+    if bounds:
+        with Prometheus(config.prometheus_url) as prometheus:
+            return part.with_environment(part.read_metrics(prometheus, run_id, bounds))
     saved = record.load_saved(run_id)
     if saved and saved.verdict != "running":
         return saved
@@ -80,20 +91,28 @@ def read(config: StackConfig, run_id: str) -> Record:
 
 
 def run(
-    config: StackConfig, before: str | None, after: str | None, over: float | None, *, anyway: bool
+    config: StackConfig,
+    names: tuple[str | None, str | None],
+    over: float | None,
+    bounds: Bounds,
+    *,
+    anyway: bool,
 ) -> int:
-    """Compare two runs, print and write what differs, and return the exit status."""
+    """Compare two runs, or the same part of both; print and write what differs.
+
+    Return the exit status.
+    """
     console = make_console()
     runs = list_runs(config.prometheus_url)
     for remark in run_list.describe_unreadable(runs):
-        click.echo(remark, err=True)
-    names = choose(runs, before, after)
-    first, second = (read(config, name) for name in names)
+        echo(remark, err=True)
+    ids = choose(runs, *names)
+    first, second = (read(config, run_id, bounds) for run_id in ids)
     comparison = compare(first, second, DEFAULT_ALLOWED if over is None else over)
     if comparison.problems and not anyway:
-        problems = "\n".join(f"  {problem}" for problem in comparison.problems)
+        problems = "\n".join(f"  {plain(problem, MAX_SENTENCE)}" for problem in comparison.problems)
         raise NotComparedError(
-            f"{names[0]} and {names[1]} cannot be compared:\n{problems}\n"
+            f"{plain(ids[0])} and {plain(ids[1])} cannot be compared:\n{problems}\n"
             "Use --anyway to compare them nevertheless."
         )
     comparison_terminal.show(console, comparison)
@@ -110,6 +129,14 @@ def judge(console: Console, comparison: Comparison) -> int:
         for regression in regressions:
             console.print(Text(f"  {judged_text(regression)}"))
         return REGRESSION
-    but = ", but the noise could hide one" if comparison.judged("inconclusive") else ""
-    console.print(Text(f"\nNo regression of more than {allowed} was found{but}."))
+    if comparison.outcome == "inconclusive":
+        words = f"\nNo regression of more than {allowed} was found, but the noise could hide one:"
+        console.print(Text(words, style="bold yellow"))
+        hiding = comparison.judged("inconclusive")
+        for judged in hiding[:MAX_LISTED]:
+            console.print(Text(f"  {judged_text(judged)}"))
+        if more := len(hiding[MAX_LISTED:]):
+            console.print(Text(f"  and {more} more"))
+        return INCONCLUSIVE
+    console.print(Text(f"\nNo regression of more than {allowed} was found."))
     return 0

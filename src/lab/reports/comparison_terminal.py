@@ -1,5 +1,6 @@
 """Print two runs side by side, and describe the changes between them, for HTML as well."""
 
+import math
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.console import duration, milliseconds, percent, plain, wrap_path
+from lab.findings import noise
 from lab.findings.comparison import (
     FAILED,
     PERCENTILES,
@@ -19,13 +21,16 @@ from lab.findings.comparison import (
     Metric,
     OperationComparison,
 )
-from lab.reports.sentences import verdict_text
+from lab.findings.names import verdict_text
+from lab.reports.sentences import MAX_SENTENCE, part_text
 from lab.runs.record import Record
 
 WIDE_TERMINAL = 110
 WIDE_OPERATION, NARROW_OPERATION = 36, 20
+RUN_TO_RUN = math.expm1(noise.RUN_TO_RUN)
 # From ten times as high on, a factor reads better than a percentage.
 LARGE_CHANGE = 9.0
+HOUR, LONGEST_RUN = 3600, 86400
 STYLES: dict[Direction, str] = {
     "worse": "red",
     "better": "green",
@@ -51,15 +56,13 @@ def show(console: Console, comparison: Comparison) -> None:
     """Print the numbers of both runs and what differs."""
     console.print()
     for name, run in (("A", comparison.before), ("B", comparison.after)):
-        console.print(
-            Text.assemble((f"{name}  {plain(run.run_id)}", "bold"), f"  {_description(run)}")
-        )
+        console.print(Text.assemble((f"{name}  {_title(run)}", "bold"), f"  {_description(run)}"))
     console.print()
     console.print(_table(comparison, wide=console.width >= WIDE_TERMINAL))
     console.print(Text(f"\n{conclusion(comparison)}", style="bold"))
     console.print(Text(LEGEND))
     for sentence in (*comparison.problems, *comparison.remarks):
-        console.print(Text(sentence, style="yellow"))
+        console.print(Text(plain(sentence, MAX_SENTENCE), style="yellow"))
     for name, before, after in comparison.changes:
         console.print(Text(f"Changed: {name}, {plain(before)} → {plain(after)}"))
 
@@ -86,14 +89,40 @@ def conclusion(comparison: Comparison) -> str:
         text += (
             f" Inconclusive: a change of {percent(comparison.allowed)} is smaller than the noise "
             f"({noise_text(worst.change)} in {worst.metric.name} of {plain(worst.operation)}). "
-            "Use longer runs."
+            f"{_length_text(comparison)}"
         )
     return text
 
 
+def _length_text(comparison: Comparison) -> str:
+    """Say how long runs must be to tell more."""
+    seconds = comparison.seconds_to_show
+    if seconds == math.inf and comparison.allowed > RUN_TO_RUN:
+        return "No length would show it while other programs use the CPU: use a quieter machine."
+    if seconds == math.inf:
+        differ = f"runs of one build differ by up to {percent(RUN_TO_RUN)}"
+        return f"No length would show it: {differ}. Allow more."
+    if seconds > LONGEST_RUN:
+        return "Runs of a day would not show it: use a quieter machine."
+    return f"Runs of about {_rounded(seconds)} would show it."
+
+
+def _rounded(seconds: float) -> str:
+    """Round a duration up to minutes, from an hour on to ten of them."""
+    step = 60 if seconds < HOUR else 600
+    return duration(math.ceil(seconds / step) * step)
+
+
+def _title(run: Record) -> str:
+    return plain(f"{run.name} ({run.run_id})" if run.name else run.run_id)
+
+
 def _description(run: Record) -> str:
     began = datetime.fromtimestamp(run.period.started, UTC)
-    texts = (run.profile, run.journey, duration(run.period.seconds), verdict_text(run.verdict))
+    verdict = verdict_text(run.verdict, run.verdict_reason)
+    if run.part:
+        verdict = part_text(run.part)
+    texts = (run.profile, run.journey, duration(run.period.seconds), verdict)
     return f"{began:%Y-%m-%d %H:%M:%S} UTC, {plain(', '.join(filter(None, texts)))}"
 
 

@@ -1,204 +1,278 @@
-"""Write a run as one HTML file that needs nothing else: no network, no script, no Grafana."""
+"""Write a run as one HTML file that needs nothing else: no network, no Grafana."""
 
-import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup, escape
-
-from lab.console import clock, duration, milliseconds, percent, plain
-from lab.findings.nearest_limit import exceeded_intervals, operation_points
+from lab.clients.spans import Trace
+from lab.findings.limits import ALL_REQUESTS, Limit, find_limits
+from lab.findings.names import (
+    ERROR_KINDS,
+    K6_ERRORS,
+    PARTS,
+    RESOURCES,
+    SQLSTATES,
+    VERDICTS,
+)
+from lab.findings.nearest_limit import (
+    all_exceeded_intervals,
+    exceeded_intervals,
+    failed_intervals,
+)
 from lab.findings.summary import Findings
-from lab.reports import charts, sentences
-from lab.reports.charts import Line, milliseconds_line
-from lab.reports.waterfall import all_attributes, in_tree_order, time_axis
-from lab.runs.record import OperationStats, Record, result_file, write_file
+from lab.reports import resource_text, run_charts, sentences
+from lab.reports.bottleneck_text import DATABASE_PARTS, shown_parts
+from lab.reports.page import template
+from lab.reports.run_charts import Chart
+from lab.reports.waterfall import all_attributes, in_tree_order, side, time_axis, title
+from lab.runs.record import (
+    CauseName,
+    DatabaseError,
+    ErrorCount,
+    OperationStats,
+    Record,
+    write_file,
+)
 
 # These keep the file readable and far below a megabyte.
 MAX_ROWS = 40
-MAX_CHARTS = 20
+MAX_CHARTS = 12
 MAX_SPANS = 200
 MIN_SPANS_PER_TRACE = 8
-MAX_INTERVALS = 4
-# Longer pieces of a path may break anywhere, else one of them could make the table too wide.
-MAX_PIECE = 32
-
-VERDICTS = {
-    "passed": ("good", "✓ passed"),
-    "failed": ("bad", "✗ failed"),
-    "aborted": ("warning", "■ aborted"),
-    "running": ("warning", "… running"),
-    "none": ("warning", "no verdict"),
+MAX_EXCEEDED = 8
+# How many of the slowest and of the failed traces are printed.
+PRINTED_SLOWEST, PRINTED_FAILED = 4, 2
+# The columns of the table of durations; those of which nothing is known are left out.
+DURATIONS = {
+    "Min": "client_min",
+    "Mean": "client_mean",
+    "p50": "client_p50",
+    "p90": "client_p90",
+    "p95": "client_p95",
+    "p99": "client_p99",
+    "Max": "client_max",
+    "Server p95": "server_p95",
+    "Database span p95": "database_p95",
 }
+# The span whose duration shows a cause; the others show in the whole trace.
+WAIT_FOR_CONNECTION = "connection wait"
+# The metric of the script that counts failed checks.
+ERRORS = "errors"
+# Where the page shows what sentences about these subjects say.
+SECTIONS = {
+    "other bottleneck": ("parts", "where the time goes"),
+    "saturation": ("time", "over time"),
+}
+
+Links = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A row of the table, and its chart where there is one."""
+    """A row of the tables, and its chart where there is one."""
 
     stats: OperationStats
     anchor: str
-    chart: Markup
-    caption: str
+    chart: Chart | None
 
 
 def write(record: Record, findings: Findings) -> Path:
     """Write the report page of a run and return its path."""
-    return write_file(result_file(record.run_id, ".html"), render(record, findings).encode())
+    return write_file(record.file(".html"), render(record, findings).encode())
 
 
 def render(record: Record, findings: Findings) -> str:
     busiest = sorted(record.operations, key=lambda stats: -stats.requests)
-    rows = [stats for stats in record.operations if stats in busiest[:MAX_ROWS]]
+    rows = sorted(busiest[:MAX_ROWS], key=lambda stats: -_worst_ratio(stats))
     operations = [
-        _operation(record, stats, f"operation-{number}", charted=stats in busiest[:MAX_CHARTS])
+        Operation(
+            stats,
+            f"operation-{number}",
+            run_charts.draw_operation(record, stats) if stats in busiest[:MAX_CHARTS] else None,
+        )
         for number, stats in enumerate(rows, 1)
     ]
-    anchors = {operation.stats.operation: operation.anchor for operation in operations}
+    anchors = {
+        operation.stats.operation: operation.anchor for operation in operations if operation.chart
+    }
+    limits = find_limits(record)
+    exceeded = [limit for limit in limits if not limit.met]
+    all_rows = [*rows, record.total]
+    parts = shown_parts(all_rows)
     traces = len(record.slowest_traces) + len(record.failed_traces)
-    tone, verdict = VERDICTS[record.verdict]
-    if failed := sum(not threshold.passed for threshold in record.thresholds):
-        verdict += f": {failed} of {len(record.thresholds)} thresholds"
     return template("report.html").render(
         run=record,
-        verdict={"tone": tone, "text": verdict},
+        verdict={
+            "tone": VERDICTS[record.verdict].tone,
+            "text": sentences.verdict_sentence(record).removesuffix("."),
+        },
         running=record.verdict == "running",
+        exceeded=[
+            (limit, _when(record, limit), _limit_anchor(record, limit, anchors))
+            for limit in exceeded[:MAX_EXCEEDED]
+        ],
+        more_exceeded=len(exceeded) - MAX_EXCEEDED,
         sentences=[
-            {"text": sentence.text, "links": _links(sentence, record, findings, anchors)}
+            {
+                "text": sentence.text,
+                "subject": sentence.subject,
+                "links": _links(sentence, record, findings, anchors),
+            }
             for sentence in sentences.sentences(record, findings)
         ],
+        limits=limits if record.thresholds else [],
         operations=operations,
         more_operations=len(record.operations) - len(rows),
-        charts=_charts(record),
+        durations={
+            heading: field
+            for heading, field in DURATIONS.items()
+            if any(getattr(stats, field) is not None for stats in all_rows)
+        },
+        charts=run_charts.draw_run(record, parts),
+        parts=[(part, PARTS[part][0]) for part in parts],
+        parts_legend=[(PARTS[part][0], part) for part in parts],
+        errors=[(error, _failed_trace(record, error)) for error in record.errors[:MAX_ROWS]],
+        database_errors=[
+            (error, _refused_trace(record, error)) for error in record.database_errors[:MAX_ROWS]
+        ],
+        error_kinds=ERROR_KINDS,
+        k6_errors=K6_ERRORS,
+        sqlstates=SQLSTATES,
+        resources=RESOURCES,
+        resources_missing=resource_text.missing_texts(record),
         spans_in_order=in_tree_order,
         time_axis=time_axis,
+        span_side=side,
+        wait_for_connection=WAIT_FOR_CONNECTION,
+        span_title=title,
         all_attributes=all_attributes,
         max_spans=max(MIN_SPANS_PER_TRACE, MAX_SPANS // max(1, traces)),
-        slowest_ids={trace.trace_id for trace in record.slowest_traces},
-        json_name=result_file(record.run_id, ".json").name,
+        max_rows=MAX_ROWS,
+        slowest_keys={trace.key for trace in record.slowest_traces},
+        printed=_printed(record),
+        json_name=record.file(".json").name,
+        json_link=f"./{quote(record.file('.json').name)}",
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 
 
-def template(name: str) -> Template:
-    """Load a template that escapes every value, with the formatters of the terminal reports."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
-        "clock": clock,
-        "count": "{:,}".format,
-        "day": lambda at: f"{datetime.fromtimestamp(at, UTC):%A, %d %B %Y, %H:%M:%S} UTC",
-        "duration": duration,
-        "ms": milliseconds,
-        "path": _path,
-        "percent": percent,
-        "plain": plain,
-        "pretty": partial(json.dumps, indent=2),
-        "rate": "{:,.1f}".format,
-        "threshold_texts": sentences.threshold_texts,
-        "verdict_text": sentences.verdict_text,
-    }
-    return environment.get_template(name)
+def _when(record: Record, limit: Limit) -> str:
+    """Tell when a limit was exceeded, or when requests failed; empty if that is not known.
+
+    The timeline counts the failed requests of all operations together.
+    """
+    if limit.quantity == "failed" or limit.subject == ERRORS:
+        failing = [row.operation for row in record.operations if row.failed_share]
+        others = limit.subject not in {ERRORS, ALL_REQUESTS} and failing != [limit.subject]
+        times = run_charts.intervals_text(failed_intervals(record), most=2)
+        return f"{times} (failures of all operations)" if times and others else times
+    if limit.quantity != "p95":
+        return ""
+    if limit.subject == ALL_REQUESTS:
+        return run_charts.intervals_text(all_exceeded_intervals(record), most=2)
+    stats = next((row for row in record.operations if row.operation == limit.subject), None)
+    return run_charts.intervals_text(exceeded_intervals(record, stats), most=2) if stats else ""
 
 
-def _path(operation: str) -> Markup:
-    """Let an operation's name break before a slash only, not inside a word."""
-    pieces = re.findall(r"[^/\s]+\s?|/[^/\s]*\s?", plain(operation))
-    return Markup("<wbr>").join(
-        Markup('<span class="nowrap">{}</span>').format(piece)
-        if len(piece) <= MAX_PIECE
-        else escape(piece)
-        for piece in pieces
-    )
+def _limit_anchor(record: Record, limit: Limit, anchors: dict[str, str]) -> str | None:
+    """Find what shows how a limit was exceeded: the errors, or the chart of the operation."""
+    if limit.quantity == "failed" or limit.subject == ERRORS:
+        return next((anchor for anchor, _ in _failure_links(record)), None)
+    return anchors.get(limit.subject)
+
+
+def _worst_ratio(stats: OperationStats) -> float:
+    """Return how near an operation came to one of its limits: 1 is at the limit."""
+    p95 = (stats.client_p95 or 0.0) / stats.limit_p95 if stats.limit_p95 else 0.0
+    failed = stats.failed_share / stats.limit_failed_share if stats.limit_failed_share else 0.0
+    return max(p95, failed)
+
+
+def _printed(record: Record) -> set[str]:
+    """Choose the traces to print: that which shows the bottleneck, then the first ones."""
+    slowest = [trace.key for trace in record.slowest_traces]
+    failed = [trace.key for trace in record.failed_traces if trace.key not in slowest]
+    best = _bottleneck_trace(record)
+    first = [best.key] if best else []
+    chosen = [*first, *(key for key in slowest if key not in first)][:PRINTED_SLOWEST]
+    return {*chosen, *failed[:PRINTED_FAILED]}
 
 
 def _links(
     sentence: sentences.Sentence, record: Record, findings: Findings, anchors: dict[str, str]
-) -> list[tuple[str, str]]:
+) -> Links:
     """Point to where the report page shows what a sentence says: anchors and their texts."""
-    if sentence.subject == "saturation":
-        return [("time", "over time")]
-    if sentence.subject == "failures" and record.failed_traces:
-        return [("failed", "failed traces")]
+    if sentence.subject == "bottleneck":
+        return _bottleneck_links(record)
+    if sentence.subject == "failures":
+        return _failure_links(record)
+    if sentence.subject in SECTIONS:
+        return [SECTIONS[sentence.subject]]
     if sentence.subject != "nearest limit" or not findings.nearest_limit:
         return []
     name = findings.nearest_limit.stats.operation
     links = [(anchors[name], "over time")] if name in anchors else []
     traces = [trace for trace in record.slowest_traces if trace.operation == name]
-    return links + [(f"trace-{plain(trace.trace_id)}", "slowest trace") for trace in traces[:1]]
+    return links + [(trace_anchor(trace), "slowest trace") for trace in traces[:1]]
 
 
-def _operation(record: Record, stats: OperationStats, anchor: str, *, charted: bool) -> Operation:
-    points = {point.at: point for point in operation_points(record, stats.operation)}
-    if not charted or not points:
-        return Operation(stats, anchor, Markup(), "")
-    fields = {"client": "p95", "server": "server_p95", "database": "database_p95"}
-    values = [points.get(at) for at in record.timeline.at]
-    lines = [
-        milliseconds_line(side, side, (getattr(point, field, None) for point in values))
-        for side, field in fields.items()
-    ]
-    limit = None if stats.limit_p95 is None else stats.limit_p95 * 1000
-    chart = charts.lines(
-        stats.operation, at=record.timeline.at, drawn=lines, limit=limit, height=charts.LOW
+def _bottleneck_links(record: Record) -> Links:
+    """Point to the shares, and to the trace that shows the bottleneck best."""
+    best = _bottleneck_trace(record)
+    shown = [(trace_anchor(best), "a trace that shows it")] if best else []
+    return [("parts", "where the time goes"), *shown]
+
+
+def _bottleneck_trace(record: Record) -> Trace | None:
+    """Find the trace of the bottleneck's operations in which its cause took longest."""
+    names = record.bottleneck.operations
+    traces = [trace for trace in record.slowest_traces if trace.operation in names]
+    return max(traces, key=lambda trace: _seconds_of(record.bottleneck.cause, trace), default=None)
+
+
+def _failure_links(record: Record) -> Links:
+    if record.errors or record.database_errors:
+        return [("errors", "errors")]
+    return [("failed", "failed traces")] if record.failed_traces else []
+
+
+def _seconds_of(cause: CauseName, trace: Trace) -> float:
+    """Measure how long a cause took in a trace, or the whole trace if no span tells."""
+    if cause == "pool":
+        return sum(span.duration for span in trace.spans if span.name == WAIT_FOR_CONNECTION)
+    if cause in DATABASE_PARTS:
+        return sum(span.duration for span in trace.spans if side(span) == "database")
+    return trace.duration
+
+
+def trace_anchor(trace: Trace) -> str:
+    return f"trace-{trace.key}"
+
+
+def _failed_trace(record: Record, error: ErrorCount) -> str | None:
+    """Find a failed trace with this error's operation and status."""
+    return next(
+        (
+            trace_anchor(trace)
+            for trace in record.failed_traces
+            if trace.operation == error.operation and trace.status == error.status
+        ),
+        None,
     )
-    return Operation(stats, anchor, chart, _caption(record, stats))
 
 
-def _caption(record: Record, stats: OperationStats) -> str:
-    if stats.limit_p95 is None:
-        return ""
-    limit = f"limit of {milliseconds(stats.limit_p95)} ms"
-    exceeded = exceeded_intervals(record, stats)
-    if not exceeded:
-        return f"Met its {limit} all the time."
-    times = ", ".join(map(sentences.interval_text, exceeded[:MAX_INTERVALS]))
-    more = len(exceeded) - MAX_INTERVALS
-    return f"Exceeded its {limit}: {times}{f' and {more} more' if more > 0 else ''}."
-
-
-def _charts(record: Record) -> list[tuple[str, list[tuple[str, str]], Markup]]:
-    """Draw the charts of the whole run: title, legend and picture, which is empty without data."""
-    timeline = record.timeline
-    limit = record.total.limit_p95 and record.total.limit_p95 * 1000
-
-    def chart(
-        title: str, *lines: Line, limit: float | None = None, right: Line | None = None
-    ) -> tuple[str, list[tuple[str, str]], Markup]:
-        svg = charts.lines(title, at=timeline.at, drawn=lines, limit=limit, right=right)
-        return title, [(line.name, line.colour) for line in (*lines, right) if line], svg
-
-    failed = timeline.failed_rate if any(timeline.failed_rate) else []
-    return [
-        chart(
-            "Latency p95, ms",
-            milliseconds_line("client p95", "client", timeline.client_p95),
-            milliseconds_line("server p95", "server", timeline.server_p95),
-            milliseconds_line("database p95", "database", timeline.database_p95),
-            limit=limit,
+def _refused_trace(record: Record, error: DatabaseError) -> str | None:
+    """Find a failed trace in which PostgreSQL refused a statement for this reason."""
+    return next(
+        (
+            trace_anchor(trace)
+            for trace in record.failed_traces
+            if trace.operation == error.operation
+            and any(
+                span.attributes.get("db.response.status_code") == error.sqlstate
+                for span in trace.spans
+            )
         ),
-        chart("Latency p50, ms", milliseconds_line("client p50", "client", timeline.client_p50)),
-        chart(
-            "Load",
-            Line("req/s (left)", "client", timeline.rate),
-            right=Line("virtual users (right)", "load", timeline.virtual_users),
-        ),
-        chart("Failed, req/s", Line("failed", "failure", failed)),
-        chart(
-            "Database connections of the API",
-            Line("in use, maximum", "server", timeline.connections_used),
-            Line("pool size", "neutral", timeline.connections_allowed),
-        ),
-        chart(
-            "Event-loop delay, ms",
-            milliseconds_line("p95 of the API", "server", timeline.event_loop_lag_p95),
-        ),
-    ]
+        None,
+    )

@@ -8,30 +8,43 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.console import milliseconds, plain, wrap_path
+from lab.findings.names import VERDICTS, Tone, verdict_text
 from lab.findings.summary import Findings
-from lab.reports import sentences
-from lab.runs.record import OperationStats, Record, Verdict
+from lab.reports import resource_text, sentences
+from lab.reports.bottleneck_text import shown_parts
+from lab.reports.failure_text import reason, sqlstate
+from lab.runs.record import OperationStats, PartName, Record
 
 WIDE_TERMINAL = 96
 # The columns of numbers together.
 WIDE_NUMBERS, NARROW_NUMBERS = 59, 45
+WIDE_PARTS, NARROW_PARTS = 72, 56
 MAX_ROWS = 40
 TRACES_IN_TERMINAL = 5
+# All but the columns of operations and reasons.
+ERROR_COLUMNS = 30
+MAX_ERRORS = 10
 NUMBERS = (
     "Requests",
     "Rate\nreq/s",
     "Client\np95 ms",
     "Server\np95 ms",
-    "Database\np95 ms",
+    "Database\nspan p95",
     "Failed\n%",
 )
-VERDICT_STYLES: dict[Verdict, str] = {
-    "passed": "green",
-    "failed": "red",
-    "aborted": "yellow",
-    "running": "cyan",
-    "none": "",
+# The parts of a request's time, and their headings in a terminal.
+PARTS: dict[PartName, str] = {
+    "generator": "\nk6",
+    "network": "Net-\nwork",
+    "api_working": "API\nCPU",
+    "api_event_loop": "Event\nloop",
+    "api_pool": "\nPool",
+    "postgresql_executing": "Exe-\ncuting",
+    "postgresql_locks": "\nLocks",
+    "postgresql_commit": "Com-\nmit",
+    "unknown": "Un-\nknown",
 }
+TONES: dict[Tone, str] = {"good": "green", "bad": "red", "warning": "yellow", "neutral": ""}
 
 
 def show(console: Console, record: Record, findings: Findings) -> None:
@@ -40,11 +53,19 @@ def show(console: Console, record: Record, findings: Findings) -> None:
     console.print()
     console.print(
         Text.assemble(
-            (f"Run {plain(record.run_id)}", "bold"),
+            (f"Run {plain(record.name or record.run_id)}", "bold"),
+            f" ({plain(record.run_id)})" if record.name else "",
             f"  {began:%Y-%m-%d %H:%M:%S} UTC, {record.period.seconds:,.1f} s  ",
-            (sentences.verdict_text(record.verdict), VERDICT_STYLES[record.verdict]),
+            (
+                sentences.part_text(record.part)
+                if record.part
+                else verdict_text(record.verdict, record.verdict_reason),
+                TONES[VERDICTS[record.verdict].tone],
+            ),
         )
     )
+    if record.note:
+        console.print(Text(f"Note: {plain(record.note)}"))
     if not record.operations:
         console.print(Text("The run sent no requests."))
         return
@@ -57,14 +78,64 @@ def show(console: Console, record: Record, findings: Findings) -> None:
     table.add_section()
     table.add_row(*_cells(record.total, width), style="bold")
     console.print(table)
+    if record.total.time_shares:
+        console.print()
+        _show_parts(console, record)
     console.print()
-    texts = [
-        sentences.completeness_text(record.completeness),
-        *record.missing,
-        *(sentence.text for sentence in sentences.sentences(record, findings)),
+    for sentence in sentences.sentences(record, findings):
+        style = TONES["bad"] if sentence.subject == "threshold" else ""
+        console.print(Text(plain(sentence.text, limit=sentences.MAX_SENTENCE), style=style))
+    completeness = sentences.completeness_text(record.completeness, part=bool(record.part))
+    for text in (*resource_text.texts(record), completeness, *record.missing):
+        console.print(Text(plain(text, limit=sentences.MAX_SENTENCE)))
+
+
+def show_errors(console: Console, record: Record) -> None:
+    """Print what failed and why, the most frequent first."""
+    if not record.errors and not record.database_errors:
+        return
+    console.print()
+    table = _table(console, "Errors", "Count", "Operation", "Reason")
+    rows = [(error.kind, error.count, error.operation, reason(error)) for error in record.errors]
+    rows += [
+        ("database", error.count, error.operation, sqlstate(error.sqlstate))
+        for error in record.database_errors
     ]
-    for text in texts:
-        console.print(Text(plain(text, limit=400)))
+    width = console.width - ERROR_COLUMNS
+    for kind, count, operation, text in rows[:MAX_ERRORS]:
+        table.add_row(
+            Text(plain(kind)),
+            Text(f"{count:,}"),
+            Text(wrap_path(plain(operation), width // 2)),
+            Text(plain(text)),
+        )
+    if (more := len(rows) - MAX_ERRORS) > 0:
+        table.add_row(f"… and {more:,} more")
+    console.print(table)
+
+
+def _show_parts(console: Console, record: Record) -> None:
+    """Print where the time of each operation's mean request went."""
+    rows = [*record.operations[:MAX_ROWS], record.total]
+    parts = shown_parts(rows)
+    width = console.width - (WIDE_PARTS if console.width >= WIDE_TERMINAL else NARROW_PARTS)
+    headings = ("All\nms", *(PARTS[part] for part in parts))
+    table = _table(console, "Where the time goes:\nms of the mean request", *headings)
+    for stats in rows:
+        if stats is record.total:
+            table.add_section()
+        table.add_row(
+            Text(wrap_path(plain(stats.operation), width)),
+            Text(milliseconds(stats.client_mean)),
+            *(Text(milliseconds(_part_seconds(stats, part))) for part in parts),
+            style="bold" if stats is record.total else "",
+        )
+    console.print(table)
+
+
+def _part_seconds(stats: OperationStats, part: PartName) -> float | None:
+    share = stats.time_shares.get(part)
+    return None if share is None or stats.client_mean is None else share * stats.client_mean
 
 
 def show_traces(console: Console, record: Record) -> None:
@@ -93,11 +164,11 @@ def show_traces(console: Console, record: Record) -> None:
 
 
 def _table(console: Console, first: str, *headings: str) -> Table:
-    """Make a table in which only the column of operations may wrap."""
+    """Make a table in which only the columns of words may wrap."""
     padding = (0, 1) if console.width >= WIDE_TERMINAL else (0, 0)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=padding, header_style="bold")
     for heading in (first, *headings):
-        if heading == "Operation":
+        if heading in {"Operation", "Reason"}:
             table.add_column(heading, overflow="fold")
         elif heading == first:
             table.add_column(heading, no_wrap=True)

@@ -4,22 +4,33 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.console import clock, milliseconds, percent
+from lab.console import clock, duration, milliseconds, percent
+from lab.findings.limits import Limit, find_limits
+from lab.findings.names import PARTS, VERDICTS, verdict_text
 from lab.findings.nearest_limit import Interval, NearestLimit
 from lab.findings.preconditions import MIN_OTHER_CPU_SHARE
-from lab.findings.saturation import LatencySaturation, Load, Saturation, ThroughputSaturation
-from lab.findings.summary import Findings
-from lab.runs.record import Completeness, OperationStats, Record, Threshold, Verdict
-
-THRESHOLD = re.compile(
-    r"http_req_(?P<metric>duration|failed)\{(?P<tag>name|scenario):(?P<name>.*)\} "
-    r"(?:p\((?P<quantile>\d+)\)<(?P<ms>\d+)|rate<(?P<share>[\d.]+))"
+from lab.findings.saturation import (
+    AnySaturation,
+    LatencySaturation,
+    Load,
+    LoopSaturation,
+    PeakSaturation,
+    Saturation,
+    UserSaturation,
 )
-SIDES = {
-    "outside_server": "outside the server (network, queues, k6)",
-    "in_server": "in the server, excluding the database",
-    "in_database": "in the database",
-}
+from lab.findings.summary import Findings
+from lab.reports import bottleneck_text, failure_text
+from lab.runs.record import Completeness, OperationStats, Record
+from lab.runs.verdict import ended_early
+
+BUSY_CPUS = 0.8
+OPERATOR = re.compile(r"\s*([<>=!]=?=?)\s*")
+# How the names of k6's metrics of durations end.
+K6_MILLISECONDS = ("_duration", "_waiting", "_connecting", "_sending", "_receiving", "_blocked")
+# What a terminal, and a label in Prometheus, shows of a sentence.
+MAX_SENTENCE = 500
+# The others are in the table of thresholds.
+MAX_FAILED_THRESHOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +38,82 @@ class Sentence:
     """A statement about a run, and what it is about."""
 
     text: str
-    subject: Literal["nearest limit", "saturation", "failures", "load"]
+    subject: Literal[
+        "verdict",
+        "part",
+        "threshold",
+        "bottleneck",
+        "other bottleneck",
+        "nearest limit",
+        "saturation",
+        "failures",
+        "load",
+    ]
 
 
 def sentences(record: Record, findings: Findings) -> list[Sentence]:
     """Say what a run shows, the most important first."""
-    result: list[Sentence] = []
+    result = [Sentence(verdict_sentence(record), "verdict")]
+    if record.part:
+        result.append(Sentence("Times count from the start of the part.", "part"))
+    result += [Sentence(text, "threshold") for text in failed_threshold_texts(record)]
+    result.append(Sentence(bottleneck_text.sentence(record), "bottleneck"))
+    others = bottleneck_text.other_sentences(record)
+    result += [Sentence(text, "other bottleneck") for text in others]
     if findings.nearest_limit:
         text = nearest_limit_text(findings.nearest_limit, record.operations)
         result.append(Sentence(text, "nearest limit"))
     if findings.saturation:
         result.append(Sentence(saturation_text(findings.saturation), "saturation"))
-    result.append(Sentence(failures_text(record), "failures"))
+    result.append(Sentence(failure_text.sentence(record), "failures"))
     if record.dropped_iterations:
         dropped = count(record.dropped_iterations, "iteration")
         were = "was" if record.dropped_iterations == 1 else "were"
-        text = f"{dropped} {were} dropped: no virtual user was free."
+        text = f"{dropped} {were} dropped: no initialised virtual user was free."
         result.append(Sentence(text, "load"))
     other = (record.environment and record.environment.other_cpu_share) or 0.0
-    if other >= MIN_OTHER_CPU_SHARE:
+    if other >= MIN_OTHER_CPU_SHARE and _cpus_were_busy(record):
         text = f"Other programs used {percent(other)} of the CPU, which may have slowed the run."
         result.append(Sentence(text, "load"))
     return result
+
+
+def _cpus_were_busy(record: Record) -> bool:
+    """Tell whether most of the machine's CPU time was used at some time, or it is not known."""
+    machine = record.resource("machine")
+    if not machine or machine.cpu_max is None or not machine.cores:
+        return True
+    return machine.cpu_max >= BUSY_CPUS * machine.cores
+
+
+def verdict_sentence(record: Record) -> str:
+    """Say what the verdict is and what it rests on; a part of a run has none."""
+    if record.part:
+        named = part_text(record.part).capitalize()
+        return f"{named}, without a verdict."
+    text = verdict_text(record.verdict, record.verdict_reason)
+    text = f"{text[:2]}{text[2].upper()}{text[3:]}"
+    number = len(record.thresholds)
+    if record.verdict == "failed":
+        failed = sum(not threshold.passed for threshold in record.thresholds)
+        text += f": {failed} of {count(number, 'threshold')}"
+    elif record.verdict == "passed":
+        text += f": all {number} thresholds" if number > 1 else ": 1 threshold"
+    if record.verdict != "running" and ended_early(record.period.seconds, record.planned):
+        text += f", after {duration(record.period.seconds)} of {duration(record.planned)}"
+    return f"{text}."
+
+
+def failed_threshold_texts(record: Record) -> list[str]:
+    """Word the failed thresholds: `✗ POST /owners p95 < 300 ms: 856 ms`."""
+    mark = VERDICTS["failed"].mark
+    failed = [limit for limit in find_limits(record) if not limit.met] if record.thresholds else []
+    texts = [
+        f"{mark} {limit.subject} {condition_text(limit)}: {reached_text(limit)}"
+        for limit in failed[:MAX_FAILED_THRESHOLDS]
+    ]
+    more = len(failed) - len(texts)
+    return [*texts, f"{mark} … and {more} more."] if more else texts
 
 
 def nearest_limit_text(nearest: NearestLimit, operations: list[OperationStats]) -> str:
@@ -57,7 +122,7 @@ def nearest_limit_text(nearest: NearestLimit, operations: list[OperationStats]) 
     over = [row for row in limited if (row.client_p95 or 0) > (row.limit_p95 or 0)]
     failing = any(row.failed_share >= (row.limit_failed_share or 1) for row in operations)
     if len(over) > 1:
-        head = f"{len(over)} of {len(limited)} operations exceeded their p95 limit. Furthest over"
+        head = f"{len(over)} of {len(limited)} operations exceeded their p95 limit. Worst"
     elif over:
         head = f"1 of {count(len(limited), 'operation')} exceeded its p95 limit"
     else:
@@ -68,9 +133,9 @@ def nearest_limit_text(nearest: NearestLimit, operations: list[OperationStats]) 
         f"{head}: {stats.operation}, p95 {milliseconds(stats.client_p95)} ms "
         f"(limit {milliseconds(stats.limit_p95)} ms)"
     )
-    if nearest.main_side:
-        share = getattr(stats, nearest.main_side)
-        text += f", {percent(share)} of its time {SIDES[nearest.main_side]}"
+    if nearest.main_part:
+        share = stats.time_shares[nearest.main_part]
+        text += f", {percent(share)} of its time {PARTS[nearest.main_part][1]}"
     if nearest.exceeded:
         text += f". {_exceeded(nearest)}"
     elif nearest.slowest_interval and not over:
@@ -110,12 +175,6 @@ def saturation_text(saturation: Saturation) -> str:
             elif saturation.throughput == "planned":
                 text += ", and no iteration was dropped"
         texts = [f"{text}."]
-        if saturation.throughput == "declined":
-            best, busiest = saturation.best, saturation.busiest
-            texts.append(
-                f"Throughput peaked at {best.rate:,.0f} req/s ({interval_text(best.interval)}) and "
-                f"fell to {busiest.rate:,.0f} req/s with {busiest.users:,.0f} virtual users."
-            )
     if saturation.exceeded_at_start:
         names = " and ".join(stats.operation for stats in saturation.exceeded_at_start)
         texts.append(f"{names} exceeded the p95 limit before the load grew.")
@@ -130,51 +189,71 @@ def _load(load: Load, saturation: Saturation) -> str:
     return f"{load.users:,.0f} virtual users, {rate}"
 
 
-def _reason(one: LatencySaturation | ThroughputSaturation) -> str:
+def _reason(one: AnySaturation) -> str:
     if isinstance(one, LatencySaturation):
         limit = milliseconds(one.stats.limit_p95)
         return f"{one.stats.operation} exceeded its p95 limit of {limit} ms"
+    if isinstance(one, LoopSaturation):
+        return f"the API's event loop was busy {percent(one.busy)} of the time"
+    if isinstance(one, PeakSaturation):
+        return f"throughput then fell to {one.rate:,.0f} req/s with {one.users:,.0f} virtual users"
+    if isinstance(one, UserSaturation):
+        return f"throughput per virtual user fell from {one.best_rate:.1f} to {one.rate:.1f} req/s"
     return (
-        f"more virtual users (up to {one.max_users:,.0f}) did not raise throughput above "
+        f"more virtual users (up to {one.max_users:,.0f}) did not raise throughput much above "
         f"{one.max_rate:,.0f} req/s"
     )
 
 
-def failures_text(record: Record) -> str:
-    """Say how many requests failed, of which operation most often, and how."""
-    failed = round(record.total.failed_share * record.total.requests)
-    if not failed:
-        return "No requests failed."
-    worst = max(record.operations, key=lambda stats: stats.failed_share * stats.requests)
-    text = (
-        f"{failed:,} of {count(record.total.requests, 'request')} failed, most often "
-        f"{worst.operation} ({percent(worst.failed_share, 1)} of its requests)"
-    )
-    if record.failed_statuses:
-        text += f". Failed with status {', '.join(map(str, record.failed_statuses))}"
-    if record.completeness.unanswered:
-        text += f". {count(record.completeness.unanswered, 'request')} got no response"
-    return f"{text}."
+def part_text(part: tuple[float, float]) -> str:
+    """Name a part of a run: `part 1:00-4:00 of the run`."""
+    begin, end = map(clock, part)
+    return f"part {begin}-{end} of the run"
 
 
-def completeness_text(completeness: Completeness) -> str:
+def completeness_text(completeness: Completeness, *, part: bool = False) -> str:
+    """Say how much of a run is stored; of a part it is not known, so that of the whole run."""
     sent = count(completeness.sent, "request")
-    return f"Completeness: {sent} sent, {completeness.traced:,} traced."
+    of = " of the whole run" if part else ""
+    return f"Completeness{of}: {sent} sent, {completeness.traced:,} traced."
 
 
-def threshold_texts(threshold: Threshold) -> tuple[str, str]:
-    """Name what a threshold applies to, and its condition; a custom one as k6 writes it."""
-    known = THRESHOLD.fullmatch(f"{threshold.metric} {threshold.threshold}")
-    if not known:
-        return threshold.metric, threshold.threshold
-    subject = "all requests" if known["tag"] == "scenario" else known["name"]
-    if known["metric"] == "duration":
-        return subject, f"p{known['quantile']} < {known['ms']} ms"
-    return subject, f"failed < {float(known['share']) * 100:g} %"
+def condition_text(limit: Limit) -> str:
+    """Word what a limit demands: `p95 < 300 ms`, `failed < 1 %`, or a condition of k6."""
+    if limit.limit is None or limit.unit == "custom":
+        return _custom_condition(limit)
+    if limit.unit == "seconds":
+        return f"{limit.quantity} < {limit.limit * 1000:g} ms"
+    return f"{limit.quantity} < {limit.limit * 100:g} %"
 
 
-def verdict_text(verdict: Verdict) -> str:
-    return "no verdict" if verdict == "none" else verdict
+def reached_text(limit: Limit) -> str:
+    """Word the value that a run reached: `856 ms`, `5.20 %`."""
+    if limit.reached is None:
+        return "-"
+    if limit.unit == "seconds":
+        return f"{milliseconds(limit.reached)} ms"
+    if limit.unit == "share" or limit.quantity.startswith("rate"):
+        return percent(limit.reached, 2)
+    if _custom_milliseconds(limit):
+        return f"{milliseconds(limit.reached / 1000)} ms"
+    return f"{limit.reached:,.4g}"
+
+
+def _custom_condition(limit: Limit) -> str:
+    """Word a condition of k6 with the unit of its number: `count < 10`, `rate < 1 %`."""
+    if limit.limit is None:
+        return limit.quantity
+    words = OPERATOR.sub(r" \1 ", limit.quantity, count=1)
+    if limit.quantity.startswith("rate"):
+        return f"{words.rpartition(' ')[0]} {limit.limit * 100:g} %"
+    return f"{words} ms" if _custom_milliseconds(limit) else words
+
+
+def _custom_milliseconds(limit: Limit) -> bool:
+    """Tell whether a threshold that k6 alone knows compares milliseconds."""
+    metric = limit.subject.partition("{")[0]
+    return metric.endswith(K6_MILLISECONDS) and not limit.quantity.startswith(("count", "rate"))
 
 
 def interval_text(interval: Interval) -> str:

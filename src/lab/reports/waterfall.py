@@ -22,6 +22,11 @@ HIDDEN_ATTRIBUTES = (
     "clinic.operation",
     "db.query.summary",
     "db.system",
+    "k6.blocked_ms",
+    "k6.connecting_ms",
+    "k6.receiving_ms",
+    "k6.sending_ms",
+    "k6.waiting_ms",
     "http.request.method",
     "http.route",
     "network.",
@@ -29,8 +34,10 @@ HIDDEN_ATTRIBUTES = (
     "peer.service",
     "server.",
     "url.scheme",
+    "url.template",
     "user_agent.",
 )
+COLOURS = {"client": "blue", "server": "green", "database": "cyan"}
 MAX_SPANS = 200
 MAX_DEPTH = 10
 NAME_SHARE = 0.42
@@ -58,21 +65,52 @@ def show(console: Console, trace_id: str, spans: list[Span]) -> None:
         if number == MAX_SPANS:
             console.print(Text(f"… and {len(spans) - MAX_SPANS:,} more spans"))
             break
-        line = _name(span, depth, name_width)
-        colour = "red" if span.error else ("cyan" if span.kind == "client" else "green")
+        line = _name(span, title(span, spans), depth, name_width)
+        colour = "red" if span.error else COLOURS[side(span)]
         line.append(_bar(span.start - start, span.duration, seconds, bar_width), style=colour)
         line.append(f"{milliseconds(span.duration):>10} ms")
         console.print(line, no_wrap=True, overflow="crop")
         inherited = parents[span.parent].attributes if span.parent in parents else {}
+        indent = "  " * min(depth + 1, MAX_DEPTH)
+        if timings := _timings(span):
+            console.print(Text(f"{indent}{plain(timings)}", style="dim"))
         for key, value in all_attributes(span):
             hidden = key not in FIRST_ATTRIBUTES and key.startswith(HIDDEN_ATTRIBUTES)
             if not hidden and inherited.get(key) != value:
-                indent = "  " * min(depth + 1, MAX_DEPTH)
                 console.print(Text(f"{indent}{plain(key)} = {plain(value)}", style="dim"))
 
 
-def _name(span: Span, depth: int, width: int) -> Text:
-    name = f"{span.service}: {span.name}" if depth == 0 else span.name
+def _timings(span: Span) -> str:
+    """List what k6 measured of a request in one line."""
+    names = ("blocked", "connecting", "sending", "waiting", "receiving")
+    values = {name: span.attributes.get(f"k6.{name}_ms") for name in names}
+    parts = [
+        f"{name} {value:.2f}" for name, value in values.items() if isinstance(value, float | int)
+    ]
+    return f"{', '.join(parts)} ms" if parts else ""
+
+
+def side(span: Span) -> str:
+    """Tell on which side of a request a span is: client (k6), server or database."""
+    if span.service == "k6":
+        return "client"
+    return "database" if span.kind == "client" else "server"
+
+
+def title(span: Span, spans: list[Span]) -> str:
+    """Name a span, and the program that it is of where that is not its parent's."""
+    program = _program(span)
+    parents = (other for other in spans if other.id == span.parent)
+    return span.name if program in map(_program, parents) else f"{program}: {span.name}"
+
+
+def _program(span: Span) -> str:
+    if side(span) == "database":
+        return str(span.attributes.get("db.system.name", "database"))
+    return span.service
+
+
+def _name(span: Span, name: str, depth: int, width: int) -> Text:
     mark, style = ("✗ ", "red") if span.error else ("", "")
     line = Text(f"{'  ' * min(depth, MAX_DEPTH)}{mark}{plain(name, limit=width * 2)}", style=style)
     line.truncate(width - 1, overflow="ellipsis", pad=True)

@@ -10,7 +10,7 @@ from lab.promql import load_run
 from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import OPERATION, RunSelector, Side
 from lab.runs.record import DurationHistogram, OperationStats, SideName
-from lab.runs.timeline import SPAN_DELAY, busiest
+from lab.runs.timeline import busiest
 
 BUCKETS_PER_DOUBLING = 8
 MIN_SEGMENTS = 4
@@ -49,25 +49,33 @@ def read_histograms(
         return []
     run = RunSelector(run_id, period.window, operations=names)
     step = period.seconds / segments
-    ends = range(1, segments + math.ceil(LAST_FLUSH / step) + 1)
-    sides: list[tuple[SideName, str, float]] = [
-        ("client", load_run.client_durations(run, OPERATION), 0.0),
-        ("server", load_run.span_durations(Side.SERVER, run, OPERATION), SPAN_DELAY),
-        ("database", load_run.span_durations(Side.DATABASE, run, OPERATION), SPAN_DELAY),
-    ]
+    late = math.ceil(LAST_FLUSH / step) if period.ends_with_run else 0
+    # A part begins with what was counted before it.
+    ends = range(0 if period.interval else 1, segments + late + 1)
+    sides: dict[SideName, str] = {
+        "client": load_run.client_durations(run, OPERATION),
+        "server": load_run.side_durations(Side.SERVER, run, OPERATION),
+        "database": load_run.side_durations(Side.DATABASE, run, OPERATION),
+    }
     return [
-        _histogram(operation, side, [*totals[: segments - 1], totals[-1]])
-        for side, query, delay in sides
+        _histogram(operation, side, _bounds(totals, segments, part=bool(period.interval)))
+        for side, query in sides.items()
         for operation, totals in prometheus.histograms(
-            query, OPERATION, [period.started + delay + step * end for end in ends]
+            query, OPERATION, [period.started + step * end for end in ends]
         ).items()
         if any(totals)
     ]
 
 
+def _bounds(totals: Sequence[Buckets], segments: int, *, part: bool) -> list[Buckets]:
+    """Choose the running totals at the start and at the end of each segment; the last are final."""
+    before = list(totals) if part else [{}, *totals]
+    return [*before[:segments], before[-1]]
+
+
 def _histogram(operation: str, side: SideName, totals: Sequence[Buckets]) -> DurationHistogram:
-    """Turn the running totals at the ends of segments into counts of each segment."""
-    numbered = [_numbered(buckets) for buckets in ({}, *totals)]
+    """Turn the running totals at the bounds of segments into counts of each segment."""
+    numbered = [_numbered(buckets) for buckets in totals]
     numbers = {number for buckets in numbered for number in buckets}
     first, last = min(numbers, default=0), max(numbers, default=-1)
     segments = [

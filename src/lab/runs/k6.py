@@ -2,13 +2,15 @@
 
 import re
 import signal
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from lab.addresses import shown_address, shown_outputs
 from lab.errors import UserError
 from lab.paths import PERFORMANCE
 from lab.stack import docker_k6
-from lab.stack.config import StackConfig
+from lab.stack.config import HOST, StackConfig
+from lab.stack.ports import free as free_port
 from lab.stack.programs import find, version_text
 from lab.stack.select import in_docker
 
@@ -18,8 +20,9 @@ REMOTE_WRITE = "experimental-prometheus-rw"
 TAG = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*([^\s:][^:]*)")
 # Labels that k6 or its script sets.
 RESERVED_TAGS = frozenset(
-    {"testid", "name", "scenario", "status", "expected_response", "check", "error_code"}
+    {"testid", "name", "scenario", "status", "expected_response", "group", "check"}
     | {"journey", "profile", "operation", "kind", "instance", "metric", "threshold"}
+    | {"error_code", "title", "result"}
 )
 
 INTERRUPTED = 105
@@ -54,7 +57,33 @@ def run_settings(
     if given.get("K6_TAGS"):
         tags = parse_tags(given["K6_TAGS"])
         settings["K6_TAGS"] = ",".join(f"{name}:{value}" for name, value in tags.items())
-    return settings | {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
+    return settings | api_token(given) | {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
+
+
+def api_token(given: Mapping[str, str]) -> dict[str, str]:
+    """Read the token from CLINIC_API_TOKEN_FILE: k6's script takes it from a variable."""
+    file = given.get("CLINIC_API_TOKEN_FILE")
+    if not file or given.get("CLINIC_API_TOKEN"):
+        return {}
+    try:
+        return {"CLINIC_API_TOKEN": Path(file).read_text().strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"CLINIC_API_TOKEN_FILE: {file} cannot be read ({error}).") from error
+
+
+def dashboard_settings(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which k6 serves its own dashboard; those `given` count."""
+    port = given.get("K6_WEB_DASHBOARD_PORT") or str(free_port())
+    host = given.get("K6_WEB_DASHBOARD_HOST") or HOST
+    return {
+        "K6_WEB_DASHBOARD": "true",
+        "K6_WEB_DASHBOARD_HOST": host,
+        "K6_WEB_DASHBOARD_PORT": port,
+    }
+
+
+def dashboard_address(settings: Mapping[str, str]) -> str:
+    return f"http://{settings['K6_WEB_DASHBOARD_HOST']}:{settings['K6_WEB_DASHBOARD_PORT']}/"
 
 
 def parse_tags(text: str) -> dict[str, str]:
@@ -68,13 +97,18 @@ def parse_tags(text: str) -> dict[str, str]:
                 "without colons in a value."
             )
         name, value = match.groups()
-        if name in RESERVED_TAGS or name.startswith(("__", "k6_")):
+        if is_reserved(name):
             raise UserError(
                 f"K6_TAGS sets {name!r}, a label that the run's own metrics use: choose another "
                 "name."
             )
         tags[name] = value
     return tags
+
+
+def is_reserved(label: str) -> bool:
+    """Tell whether k6, its script or Prometheus set a label of a run's metrics."""
+    return label in RESERVED_TAGS or label.startswith(("__", "k6_"))
 
 
 def remote_write_url(given: Mapping[str, str], stack_url: str) -> str | None:
@@ -86,11 +120,10 @@ def remote_write_url(given: Mapping[str, str], stack_url: str) -> str | None:
 
 
 def describe_output(settings: Mapping[str, str]) -> str:
-    """Name where k6 sends its metrics, without a password that an address may contain."""
+    """Name where k6 sends its metrics, without credentials."""
     if REMOTE_WRITE not in settings["K6_OUT"].split(","):
-        return settings["K6_OUT"]
-    url = urlsplit(settings["K6_PROMETHEUS_RW_SERVER_URL"])
-    return url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
+        return shown_outputs(settings["K6_OUT"])
+    return shown_address(settings["K6_PROMETHEUS_RW_SERVER_URL"])
 
 
 def describe_status(status: int) -> str:
@@ -106,6 +139,13 @@ def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -
     if in_docker(config):
         return docker_k6.command(config, settings, *arguments)
     return [str(find("k6")), *arguments, str(SCRIPT)]
+
+
+def find_pid(config: StackConfig, run_id: str, command_pid: int) -> Callable[[], int | None]:
+    """Return how to find the id of the process that runs the load, if it is on this machine."""
+    if in_docker(config):
+        return lambda: docker_k6.pid(run_id)
+    return lambda: command_pid
 
 
 def version(config: StackConfig) -> str:

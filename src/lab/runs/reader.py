@@ -1,5 +1,6 @@
 """Read everything that is known of a run, by its id."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -13,29 +14,50 @@ from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
 from lab.clients.trace_store import TraceSearch, TraceStore, TraceStoreError
 from lab.console import clock
-from lab.promql import load_run
+from lab.promql import client, load_run, request_time, telemetry
 from lab.promql.load_run import PUSH_SECONDS
+from lab.promql.run_list import LAST_EXPORT
 from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
+from lab.runs import run_info
+from lab.runs.bottleneck import add_parts, add_parts_over_time, read_bottlenecks
+from lab.runs.client import (
+    add_distribution,
+    read_checks,
+    read_heatmap,
+    read_iterations,
+    read_phases,
+)
+from lab.runs.failures import read_database_errors, read_errors
 from lab.runs.histograms import read_histograms
+from lab.runs.postgresql import read_postgresql
 from lab.runs.record import (
+    Bottleneck,
     Completeness,
     Environment,
-    ErrorCount,
     OperationStats,
     Record,
     RecordError,
     Threshold,
     load_saved,
 )
+from lab.runs.resources import add_resources_over_time, read_resources
 from lab.runs.run_list import UnknownRunError
 from lab.runs.timeline import QUANTILE, read_points, read_timeline
-from lab.runs.verdict import verdict
+from lab.runs.verdict import Marks, judge
 from lab.stack.config import StackConfig
 
 TRACES_IN_RECORD = 10
 # The search for the slowest traces starts where about this many requests are slower.
 SLOW_REQUESTS = 40
 WAIT_SECONDS = 30.0
+# The expressions of the parts take too long for thousands of operations.
+MAX_DIVIDED_OPERATIONS = 500
+# PostgreSQL's counters are up to this old when they are scraped.
+MAX_SCRAPE_DELAY = 1.0
+# Totals of a trace store that restarted are estimates.
+MAX_LATE_SHARE = 0.001
+# What is exported or scraped at one moment is in Prometheus by then.
+ARRIVAL_SECONDS = 0.5
 
 Progress = Callable[[Completeness], None]
 
@@ -55,15 +77,29 @@ def read(
         if finished and not wait_for_spans(prometheus, run_id, period, progress):
             missing.append("The wait for the last spans was interrupted: more may still arrive.")
         record = read_metrics(prometheus, run_id, period, finished=finished)
-        guess = _slow_seconds(prometheus, record)
+        guess = slow_seconds(prometheus, record)
+        missing += describe_disturbances(prometheus, run_id, period)
+        record = with_published(prometheus, record)
+        lag = read_server_lag(prometheus, run_id, period)
     if record.verdict == "running":
         missing.append(f"The run is still running: this covers its first {clock(period.seconds)}.")
+        missing += describe_lag(lag)
     else:
         missing += describe_missing(record.completeness)
+    if record.operations and record.total.client_p50 is None:
+        missing.append(
+            "The latency that k6 measured is missing: it sent no native histograms. Set "
+            "K6_FEATURES=native-histograms, as performance/k6.env does."
+        )
+    if len(record.operations) > MAX_DIVIDED_OPERATIONS:
+        missing.append(
+            f"The run has {len(record.operations):,} operations: the time of more than "
+            f"{MAX_DIVIDED_OPERATIONS} is not divided into its parts."
+        )
     if record.operations:
         try:
             with tempo_or_jaeger.connect(config.traces_url) as store:
-                record = _with_traces(record, store, guess)
+                record = with_traces(record, store, guess)
             if not record.slowest_traces:
                 missing.append(
                     f"{store.name} has no traces of this run: traces are kept for one day."
@@ -71,6 +107,8 @@ def read(
         except TraceStoreError as error:
             missing.append(error.message)
     record = replace(record, missing=missing, environment=environment)
+    if environment and not record.note:
+        record = replace(record, note=environment.settings.get("NOTE", ""))
     with suppress(RecordError):
         if saved := load_saved(run_id):
             record = _with_saved(record, saved)
@@ -82,47 +120,60 @@ def read_metrics(
 ) -> Record:
     """Read what Prometheus knows of a run; `finished` if it is known not to run any more."""
     period = period or find_period(prometheus, run_id)
-    run, at = RunSelector(run_id, period.window), period.read_at
+    run, at = RunSelector(run_id, period.window, interval=period.interval), period.read_at
 
     def number(query: str) -> float | None:
         return prometheus.number(query, at)
 
-    series = prometheus.series(load_run.started(run, "profile, journey"), at)
-    labels = series[0][0] if series else {}
+    starts = [labels for labels, _ in prometheus.series(load_run.start_marks(run), at)]
+    labels = starts[0] if starts else {}
     profile, planned = labels.get("profile"), number(load_run.planned_seconds(run))
     completeness = read_completeness(prometheus, run_id, period)
     operations = _read_operations(prometheus, run, period, profile)
-    thresholds = [
-        Threshold(labels.get("metric", ""), labels.get("threshold", ""), passed=value == 1)
-        for labels, value in prometheus.series(load_run.thresholds(run), at)
-    ]
-    errors = [
-        ErrorCount(labels.get("operation", ""), labels.get("kind", ""), round(count))
-        for labels, count in prometheus.series(load_run.errors(run), at)
-    ]
+    total = _read_total(prometheus, run, period)
+    operations = add_distribution(prometheus, run, period, operations, OPERATION)
+    [total] = add_distribution(prometheus, run, period, [total])
+    timeline = read_timeline(prometheus, run_id, period)
+    timeline = add_resources_over_time(prometheus, run_id, period, timeline)
+    bottlenecks = [Bottleneck(cause="unknown", share=1.0)]
+    if len(operations) <= MAX_DIVIDED_OPERATIONS:
+        operations = add_parts(prometheus, run, period, operations, OPERATION)
+        [total] = add_parts(prometheus, run, period, [total])
+        timeline = add_parts_over_time(prometheus, run_id, period, timeline)
+        bottlenecks = read_bottlenecks(prometheus, run, period, (total, operations), timeline)
+    silent_for = math.inf if finished else time.time() - period.ended
+    verdict, verdict_reason = judge(_read_marks(prometheus, run, at, silent_for))
     statuses = prometheus.by_label(load_run.failed_statuses(run), "http_response_status_code", at)
     return Record(
         run_id=run_id,
+        tags=run_info.tags(starts),
         profile=profile,
         journey=labels.get("journey"),
         period=period,
         planned=planned,
-        verdict=verdict(
-            passed=number(load_run.passed(run)),
-            seconds=number(load_run.duration(run)),
-            planned=planned,
-            silent_for=math.inf if finished else time.time() - period.ended,
-        ),
-        thresholds=sorted(thresholds, key=lambda one: (one.passed, one.metric, one.threshold)),
+        verdict=verdict,
+        verdict_reason=verdict_reason,
+        thresholds=_read_thresholds(prometheus, run, at),
         operations=operations,
-        total=_read_total(prometheus, run, period),
+        total=total,
         completeness=completeness,
-        errors=sorted(errors, key=lambda error: -error.count),
+        errors=read_errors(prometheus, run, period),
+        database_errors=read_database_errors(prometheus, run, period),
+        checks=read_checks(prometheus, run, period),
+        iterations=read_iterations(prometheus, run, period),
+        phases=read_phases(prometheus, run, period),
+        bytes_sent=number(client.bytes_sent(run)),
+        bytes_received=number(client.bytes_received(run)),
+        resources=read_resources(prometheus, run, period, timeline),
+        postgresql=read_postgresql(prometheus, run, period),
         dropped_iterations=round(number(load_run.dropped_iterations(run)) or 0),
         failed_statuses=sorted(int(status) for status in statuses),
-        timeline=read_timeline(prometheus, run_id, period),
+        bottleneck=bottlenecks[0],
+        other_bottlenecks=bottlenecks[1:],
+        timeline=timeline,
         operation_timeline=read_points(prometheus, run_id, period, operations),
         histograms=read_histograms(prometheus, run_id, period, planned, operations),
+        heatmap=read_heatmap(prometheus, run_id, period),
     )
 
 
@@ -147,9 +198,38 @@ def find_period(prometheus: Prometheus, run_id: str) -> Period:
 
 def is_running(prometheus: Prometheus, run_id: str, period: Period) -> bool:
     run = RunSelector(run_id, period.window)
-    seconds = prometheus.number(load_run.duration(run), period.read_at)
-    silent_for = time.time() - period.ended
-    return verdict(passed=None, seconds=seconds, planned=None, silent_for=silent_for) == "running"
+    ended = prometheus.number(load_run.ended(run), period.read_at)
+    return Marks(ended=ended, silent_for=time.time() - period.ended).is_running
+
+
+def _read_marks(prometheus: Prometheus, run: RunSelector, at: float, silent_for: float) -> Marks:
+    queries = {
+        "started": load_run.started(run),
+        "ended": load_run.ended(run),
+        "planned": load_run.planned_seconds(run),
+        "interrupted": load_run.interrupted(run),
+        "thresholds": load_run.threshold_count(run),
+        "passed": load_run.passed(run),
+    }
+    values = {name: prometheus.number(query, at) for name, query in queries.items()}
+    return Marks(silent_for=silent_for, **values)
+
+
+def _read_thresholds(prometheus: Prometheus, run: RunSelector, at: float) -> list[Threshold]:
+    """Read the result of each threshold and the value that k6 compared, failed ones first."""
+
+    def by_threshold(query: str) -> dict[tuple[str, str], float]:
+        return {
+            (labels.get("metric", ""), labels.get("threshold", "")): value
+            for labels, value in prometheus.series(query, at)
+        }
+
+    reached = by_threshold(load_run.thresholds_reached(run))
+    thresholds = [
+        Threshold(*name, passed=value == 1, reached=reached.get(name))
+        for name, value in by_threshold(load_run.thresholds(run)).items()
+    ]
+    return sorted(thresholds, key=lambda one: (one.passed, one.metric, one.threshold))
 
 
 def wait_for_spans(
@@ -161,19 +241,39 @@ def wait_for_spans(
 ) -> bool:
     """Wait until every answered request of a run that just ended has its span, or for a limit.
 
-    Return False if Ctrl-C ended the wait.
+    The spans' durations and the metrics of the services' processes must have arrived, too. Return
+    False if Ctrl-C ended the wait.
     """
     until = min(time.time() + limit, period.ended + 2 * limit)
     try:
         while (
             not (completeness := read_completeness(prometheus, run_id, period)).complete
-            and time.time() < until
-        ):
+            or not durations_arrived(prometheus, run_id, period)
+            or not process_metrics_arrived(prometheus, period)
+        ) and time.time() < until:
             progress(completeness)
             time.sleep(1.0)
     except KeyboardInterrupt:
         return False
     return True
+
+
+def durations_arrived(prometheus: Prometheus, run_id: str, period: Period) -> bool:
+    """Tell whether the durations of a run's stored spans are in Prometheus, too."""
+    query = load_run.late_durations(RunSelector(run_id, period.window))
+    late = prometheus.by_label(query, "span_kind", period.read_at)
+    return all(share <= MAX_LATE_SHARE for share in late.values())
+
+
+def process_metrics_arrived(prometheus: Prometheus, period: Period) -> bool:
+    """Tell whether the API and what samples PostgreSQL, if they are there, reported after a run.
+
+    What they report until the end of the run's window counts, so that a run reads the same later.
+    """
+    if time.time() < period.ended + LAST_EXPORT + ARRIVAL_SECONDS:
+        return False
+    last = prometheus.number(request_time.last_samples(), time.time())
+    return last is None or last > period.ended + MAX_SCRAPE_DELAY
 
 
 def read_completeness(prometheus: Prometheus, run_id: str, period: Period) -> Completeness:
@@ -195,7 +295,13 @@ def read_completeness(prometheus: Prometheus, run_id: str, period: Period) -> Co
 def describe_missing(completeness: Completeness) -> list[str]:
     """Say how many traces and rows are missing."""
     sentences = []
-    if completeness.missing:
+    if completeness.most_missing > completeness.missing:
+        sentences.append(
+            f"The traces of {completeness.missing:,} to {completeness.most_missing:,} of "
+            f"{completeness.sent:,} requests are missing: {completeness.unanswered:,} requests got "
+            "no response, and it is unknown which of them left a trace."
+        )
+    elif completeness.missing:
         sentences.append(
             f"The traces of {completeness.missing:,} of {completeness.sent:,} requests are missing."
         )
@@ -203,6 +309,36 @@ def describe_missing(completeness: Completeness) -> list[str]:
         sentences.append(
             f"{completeness.missing_rows:,} of {completeness.created:,} promised rows (201) are "
             f"missing: the database's spans show {completeness.rows_written:,} written."
+        )
+    return sentences
+
+
+def read_server_lag(prometheus: Prometheus, run_id: str, period: Period) -> float:
+    """Return by how many seconds the stored spans lag behind what k6 has counted."""
+    run = RunSelector(run_id, period.window)
+    return prometheus.number(load_run.server_lag(run), min(time.time(), period.read_at)) or 0.0
+
+
+def describe_lag(seconds: float) -> list[str]:
+    """Say how far the server side of a running run is behind."""
+    return [f"The server side is {seconds:.0f} s behind."] if round(seconds) else []
+
+
+def describe_disturbances(prometheus: Prometheus, run_id: str, period: Period) -> list[str]:
+    """Say what makes the numbers of a run uncertain."""
+    sentences = []
+    run, seconds = RunSelector(run_id, period.window), int(period.read_at - period.started)
+    restarts = telemetry.trace_store_restarts(f"{seconds}s")
+    if count := round(prometheus.number(restarts, period.read_at) or 0):
+        times = "once" if count == 1 else f"{count} times"
+        sentences.append(
+            f"The trace store restarted {times} during the run: spans of the last "
+            f"{PUSH_SECONDS} s before a restart are stored, but may be missing from the numbers."
+        )
+    if prometheus.number(load_run.starts_again(run), period.read_at):
+        sentences.append(
+            "Two generators pushed the same series, so the numbers of k6 are too low: start each "
+            "with a GENERATOR of its own."
         )
     return sentences
 
@@ -221,9 +357,8 @@ def _read_stats(
         values(load_run.client_quantile(quantile, run, by)) for quantile in (0.5, QUANTILE, 0.99)
     )
     server_p95, database_p95 = (
-        values(load_run.span_quantile(QUANTILE, side, run, by)) for side in Side
+        values(load_run.side_quantile(QUANTILE, side, run, by)) for side in Side
     )
-    server, database = (values(load_run.share_of_client_time(side, run, by)) for side in Side)
     return {
         name: OperationStats(
             operation=name,
@@ -235,7 +370,6 @@ def _read_stats(
             client_p99=p99.get(name),
             server_p95=server_p95.get(name),
             database_p95=database_p95.get(name),
-            **_shares(server.get(name), database.get(name)),
         )
         for name in sorted(requests, key=_journey_order)
     }
@@ -262,26 +396,12 @@ def _with_limits(row: OperationStats, limits: slo.Limits) -> OperationStats:
     return replace(row, limit_p95=limits.p95, limit_failed_share=limits.failed_share)
 
 
-def _shares(server: float | None, database: float | None) -> dict[str, float]:
-    """Divide the client's time among the sides; a server's span may seem to take a little more."""
-    if server is None:
-        return {}
-    total = max(1.0, server)
-    in_database = min(database or 0.0, server) / total
-    in_server = server / total - in_database
-    return {
-        "outside_server": 1 - in_server - in_database,
-        "in_server": in_server,
-        "in_database": in_database,
-    }
-
-
 def _journey_order(operation: str) -> tuple[int, str]:
     known = slo.OPERATIONS
     return (known.index(operation) if operation in known else len(known), operation)
 
 
-def _slow_seconds(prometheus: Prometheus, record: Record) -> float:
+def slow_seconds(prometheus: Prometheus, record: Record) -> float:
     """Return the seconds that about SLOW_REQUESTS requests of a run exceed on the server."""
     quantile = max(0.0, 1 - SLOW_REQUESTS / max(1, record.completeness.traced))
     run = RunSelector(record.run_id, record.period.window)
@@ -289,25 +409,47 @@ def _slow_seconds(prometheus: Prometheus, record: Record) -> float:
     return prometheus.number(query, record.period.read_at) or 0.0
 
 
-def _with_traces(record: Record, store: TraceStore, guess: float) -> Record:
+def with_traces(record: Record, store: TraceStore, guess: float) -> Record:
     """Add the slowest and the failed traces; at least one is of the operation nearest its limit."""
-    search = TraceSearch(record.run_id, record.period)
+    window = (record.period.started, record.period.ended) if record.part else None
+    search = TraceSearch(record.run_id, record.period, window=window)
     slowest = trace_store.slowest(store, search, TRACES_IN_RECORD, guess)
     nearest = record.nearest_limit
     if nearest and all(trace.operation != nearest.operation for trace in slowest):
-        its_search = TraceSearch(record.run_id, record.period, nearest.operation)
+        its_search = dataclasses.replace(search, operation=nearest.operation)
         slowest += trace_store.slowest(store, its_search, 1, nearest.server_p95 or 0.0)
-    failed = store.failed(search, record.failed_statuses, TRACES_IN_RECORD)
+    failed = trace_store.latest_failed(store, search, record.failed_statuses, TRACES_IN_RECORD)
     return replace(
         record,
-        slowest_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in slowest],
-        failed_traces=[replace(trace, spans=store.spans(trace.trace_id)) for trace in failed],
+        slowest_traces=trace_store.with_spans(store, slowest),
+        failed_traces=trace_store.with_spans(store, failed),
+    )
+
+
+def with_published(prometheus: Prometheus, record: Record) -> Record:
+    """Add the name and note that were published, and whether the run is a baseline."""
+    run, at = RunSelector(record.run_id, RETENTION), time.time() + 10
+    labels = run_info.read_published(prometheus, run, at).get(record.run_id, {})
+    return replace(
+        record,
+        name=labels.get("name", ""),
+        note=labels.get("note", ""),
+        baseline=record.run_id in run_info.read_baselines(prometheus, at),
     )
 
 
 def _with_saved(record: Record, saved: Record) -> Record:
-    """Keep what can no longer be read: the environment, and traces that have expired."""
-    record = replace(record, environment=record.environment or saved.environment)
+    """Keep what users said of the run, and what can no longer be read.
+
+    That is the environment, and traces that have expired.
+    """
+    record = replace(
+        record,
+        name=saved.name,
+        note=saved.note or record.note,
+        baseline=saved.baseline,
+        environment=record.environment or saved.environment,
+    )
     if record.slowest_traces:
         return record
     return replace(record, slowest_traces=saved.slowest_traces, failed_traces=saved.failed_traces)

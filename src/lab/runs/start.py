@@ -2,37 +2,37 @@
 
 import os
 import re
-import signal
-import subprocess
-import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import FrameType
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+import psutil
 
 from lab import slo
+from lab.clients import publisher
 from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
-from lab.promql import run_list
-from lab.runs import k6
+from lab.promql import published, run_list
+from lab.runs import generator, k6, run_info
 from lab.runs.environment import OtherCpu, read_environment
+from lab.runs.k6_process import run_k6
 from lab.runs.record import Environment
+from lab.stack import docker_k6
 from lab.stack.config import StackConfig
 
 PROFILES = slo.PROFILES
 JOURNEYS = ("book", "browse", "cancel", "mixed")
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+TARGET = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?(/[^\s?#@]*)?")
 # A container reaches its own machine as host.docker.internal.
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
 # Variables by which k6 would replace the profile's scenario.
 REPLACES_PROFILE = ("K6_VUS", "K6_DURATION", "K6_ITERATIONS", "K6_STAGES")
-# One Ctrl-C arrives twice: from the terminal, and a little later from the parent process.
-CTRL_C_SECONDS = 0.5
 
 
 class TargetError(UserError):
@@ -52,15 +52,29 @@ class LoadTest:
 
 
 def prepare(
-    config: StackConfig, profile: str, journey: str, *, without_prometheus: bool
+    config: StackConfig,
+    profile: str,
+    journey: str,
+    *,
+    without_prometheus: bool = False,
+    with_dashboard: bool = False,
 ) -> LoadTest:
-    """Read the environment variables of a run and check everything that it needs."""
+    """Read the environment variables of a run and check everything that it needs.
+
+    With `with_dashboard` k6 serves its own.
+    """
     given = os.environ
-    check_profile_variables(given)
+    check_profile_variables(given, profile)
     run_id = check_run_id(given["RUN"]) if given.get("RUN") else new_run_id(profile)
+    note = run_info.check_note(given.get("NOTE", ""))
     target = (given.get("BASE_URL") or config.api_url).rstrip("/")
     url = None if without_prometheus else k6.remote_write_url(given, config.remote_write_url)
-    settings = {**given, "JOURNEY": journey} | k6.run_settings(run_id, profile, target, url, given)
+    settings = {**given, "JOURNEY": journey, "NOTE": note}
+    settings |= k6.run_settings(run_id, profile, target, url, given)
+    if with_dashboard:
+        settings |= k6.dashboard_settings(given)
+    if target == config.api_url:  # any other API has its traces elsewhere
+        settings[docker_k6.TRACES_ENDPOINT] = config.otlp_traces_endpoint
     check_target(target, confirmed=given.get("CONFIRM_TARGET") == "1")
     command = k6.command(config, settings)
     environment = None
@@ -70,13 +84,27 @@ def prepare(
     return LoadTest(run_id, target, command, settings, environment)
 
 
-def execute(config: StackConfig, test: LoadTest) -> tuple[int, Environment | None]:
-    """Run k6 and return its exit status, and the environment with what is known afterwards."""
-    other_cpu = OtherCpu(config) if test.target == config.api_url else None
-    status = run_k6(test.command, test.settings)
-    if not test.environment or not other_cpu:
-        return status, test.environment
-    share = other_cpu.share()
+def execute(config: StackConfig, test: LoadTest, page: str = "") -> tuple[int, Environment | None]:
+    """Run k6 and return its exit status, and the environment with what is known afterwards.
+
+    `page` is the address of the report page, if there is one meanwhile.
+    """
+    if not test.environment:
+        return run_k6(test.command, test.settings), None
+    info = run_info.labels_at_start(test.run_id, test.environment, test.settings["NOTE"])
+    info["report"] = page
+    baselines = run_info.saved_baselines()  # again, before their samples expire
+    series = {published.INFO: [info], published.BASELINE: baselines}
+    publisher.publish(config.otlp_metrics_endpoint, series)
+    other_cpu = OtherCpu(config)
+
+    def observe(pid: int) -> AbstractContextManager[None]:
+        other_cpu.k6 = psutil.Process(pid)
+        find_pid = k6.find_pid(config, test.run_id, pid)
+        return generator.observe(config.otlp_metrics_endpoint, test.run_id, find_pid, other_cpu)
+
+    status = run_k6(test.command, test.settings, observe)
+    share = other_cpu.share() if test.target == config.api_url else None
     return status, msgspec.structs.replace(test.environment, other_cpu_share=share)
 
 
@@ -84,17 +112,25 @@ def new_run_id(profile: str) -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{profile}"
 
 
-def check_run_id(run_id: str) -> str:
-    """Raise unless an id given by RUN can be a label and a baggage entry."""
+def check_run_id(run_id: str, what: str = "RUN") -> str:
+    """Raise unless an id or name can be a label and a baggage entry."""
     if not RUN_ID.fullmatch(run_id):
         raise UserError(
-            f"RUN is {run_id!r}; expected 1 to 64 of the characters A-Z a-z 0-9 . _ : -"
+            f"{what} is {run_id!r}; expected 1 to 64 of the characters A-Z a-z 0-9 . _ : -"
         )
     return run_id
 
 
-def check_profile_variables(given: Mapping[str, str]) -> None:
-    """Raise if k6 would take something else from the environment in place of the profile."""
+def check_profile_variables(given: Mapping[str, str], profile: str) -> None:
+    """Raise if the environment names another profile, or a load that would replace it."""
+    asked = given.get("PROFILE") or profile
+    if asked not in PROFILES:
+        raise UserError(f"PROFILE is {asked!r}; expected one of {', '.join(PROFILES)}.")
+    if asked != profile:
+        raise UserError(
+            f"PROFILE is {asked}, but the command runs {profile}: use `just {asked}`, or unset "
+            "PROFILE."
+        )
     if names := [name for name in REPLACES_PROFILE if given.get(name)]:
         raise UserError(
             f"{' and '.join(names)} in the environment would silently replace the profile's "
@@ -104,6 +140,11 @@ def check_profile_variables(given: Mapping[str, str]) -> None:
 
 def check_target(url: str, *, confirmed: bool) -> None:
     """Raise unless the API is ready, and either on this machine or confirmed."""
+    if not TARGET.fullmatch(url):
+        raise TargetError(
+            "BASE_URL is not an address such as http://localhost:8000, without a user, a password "
+            "and a query."  # it may hold a password, so it is not repeated
+        )
     local = LOCAL.fullmatch(urlsplit(url).hostname or "")
     if not local and not confirmed:
         raise TargetError(
@@ -131,34 +172,3 @@ def check_prometheus(url: str, run_id: str) -> None:
             raise UserError(
                 f"Prometheus already has a run {run_id}: choose another RUN, or leave it out."
             )
-
-
-def run_k6(command: list[str], settings: Mapping[str, str]) -> int:
-    """Run k6 in this terminal; one Ctrl-C ends it with its summary, a second one at once."""
-    process = subprocess.Popen(  # noqa: S603 - k6, on the project's own script
-        command, env=dict(settings), stdin=subprocess.DEVNULL, process_group=0
-    )
-    last_signal = {signal.SIGINT: 0.0, signal.SIGTERM: 0.0}
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        kind, now = signal.Signals(number), time.monotonic()
-        repeated = now - last_signal[kind] <= CTRL_C_SECONDS
-        last_signal[kind] = now
-        if process.poll() is None and not repeated:
-            process.send_signal(number)
-
-    def resize(number: int, _: FrameType | None) -> None:
-        if process.poll() is None:
-            process.send_signal(number)
-
-    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: interrupt, signal.SIGWINCH: resize}
-    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        status = process.wait()
-        # The second arrival of a Ctrl-C must not interrupt the report.
-        while time.monotonic() - max(last_signal.values()) < CTRL_C_SECONDS:
-            time.sleep(0.1)
-        return status
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

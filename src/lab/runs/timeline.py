@@ -1,24 +1,18 @@
 """Read a run over time: all operations together, and each of the busiest."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
-from lab.promql import api, load_run
-from lab.promql.load_run import PUSH_SECONDS
-from lab.promql.selectors import OPERATION, RunSelector, Side
+from lab.promql import load_run, request_time
+from lab.promql.request_time import EXPORT_SECONDS, Window
+from lab.promql.run_list import timeline_step
+from lab.promql.selectors import OPERATION, Interval, RunSelector, Side
 from lab.runs.record import OperationStats, Timeline, TimelinePoint
 
-MAX_INTERVALS = 120
 # Others have totals only.
 MAX_OPERATIONS = 40
-# Spans reach Prometheus in batches, some seconds after their requests.
-SPAN_DELAY = 3.0
-# A rate of the API's own metrics needs several exports.
-EXPORTS_SECONDS = 15.0
-
 QUANTILE = 0.95
 Values = list[float | None]
 
@@ -30,56 +24,61 @@ class Intervals:
     step: float
     at: list[float]
     ends: list[float]
-    span_ends: list[float]
-    last_seconds: float
 
     @classmethod
     def divide(cls, period: Period) -> "Intervals":
-        pushes = math.ceil(period.seconds / PUSH_SECONDS / MAX_INTERVALS)
-        step = float(PUSH_SECONDS * max(1, pushes))
+        step = float(timeline_step(period.seconds))
         # Less than half an interval at the end has too few requests to stand alone.
         count = max(1, round(period.seconds / step))
         at = [step * number for number in range(1, count + 1)]
-        ends = [period.started + seconds for seconds in at]
-        return cls(
-            step=step,
-            at=at,
-            ends=ends,
-            span_ends=[end + SPAN_DELAY for end in ends],
-            last_seconds=min(step, period.ended - ends[-1] + step),
-        )
+        return cls(step, at, [period.started + seconds for seconds in at])
 
-    def correct_last_rate(self, rates: Values) -> Values:
-        """Relate the last rate to the seconds that the run lasted in its last interval."""
-        last = rates[-1]
-        return [*rates[:-1], None if last is None else last * self.step / self.last_seconds]
+    def select(self, run_id: str, period: Period, operations: tuple[str, ...] = ()) -> RunSelector:
+        """Select what a run did in the interval that ends at the time of evaluation."""
+        interval = Interval.of(self.step)
+        return RunSelector(run_id, period.window, operations=operations, interval=interval)
+
+    def window(self, period: Period) -> Window:
+        """Select what processes reported of such an interval.
+
+        The API reports in the middle of each interval of the clock: of these, the one that the
+        run's interval ends in holds the report that covers most of it.
+        """
+        later = EXPORT_SECONDS - period.started % EXPORT_SECONDS
+        interval = Interval.of(self.step, later)
+        wider = Interval.of(self.step + EXPORT_SECONDS, later)
+        return Window.of(interval, wider, f"{period.read_at:.3f}")
 
 
 def read_timeline(prometheus: Prometheus, run_id: str, period: Period) -> Timeline:
     """Read a run over time, all operations together."""
     intervals = Intervals.divide(period)
-    run = RunSelector(run_id, period.window, interval=f"{intervals.step:.0f}s")
-    exports = f"{max(intervals.step, EXPORTS_SECONDS):.0f}s"
+    run = intervals.select(run_id, period)
+    window = intervals.window(period)
 
-    def values(query: str, ends: list[float] = intervals.ends) -> Values:
-        return prometheus.over_time(query, "", ends).get("", [None] * len(ends))
+    def values(query: str) -> Values:
+        found = prometheus.over_time(load_run.within_run(query, run), "", intervals.ends)
+        return found.get("", [None] * len(intervals.ends))
 
-    def span_p95(side: Side) -> Values:
-        return values(load_run.span_quantile(QUANTILE, side, run), intervals.span_ends)
-
+    p50, p90, p95, p99 = (
+        values(load_run.client_quantile(quantile, run)) for quantile in (0.5, 0.9, QUANTILE, 0.99)
+    )
     return Timeline(
         step=intervals.step,
         at=intervals.at,
         virtual_users=values(load_run.virtual_users(run)),
-        rate=intervals.correct_last_rate(values(load_run.request_rate(run))),
-        failed_rate=intervals.correct_last_rate(values(load_run.failed_rate(run))),
-        client_p50=values(load_run.client_quantile(0.5, run)),
-        client_p95=values(load_run.client_quantile(QUANTILE, run)),
-        server_p95=span_p95(Side.SERVER),
-        database_p95=span_p95(Side.DATABASE),
-        connections_used=values(api.connections_used(exports)),
-        connections_allowed=values(api.pool_size(exports)),
-        event_loop_lag_p95=values(api.event_loop_delay(QUANTILE, exports)),
+        rate=values(load_run.request_rate(run)),
+        failed_rate=values(load_run.failed_rate(run)),
+        client_p50=p50,
+        client_p90=p90,
+        client_p95=p95,
+        client_p99=p99,
+        server_p95=values(load_run.side_quantile(QUANTILE, Side.SERVER, run)),
+        database_p95=values(load_run.side_quantile(QUANTILE, Side.DATABASE, run)),
+        connections_used=values(request_time.connections_used(window)),
+        connections_allowed=values(request_time.connections_allowed(window)),
+        event_loop_lag_p95=values(request_time.event_loop_lag(QUANTILE, window)),
+        event_loop_busy=values(request_time.event_loop_busy(window)),
     )
 
 
@@ -97,29 +96,25 @@ def read_points(
     if not names:
         return []
     intervals = Intervals.divide(period)
-    run = RunSelector(run_id, period.window, operations=names, interval=f"{intervals.step:.0f}s")
+    run = intervals.select(run_id, period, names)
 
-    def client(query: str) -> dict[str, Values]:
-        return prometheus.over_time(query, OPERATION, intervals.ends)
-
-    def span_p95(side: Side) -> dict[str, Values]:
-        query = load_run.span_quantile(QUANTILE, side, run, OPERATION)
-        return prometheus.over_time(query, OPERATION, intervals.span_ends)
+    def values(query: str) -> dict[str, Values]:
+        return prometheus.over_time(load_run.within_run(query, run), OPERATION, intervals.ends)
 
     columns = (
-        client(load_run.request_rate(run, OPERATION)),
-        client(load_run.client_mean(run, OPERATION)),
-        client(load_run.client_quantile(0.5, run, OPERATION)),
-        client(load_run.client_quantile(QUANTILE, run, OPERATION)),
-        span_p95(Side.SERVER),
-        span_p95(Side.DATABASE),
+        values(load_run.requests(run, OPERATION)),
+        values(load_run.client_mean(run, OPERATION)),
+        values(load_run.client_quantile(0.5, run, OPERATION)),
+        values(load_run.client_quantile(QUANTILE, run, OPERATION)),
+        values(load_run.side_quantile(QUANTILE, Side.SERVER, run, OPERATION)),
+        values(load_run.side_quantile(QUANTILE, Side.DATABASE, run, OPERATION)),
     )
     nothing: Values = [None] * len(intervals.at)
     return [
         TimelinePoint(
             operation=name,
             at=at,
-            requests=round(rate * intervals.step),
+            requests=round(requests),
             mean=mean,
             p50=p50,
             p95=p95,
@@ -127,8 +122,8 @@ def read_points(
             database_p95=database_p95,
         )
         for name in names
-        for at, rate, mean, p50, p95, server_p95, database_p95 in zip(
+        for at, requests, mean, p50, p95, server_p95, database_p95 in zip(
             intervals.at, *(column.get(name, nothing) for column in columns), strict=True
         )
-        if rate and mean is not None and p50 is not None and p95 is not None
+        if requests and mean is not None and p50 is not None and p95 is not None
     ]

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from lab.console import printable
 from lab.errors import UserError
+from lab.stack.log_lines import LogLine
 
 UP = "up"
 NEXT = (
@@ -25,7 +27,7 @@ class ServiceError(UserError):
 
     def format_message(self) -> str:
         lines = "".join(f"\n  {line}" for line in self.lines)
-        return f"{self.message}\n\nThe end of {self.log}:{lines or ' (empty)'}"
+        return printable(f"{self.message}\n\nThe end of {self.log}:{lines or ' (empty)'}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Stack(Protocol):
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
         """Print the last log lines of one service, or of all, and optionally new ones."""
 
+    def log_lines(self, service: str | None = None) -> list[LogLine]:
+        """Return all log lines that are kept of one service, or of all."""
+
     def database_url(self) -> str:
         """Return the URL of the database, with its password, for programs on this machine."""
 
@@ -77,7 +82,7 @@ def overview(addresses: dict[str, str], password: str, logs: str) -> str:
     return "\n".join(
         [
             "\nThe stack is up:",
-            *(f"  {name:<13} {where}" for name, where in rows.items()),
+            *(f"  {name:<17} {where}" for name, where in rows.items()),
             NEXT,
         ]
     )

@@ -1,4 +1,4 @@
-"""What the native services take from compose.yaml: flags, GOMEMLIMIT, stop times."""
+"""What the native services take from compose.yaml: flags, settings, GOMEMLIMIT, stop times."""
 
 from functools import cache
 from typing import Any
@@ -14,6 +14,11 @@ FILE = PROJECT / "compose.yaml"
 def services() -> dict[str, Any]:
     services: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
     return services
+
+
+def tag(image: str) -> str:
+    """Return the tag of an image, whose name may have a registry's port and a digest."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[2]
 
 
 def flags(service: str, native: dict[str, str]) -> tuple[str, ...]:
@@ -40,3 +45,9 @@ def stop_seconds(service: str) -> int:
 def initdb_flags() -> list[str]:
     flags: list[str] = services()["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
     return flags
+
+
+def postgres_settings() -> list[str]:
+    """Return PostgreSQL's settings, without the one that fits its container's memory."""
+    settings: list[str] = services()["postgres"]["command"][2::2]
+    return [setting for setting in settings if not setting.startswith("shared_buffers=")]

@@ -4,16 +4,19 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any
 from urllib.parse import quote
 
 from lab.errors import UserError
-from lab.paths import PROJECT
+from lab.paths import PROJECT, results_folder
 
 HOST = "127.0.0.1"
 
 STATE_VARIABLE = "CLINIC_STATE_DIR"
 BACKEND_VARIABLE = "STACK_BACKEND"
+MARKER = "vet-clinic-state"
+"""Empty file in a state folder, by which `destroy` knows it."""
 HIGHEST_PORT = 65535
 
 
@@ -33,7 +36,7 @@ class StackConfig:
     @classmethod
     def from_env(cls) -> "StackConfig":
         """Take each port from the environment, else from the running stack, else the default."""
-        state = Path(os.environ.get(STATE_VARIABLE) or PROJECT / ".clinic").absolute()
+        state = Path(os.environ.get(STATE_VARIABLE) or PROJECT / ".clinic").resolve()
         ports = {**PORTS, **saved_ports(state), **ports_from_env()}
         return cls(state, **{name.lower(): port for name, port in ports.items()})
 
@@ -54,6 +57,15 @@ class StackConfig:
     @property
     def password_file(self) -> Path:
         return self.state / "postgres-password"
+
+    @property
+    def monitor_password_file(self) -> Path:
+        return self.state / "postgres-monitor-password"
+
+    @property
+    def credentials(self) -> Path:
+        """The folder of the services' credentials; configuration files name it as ../../run/web."""
+        return self.state / "run" / "web"
 
     @property
     def api_url(self) -> str:
@@ -101,6 +113,58 @@ class StackConfig:
 
     def database_url_with(self, password: str) -> str:
         return f"postgresql+asyncpg://clinic:{quote(password)}@{HOST}:{self.postgres_port}/clinic"
+
+
+def claim(state: Path) -> None:
+    """Create the state folder, or take that of a stack; raise UserError for any other folder.
+
+    Others can only pass through it, which PostgreSQL's user must if the stack runs as root.
+    """
+    refuse_shared(state)
+    marker = state / MARKER
+    others = set(state.iterdir()) - {results_folder()} if state.is_dir() else set()
+    if others and not marker.exists() and not is_earlier(state):
+        raise UserError(
+            f"{state} holds files that are not a stack's. Name an empty folder, or a new one, with "
+            f"{STATE_VARIABLE}."
+        )
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marker.touch(0o600)
+    for path in (state, *state.iterdir()):
+        mode = path.lstat()
+        if mode.st_uid == os.geteuid() and (S_ISDIR(mode.st_mode) or S_ISREG(mode.st_mode)):
+            passable = 0o711 if path == state and os.geteuid() == 0 else 0o700
+            path.chmod(S_IMODE(mode.st_mode) & passable)
+
+
+def check_removable(state: Path) -> None:
+    """Raise UserError unless the folder is a stack's own: `up` has marked it."""
+    refuse_shared(state)
+    if (state / MARKER).is_file():
+        return
+    if is_earlier(state):
+        raise UserError(
+            f"{state} is of an earlier version, or no stack's. If it is a stack's, run `just up` "
+            "once, which marks it; then `just destroy` removes it. Nothing was removed."
+        )
+    raise UserError(f"{state} is not the folder of a stack. Nothing was removed.")
+
+
+def refuse_shared(state: Path) -> None:
+    """Raise UserError for a folder that holds more than a stack by its nature."""
+    resolved = state.resolve()
+    for folder in (PROJECT.resolve(), Path.home().resolve()):
+        if resolved == folder or resolved in folder.parents:
+            raise UserError(
+                f"{resolved} cannot be the state folder: it is, or contains, {folder}. Name a "
+                f"folder of the stack's own with {STATE_VARIABLE}."
+            )
+
+
+def is_earlier(state: Path) -> bool:
+    """Say whether the folder looks like that of a stack from before folders were marked."""
+    names = ("postgres-password", "stack.json", "supervisord.conf")
+    return any((state / name).is_file() for name in names)
 
 
 # The default ports, by the variables that set them.

@@ -8,16 +8,16 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version as installed
 
-import click
 import msgspec
 
-from lab.console import say
+from lab.console import echo, say
 from lab.errors import UserError
-from lab.paths import PROJECT
-from lab.stack import ports
+from lab.paths import PROJECT, RESULTS_VARIABLE, results_folder
+from lab.stack import log_lines, ports
 from lab.stack.base import (
     UP,
     ServiceError,
@@ -26,14 +26,17 @@ from lab.stack.base import (
     overview,
     unknown_service,
 )
-from lab.stack.compose import FILE
-from lab.stack.config import HOST, StackConfig
+from lab.stack.compose import FILE, tag
+from lab.stack.config import HOST, StackConfig, claim
+from lab.stack.log_lines import LogLine, parse_container
 
 DOCKER = "docker"
 ANSWER_SECONDS = 2
 WAIT_SECONDS = 240
 LOG_LINES = 15
+TIMED = ("--no-color", "--timestamps")
 PASSWORD_FILE = "/run/clinic/postgres-password"  # noqa: S105 - a path
+MONITOR_ROLE = ("sh", "/docker-entrypoint-initdb.d/monitor.sh")
 PASSWORD = f"by `docker compose exec postgres cat {PASSWORD_FILE}`"
 
 
@@ -62,8 +65,8 @@ class Container(msgspec.Struct, rename="pascal"):
 
     @property
     def version(self) -> str:
-        tag = re.search(r":v?(\d[\w.]*)", self.image)
-        return tag[1] if tag else installed("vet-clinic")
+        number = re.match(r"v?(\d[\w.]*)", tag(self.image))
+        return number[1] if number else installed("vet-clinic")
 
     @property
     def uptime(self) -> str:
@@ -81,7 +84,11 @@ class Compose:
     """The command line of Docker and its compose plugin."""
 
     def __init__(self, config: StackConfig) -> None:
-        self.environment = {**os.environ, **{name: str(it) for name, it in config.ports.items()}}
+        self.environment = {
+            **os.environ,
+            **{name: str(it) for name, it in config.ports.items()},
+            RESULTS_VARIABLE: str(results_folder()),
+        }
 
     def unavailable(self) -> str:
         """Say why Docker cannot be used, or return an empty string."""
@@ -107,17 +114,18 @@ class Compose:
         return [DOCKER, "compose", f"--file={FILE}", "--profile=load", *arguments]
 
     def run(self, *command: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - docker, from PATH
+        result = subprocess.run(  # noqa: S603 - docker, from PATH
             command,
             cwd=PROJECT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
-            errors="replace",
             timeout=timeout,
             check=False,
         )
+        # Not as text, in which a carriage return in a log would be a line break.
+        output, errors = (it.decode(errors="replace") for it in (result.stdout, result.stderr))
+        return subprocess.CompletedProcess(command, result.returncode, output, errors)
 
     def output(self, *arguments: str) -> str:
         """Return what a compose command prints; raise with the last line of its error."""
@@ -125,6 +133,14 @@ class Compose:
         if result.returncode:
             raise UserError(f"`docker compose {arguments[0]}` failed: {last_line(result.stderr)}")
         return result.stdout
+
+    def lines(self, *arguments: str) -> Iterator[str]:
+        """Yield the lines that a compose command prints, until it ends."""
+        with subprocess.Popen(  # noqa: S603 - docker, from PATH
+            self.command(*arguments), env=self.environment, stdout=subprocess.PIPE
+        ) as process:
+            for line in process.stdout or []:
+                yield line.decode(errors="replace").removesuffix("\n")
 
     def show(self, *arguments: str) -> None:
         """Run a compose command in this terminal."""
@@ -154,23 +170,30 @@ class DockerStack:
         """Return where each service can be reached from this machine, in the order of start."""
         return {
             "postgres": f"{HOST}:{self.config.postgres_port}",
+            "gateway": "in front of the next three, at their addresses",
             "prometheus": self.config.prometheus_url,
             "tempo": self.config.traces_url,
             "notifications": "`just logs notifications`",
             "alertmanager": self.config.alertmanager_url,
             "node-exporter": "node-exporter:9100 in the stack's network",
+            "postgres-exporter": "postgres-exporter:9187 in the stack's network",
+            "postgres-sampler": "postgres-sampler:9188 in the stack's network",
             "grafana": self.config.grafana_url,
             "api": self.config.api_url,
         }
 
     def up(self) -> None:
         """Start what is not running; if that fails, stop what this call started."""
-        self.config.state.mkdir(parents=True, exist_ok=True)
+        claim(self.config.state)
+        results_folder().mkdir(parents=True, exist_ok=True)  # else Docker makes it, as root
         was_running = any(container.is_running for container in self.compose.containers())
         if not was_running:
             ports.check(self.config.ports)
         self.compose.show("build", "api")
         try:
+            self.start("postgres")
+            # A volume of an earlier version has no such role; a fresh one already does.
+            self.compose.output("exec", "--no-TTY", "postgres", *MONITOR_ROLE)
             self.start(*self.addresses)
         except BaseException:
             if not was_running:
@@ -179,7 +202,7 @@ class DockerStack:
                     self.compose.output("down")
             raise
         self.config.save(DOCKER)
-        click.echo(overview(self.addresses, PASSWORD, ""))
+        echo(overview(self.addresses, PASSWORD, ""))
 
     def restart(self, service: str) -> None:
         """Replace the container of a service; rebuild the API's image first."""
@@ -212,7 +235,7 @@ class DockerStack:
                 f"{service} did not start ({container.status}). Fix the error in its log, then run "
                 "`just up` again.",
                 service,
-                log.splitlines(),
+                log.removesuffix("\n").split("\n"),
             )
         return UserError(
             "Docker did not start the stack; its message is above. Fix that, or run "
@@ -224,10 +247,10 @@ class DockerStack:
         containers = self.compose.containers()
         self.config.saved.unlink(missing_ok=True)
         if not containers:
-            click.echo("Nothing is running.")
+            echo("Nothing is running.")
             return
         self.compose.show("down", "--remove-orphans")
-        click.echo(f"The stack is down; its data stays in {self.data()}.")
+        echo(f"The stack is down; its data stays in {self.data()}.")
 
     def states(self) -> list[ServiceStatus]:
         """Return the state of each service, or nothing if none is running."""
@@ -242,20 +265,42 @@ class DockerStack:
         ]
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
-        """Print the last log lines of one service, or of all, and optionally new ones."""
-        services = sorted({container.service for container in self.compose.containers()})
-        if not services:
-            click.echo("Nothing has been started; `just up` starts the stack.")
+        """Print the last log lines of one service, or of all in order, and optionally new ones."""
+        if not self.logged(service):
+            echo("Nothing has been started; `just up` starts the stack.")
             return
-        if service and service not in services:
-            raise UserError(f"There is no log of {service!r}, only of {', '.join(services)}.")
-        options = ["--no-color", f"--tail={lines}"]
-        options += ["--follow"] if follow else []
-        options += ["--no-log-prefix", service] if service else []
+        if not service:
+            log_lines.show(self.read_lines(f"--tail={lines}"))
+            if follow:
+                self.follow_all()
+            return
+        options = ["--no-color", f"--tail={lines}", *(["--follow"] if follow else [])]
         with suppress(KeyboardInterrupt):
-            subprocess.run(  # noqa: S603 - docker, from PATH
-                self.compose.command("logs", *options), env=self.compose.environment, check=False
-            )
+            for line in self.compose.lines("logs", *options, "--no-log-prefix", service):
+                echo(line)
+
+    def logged(self, service: str | None) -> list[str]:
+        """Name the services that have a log; raise if the one that is asked for has none."""
+        services = sorted({container.service for container in self.compose.containers()})
+        if service and services and service not in services:
+            raise UserError(f"There is no log of {service!r}, only of {', '.join(services)}.")
+        return services
+
+    def log_lines(self, service: str | None = None) -> list[LogLine]:
+        """Return all log lines that are kept of one service, or of all."""
+        if not self.logged(service):
+            return []
+        return self.read_lines(*([service] if service else []))
+
+    def read_lines(self, *options: str) -> list[LogLine]:
+        output = self.compose.output("logs", *TIMED, *options)
+        return log_lines.in_order(filter(None, map(parse_container, output.split("\n"))))
+
+    def follow_all(self) -> None:
+        """Print new lines of all services until Ctrl-C."""
+        with suppress(KeyboardInterrupt):
+            for line in self.compose.lines("logs", *TIMED, "--tail=0", "--follow"):
+                log_lines.show(filter(None, [parse_container(line)]))
 
     def database_url(self) -> str:
         password = self.compose.output("exec", "--no-TTY", "postgres", "cat", PASSWORD_FILE)

@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
 from lab.errors import UserError
 from lab.stack import compose
-from lab.stack.config import StackConfig
+from lab.stack.config import HOST, StackConfig
 from lab.stack.docker import DOCKER, Compose
 
 SCRIPT = "/performance/k6-load-test.js"
+# Where the script sends its spans; without it, nowhere.
+TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 # What the script reads from its environment, beside k6's own K6_*.
 SCRIPT_VARIABLES = (
     "BASE_URL",
@@ -26,14 +30,19 @@ SCRIPT_VARIABLES = (
     "DURATION",
     "GENERATOR",
     "JOURNEY",
+    TRACES_ENDPOINT,
     "PROFILE",
     "RATE",
     "RUN_ID",
+    "TRACE_EVERY",
     "VUS",
 )
+# k6's default.
+DASHBOARD_PORT = "5665"
 LOCAL = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
 API = "http://api:8000"
-REMOTE_WRITE = "http://prometheus:9090/api/v1/write"
+REMOTE_WRITE = "http://gateway:9090/api/v1/write"
+TRACES = "http://gateway:4318/v1/traces"
 
 
 def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -> list[str]:
@@ -41,16 +50,45 @@ def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -
     names = [it for it in sorted(settings) if it.startswith("K6_") or it in SCRIPT_VARIABLES]
     changed = [f"{name}={value}" for name, value in container_addresses(config, settings).items()]
     variables = [f"--env={variable}" for variable in (*names, *changed)]
-    name = f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', settings['RUN_ID'])}"
-    run = ("run", "--rm", "--no-deps", "--no-TTY", f"--name={name}", *variables, "k6")
+    name = container_name(settings["RUN_ID"])
+    options = ("--rm", "--no-deps", "--no-TTY", f"--name={name}", *published_ports(settings))
+    run = ("run", *options, *variables, "k6")
     k6 = (*(arguments or ("run",)), SCRIPT)
     docker = Compose(config).command("--progress=quiet", *run, *k6)
     return [sys.executable, "-m", __name__, name, *docker]
 
 
+def published_ports(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Publish the port of k6's own dashboard, if it serves one, on this machine alone."""
+    if settings.get("K6_WEB_DASHBOARD") != "true":
+        return ()
+    port = settings.get("K6_WEB_DASHBOARD_PORT") or DASHBOARD_PORT
+    return (f"--publish={HOST}:{port}:{port}",)
+
+
+def container_name(run_id: str) -> str:
+    return f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', run_id)}"
+
+
+def pid(run_id: str) -> int | None:
+    """Return the id of the container's process on this machine; None if it runs in another one."""
+    inspected = subprocess.run(  # noqa: S603 - docker, from PATH
+        [DOCKER, "inspect", "--format={{.State.Pid}}", container_name(run_id)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # With Docker Desktop, the id is that of a process in its virtual machine.
+    with suppress(OSError):
+        if Path(f"/proc/{inspected.stdout.strip()}/comm").read_text().strip() == "k6":
+            return int(inspected.stdout)
+    return None
+
+
 def version() -> str:
     """Return the version of k6's image."""
-    return str(compose.services()["k6"]["image"]).rpartition(":")[2]
+    return compose.tag(compose.services()["k6"]["image"])
 
 
 def container_addresses(config: StackConfig, settings: Mapping[str, str]) -> dict[str, str]:
@@ -69,6 +107,10 @@ def container_addresses(config: StackConfig, settings: Mapping[str, str]) -> dic
         addresses["CONFIRM_TARGET"] = settings.get("CONFIRM_TARGET", "")
     if settings.get("K6_PROMETHEUS_RW_SERVER_URL") == config.remote_write_url:
         addresses["K6_PROMETHEUS_RW_SERVER_URL"] = REMOTE_WRITE
+    if settings.get(TRACES_ENDPOINT) == config.otlp_traces_endpoint:
+        addresses[TRACES_ENDPOINT] = TRACES
+    if settings.get("K6_WEB_DASHBOARD") == "true":
+        addresses["K6_WEB_DASHBOARD_HOST"] = "0.0.0.0"  # noqa: S104 - of the container
     return addresses
 
 

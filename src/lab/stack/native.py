@@ -1,20 +1,20 @@
 """The native backend: the stack as processes under supervisord, with its data in a state folder."""
 
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-import click
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from lab.console import duration, say, short_path
+from lab.console import duration, echo, say, short_path
 from lab.errors import UserError
-from lab.paths import PROJECT
-from lab.stack import ports, postgres, programs, services
+from lab.paths import PROJECT, results_folder
+from lab.stack import log_lines, ports, postgres, programs, services
 from lab.stack.base import (
     UP,
     ServiceError,
@@ -23,14 +23,22 @@ from lab.stack.base import (
     overview,
     unknown_service,
 )
-from lab.stack.config import StackConfig, ports_from_env, saved_ports
+from lab.stack.config import (
+    StackConfig,
+    check_removable,
+    claim,
+    ports_from_env,
+    saved_ports,
+)
+from lab.stack.log_lines import LogLine
 from lab.stack.service import InternalPorts, Service, StartedStack
 from lab.stack.services import api_environment
 from lab.stack.supervisor import POLL_SECONDS, Supervisor, base_environment
-from lab.stack.tail import print_new_lines, size, tail
+from lab.stack.tail import new_lines, size, split_lines, tail
 
 NATIVE = "native"
 API = "api"
+POSTGRES = "postgres"
 MIGRATION_SECONDS = 120
 FOLLOW_SECONDS = 0.3
 
@@ -52,23 +60,23 @@ class NativeStack:
             if self.supervisor.running():
                 self.check_ports()
                 if not self.update():
-                    click.echo("The stack is already up; nothing changed.")
+                    echo("The stack is already up; nothing changed.")
             else:
                 self.start_all()
             self.print_overview()
 
     def down(self) -> None:
         if not self.config.state.exists():
-            click.echo("Nothing is running.")
+            echo("Nothing is running.")
             return
         with self.lock():
             if self.supervisor.running():
                 self.stop_all()
-                click.echo(f"The stack is down; its data stays in {short_path(self.config.state)}.")
+                echo(f"The stack is down; its data stays in {short_path(self.config.state)}.")
                 return
             self.config.saved.unlink(missing_ok=True)
             if not self.end_orphans():
-                click.echo("Nothing is running.")
+                echo("Nothing is running.")
 
     def restart(self, service: str) -> None:
         self.make_state_folder()
@@ -94,7 +102,9 @@ class NativeStack:
     def make_state_folder(self) -> None:
         state = self.config.state
         try:
-            state.mkdir(parents=True, exist_ok=True)
+            claim(state)
+            results_folder().mkdir(parents=True, exist_ok=True)
+            os.umask(0o077)
             self.supervisor.logs.mkdir(exist_ok=True)
             (state / "lock").touch()
         except OSError as error:
@@ -162,7 +172,7 @@ class NativeStack:
             self.supervisor.stop(name)
             self.supervisor.remove(name)
             del started.services[name]
-            click.echo(f"{name:<13} stopped: it is no longer part of the stack")
+            echo(f"{name:<17} stopped: it is no longer part of the stack")
         reasons = {
             name: self.restart_reason(service, started.services.get(name))
             for name, service in wanted.items()
@@ -170,10 +180,12 @@ class NativeStack:
         due = [only] if only else [name for name, reason in reasons.items() if reason]
         for name in due:
             if reasons[name]:
-                click.echo(f"{name:<13} {reasons[name]}")
+                echo(f"{name:<17} {reasons[name]}")
             if name == API:
                 self.migrate()
             self.supervisor.stop(name)
+            if name == POSTGRES:
+                postgres.prepare(self.config)
             self.supervisor.replace(name)
             started.services[name] = wanted[name].without_secrets()
             started.save(self.config)
@@ -206,8 +218,8 @@ class NativeStack:
                 self.supervisor.stop(service.name)
             raise
         seconds = time.monotonic() - started
-        click.echo(
-            f"{service.name:<13} {service.version:<8} ready in {seconds:>4.1f} s  {service.address}"
+        echo(
+            f"{service.name:<17} {service.version:<8} ready in {seconds:>4.1f} s  {service.address}"
         )
 
     def wait_until_ready(self, service: Service, log_start: int = 0) -> None:
@@ -270,7 +282,7 @@ class NativeStack:
                 "again.",
                 "migrations",
             )
-        click.echo(f"{'migrations':<13} {'':<8} done in {time.monotonic() - started:>5.1f} s")
+        echo(f"{'migrations':<17} {'':<8} done in {time.monotonic() - started:>5.1f} s")
 
     def stop_all(self, *, quiet: bool = False) -> None:
         """Stop the services, the last started first, and supervisord."""
@@ -280,14 +292,14 @@ class NativeStack:
             if not quiet and seconds is not None:
                 killed = seconds >= service.stop_seconds
                 how = "killed after" if killed else "stopped in"
-                click.echo(f"{service.name:<13} {how} {seconds:>4.1f} s")
+                echo(f"{service.name:<17} {how} {seconds:>4.1f} s")
         self.supervisor.shutdown()
         self.supervisor.end_orphans()
         self.config.saved.unlink(missing_ok=True)
 
     def print_overview(self) -> None:
         started = StartedStack.load(self.config).services.values()
-        click.echo(
+        echo(
             overview(
                 {service.name: service.address for service in started},
                 f"in {short_path(self.config.password_file)}",
@@ -308,32 +320,58 @@ class NativeStack:
         return ServiceStatus(service.name, service.version, state, uptime, service.address)
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
-        """Print the last log lines of one service, or of all, and optionally new ones."""
-        existing = sorted(path.stem for path in self.supervisor.logs.glob("*.log"))
-        if not existing:
-            click.echo("Nothing has been started; `just up` starts the stack.")
+        """Print the last log lines of one service, or of all in order, and optionally new ones."""
+        names = self.logged(service)
+        if not names:
+            echo("Nothing has been started; `just up` starts the stack.")
             return
-        if service and service not in existing:
-            raise UserError(f"There is no log of {service!r}, only of {', '.join(existing)}.")
-        positions = {}
-        for name in [service] if service else existing:
-            log = self.supervisor.log(name)
-            positions[name] = size(log)
-            for line in tail(log, lines):
-                click.echo(line if service else f"{name} | {line}")
+        positions = {name: size(self.supervisor.log(name)) for name in names}
+        self.show_lines({name: tail(self.supervisor.log(name), lines) for name in names}, service)
         with suppress(KeyboardInterrupt):
             while follow:
                 time.sleep(FOLLOW_SECONDS)
+                new = {}
                 for name, position in positions.items():
-                    prefix = "" if service else f"{name} | "
-                    positions[name] = print_new_lines(self.supervisor.log(name), position, prefix)
+                    log = self.supervisor.log(name)
+                    new[name], positions[name] = new_lines(log, position)
+                self.show_lines(new, service)
+
+    def logged(self, service: str | None) -> list[str]:
+        """Name the services that have a log, or the one that is asked for."""
+        existing = sorted(path.stem for path in self.supervisor.logs.glob("*.log"))
+        if service and existing and service not in existing:
+            raise UserError(f"There is no log of {service!r}, only of {', '.join(existing)}.")
+        return [service] if service and existing else existing
+
+    @staticmethod
+    def show_lines(lines: Mapping[str, list[str]], service: str | None) -> None:
+        if service:
+            for line in lines[service]:
+                echo(line)
+            return
+        parsed = (line for name, texts in lines.items() for line in log_lines.parse(name, texts))
+        log_lines.show(log_lines.in_order(parsed))
+
+    def log_lines(self, service: str | None = None) -> list[LogLine]:
+        """Return all log lines that are kept of one service, or of all."""
+        return [
+            line
+            for name in self.logged(service)
+            # supervisord numbers older files from the newest on.
+            for log in sorted(self.supervisor.logs.glob(f"{name}.log*"), reverse=True)
+            for line in log_lines.parse(name, split_lines(log.read_bytes()))
+        ]
 
     def database_url(self) -> str:
         return self.config.database_url
 
     def data(self) -> str:
-        return str(short_path(self.config.state)) if self.config.state.exists() else ""
+        if not self.config.state.exists():
+            return ""
+        check_removable(self.config.state)
+        return str(self.config.state)
 
     def destroy(self) -> None:
+        check_removable(self.config.state)
         self.down()
         shutil.rmtree(self.config.state)

@@ -1,5 +1,6 @@
 """Free ports, taken ports, and the processes that hold them."""
 
+import random
 import socket
 from contextlib import ExitStack
 
@@ -8,15 +9,28 @@ import psutil
 from lab.errors import UserError
 from lab.stack.config import HOST
 
+# Below the ports that Linux and macOS give to outgoing connections: such a connection could take
+# a port between its choice and its use.
+FREE_PORTS = range(20_000, 32_768)
+
 
 def free() -> int:
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
+    """Choose ports at random, so that commands that choose at the same time do not meet."""
+    candidates = iter(random.sample(FREE_PORTS, len(FREE_PORTS)))
+    chosen: list[int] = []
     with ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
+        while len(chosen) < count:
+            port = next(candidates)
+            try:
+                stack.enter_context(socket.create_server((HOST, port)))
+            except OSError:
+                continue
+            chosen.append(port)
+    return chosen
 
 
 def check(wanted: dict[str, int]) -> None:

@@ -57,7 +57,7 @@ def command(config: StackConfig) -> tuple[str, ...]:
         f"--listen_addresses={HOST}",
         f"--port={config.postgres_port}",
         "--unix_socket_directories=",
-        "--shared_preload_libraries=pg_stat_statements",
+        *(f"--{setting}" for setting in compose.postgres_settings()),
     )
 
 
@@ -73,13 +73,28 @@ def prepare(config: StackConfig) -> None:
         if not password_file.exists():
             write_private(password_file, secrets.token_hex(24))
         create(data, password_file.read_text().strip())
-        return
     check_major(data)
     check_owner(data)
     if not password_file.exists():
         password = secrets.token_hex(24)
         single_user(data, "postgres", f"ALTER ROLE clinic PASSWORD '{password}'")
         write_private(password_file, password)
+    if not config.monitor_password_file.exists():
+        password = secrets.token_hex(24)
+        single_user(data, "postgres", *monitor_role(password))
+        write_private(config.monitor_password_file, password)
+
+
+def monitor_role(password: str) -> list[str]:
+    """Return statements, as in observability/postgres/monitor.sh, that create or renew the role."""
+    return [
+        "DO $$ BEGIN CREATE ROLE monitor; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        f"ALTER ROLE monitor LOGIN CONNECTION LIMIT 8 PASSWORD '{password}'",
+        "GRANT pg_monitor TO monitor",
+        "REVOKE TEMPORARY ON DATABASE postgres, clinic, template1 FROM PUBLIC",
+        "REVOKE pg_read_all_stats FROM clinic",
+        "CREATE EXTENSION IF NOT EXISTS pg_stat_statements",
+    ]
 
 
 def create(data: Path, password: str) -> None:
@@ -103,12 +118,7 @@ def create(data: Path, password: str) -> None:
             f"CREATE ROLE clinic LOGIN PASSWORD '{password}'",
             "CREATE DATABASE clinic OWNER clinic",
         )
-        single_user(
-            fresh,
-            "clinic",
-            "CREATE EXTENSION pg_stat_statements",
-            "GRANT pg_read_all_stats TO clinic",
-        )
+        single_user(fresh, "clinic", "CREATE EXTENSION pg_stat_statements")
         fresh.rename(data)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -86,6 +86,14 @@ NODE_EXPORTER = Program(
     version="1.12.1",
     version_variable=PROMETHEUS_VERSION,
 )
+POSTGRES_EXPORTER = Program(
+    "postgres_exporter",
+    (0, 19, 0),
+    package="github.com/prometheus-community/postgres_exporter/cmd/postgres_exporter",
+    module="postgres_exporter",
+    version="0.19.1",
+    version_variable=PROMETHEUS_VERSION,
+)
 JAEGER = Program(
     "jaeger",
     (2, 13, 0),
@@ -105,6 +113,7 @@ PROGRAMS = {
         ALERTMANAGER,
         replace(ALERTMANAGER, name="amtool", package=AMTOOL_PACKAGE, seconds=20),
         NODE_EXPORTER,
+        POSTGRES_EXPORTER,
         JAEGER,
         Program("tempo", (3, 0, 0)),
         Program("grafana", (12, 0, 0)),

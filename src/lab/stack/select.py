@@ -31,4 +31,4 @@ def in_docker(config: StackConfig) -> bool:
     if os.environ.get(BACKEND_VARIABLE) or saved_backend(config.state):
         return True
     # An engine that answers may run none of the stack, or another one.
-    return Compose(config).published("prometheus", 9090) == f"{HOST}:{config.prometheus_port}"
+    return Compose(config).published("gateway", 9090) == f"{HOST}:{config.prometheus_port}"

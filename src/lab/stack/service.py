@@ -1,6 +1,6 @@
 """A service of the native stack, and the record of what was started."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
@@ -23,7 +23,7 @@ class Service:
     version: str
     address: str
     health: str
-    """A URL whose response is 200 when the service is ready, or postgresql:PORT."""
+    """A URL that answers 200 or 401 when the service is ready, or postgresql:PORT."""
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,8 @@ class Service:
             response = httpx.get(self.health, timeout=READY_TIMEOUT, trust_env=False)
         except httpx.HTTPError:
             return False
-        return response.status_code == HTTPStatus.OK
+        # What asks for a password is ready to check it.
+        return response.status_code in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED)
 
     def without_secrets(self) -> "Service":
         """Replace the values of the environment by their digests."""
@@ -69,15 +70,22 @@ class Service:
 class InternalPorts:
     """Ports that only services of the stack use: free ones, chosen when the stack starts."""
 
+    prometheus: int
+    alertmanager: int
+    traces: int
+    otlp: int
     notifications: int
     node_exporter: int
+    postgres_exporter: int
+    postgres_sampler: int
     tempo_grpc: int
+    tempo_ready: int
     jaeger_health: int
     jaeger_metrics: int
 
     @classmethod
     def free(cls) -> "InternalPorts":
-        return cls(*ports.free_ports(5))
+        return cls(*ports.free_ports(len(fields(cls))))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from lab import credentials
 from lab.errors import UserError
-from lab.paths import OBSERVABILITY, PROJECT
+from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
 from lab.stack import compose, postgres, programs
 from lab.stack.config import HOST, STATE_VARIABLE, StackConfig
 from lab.stack.service import InternalPorts, Service, digests
@@ -22,7 +23,7 @@ GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 NODE_EXPORTER_RUNS = sys.platform == "linux"
 # Prefixes of the API's variables, and the lab's own among them.
 API_PREFIXES = ("CLINIC_", "OTEL_")
-LAB_VARIABLES = (STATE_VARIABLE, "CLINIC_RESULTS_DIR")
+LAB_VARIABLES = (STATE_VARIABLE, RESULTS_VARIABLE)
 
 
 def listening_ports(config: StackConfig) -> dict[str, int]:
@@ -38,17 +39,21 @@ def assemble(config: StackConfig, internal: InternalPorts) -> list[Service]:
     """List the services in the order of their start; find or build every program."""
     tempo = programs.find_on_path("tempo")
     grafana = programs.find_on_path("grafana")
+    credentials.write(config.credentials)
     traces = tempo_service(config, internal, tempo) if tempo else jaeger_service(config, internal)
     write_prometheus_config(config, internal, traces.name)
     write_alertmanager_config(config, internal)
     return [
         postgres_service(config),
-        prometheus_service(config),
+        gateway_service(config, internal, traces.name),
+        prometheus_service(config, internal),
         traces,
         notifications_service(config, internal),
-        alertmanager_service(config),
+        alertmanager_service(config, internal),
         *([node_exporter_service(config, internal)] if NODE_EXPORTER_RUNS else []),
-        *([grafana_service(config, grafana)] if grafana else []),
+        postgres_exporter_service(config, internal),
+        postgres_sampler_service(config, internal),
+        *([grafana_service(config, internal, grafana)] if grafana else []),
         api_service(config),
     ]
 
@@ -66,6 +71,38 @@ def postgres_service(config: StackConfig) -> Service:
     )
 
 
+def gateway_service(config: StackConfig, internal: InternalPorts, store: str) -> Service:
+    path = "/{traces-path}"
+    upstreams = {
+        "PROMETHEUS": (config.prometheus_port, internal.prometheus, ""),
+        "ALERTMANAGER": (config.alertmanager_port, internal.alertmanager, ""),
+        "TRACES": (config.traces_port, internal.traces, path if store == "tempo" else ""),
+        "OTLP": (config.otlp_port, internal.otlp, path),
+    }
+    return Service(
+        "gateway",
+        installed("vet-clinic"),
+        f"{HOST}:" + ",".join(str(port) for port, *_ in upstreams.values()),
+        f"{config.prometheus_url}/gateway/healthz",
+        (sys.executable, "-m", "lab.gateway"),
+        {
+            **{
+                f"GATEWAY_{name}": f"{port}=http://{HOST}:{upstream}{path}"
+                for name, (port, upstream, path) in upstreams.items()
+            },
+            "GATEWAY_ALLOWED_HOSTS": os.environ.get("CLINIC_ALLOWED_HOSTS", ""),
+            "GATEWAY_HOST": HOST,
+            "GATEWAY_SECRETS": str(config.credentials),
+            "GATEWAY_TRACES_UI": "1" if store == "jaeger" else "",
+        },
+        digests(PROJECT / "src" / "lab" / "gateway.py"),
+    )
+
+
+def web_config(config: StackConfig) -> dict[str, str]:
+    return {"--web.config.file": str(config.credentials / credentials.WEB_CONFIG)}
+
+
 def prometheus_config(config: StackConfig) -> Path:
     return config.state / "prometheus" / "config" / "prometheus.yml"
 
@@ -77,14 +114,17 @@ def write_prometheus_config(config: StackConfig, internal: InternalPorts, store:
     """
     folder = prometheus_config(config).parent
     (folder / "targets").mkdir(parents=True, exist_ok=True)
+    results_folder().mkdir(parents=True, exist_ok=True)
     for name in ("prometheus.yml", "rules"):
         link(folder / name, PROMETHEUS_FOLDER / name)
     metrics_port = config.traces_port if store == "tempo" else internal.jaeger_metrics
     targets = {
-        "prometheus": {"prometheus": config.prometheus_port},
+        "prometheus": {"prometheus": internal.prometheus},
         "traces": {store: metrics_port},
-        "alertmanager": {"alertmanager": config.alertmanager_port},
+        "alertmanager": {"alertmanager": internal.alertmanager},
         "node": {"node": internal.node_exporter} if NODE_EXPORTER_RUNS else {},
+        "postgres": {"postgres": internal.postgres_exporter},
+        "postgres-sampler": {"postgres-sampler": internal.postgres_sampler},
     }
     for file, instances in targets.items():
         groups = [
@@ -94,12 +134,14 @@ def write_prometheus_config(config: StackConfig, internal: InternalPorts, store:
         (folder / "targets" / f"{file}.yml").write_text(yaml.safe_dump(groups))
 
 
-def prometheus_service(config: StackConfig) -> Service:
+def prometheus_service(config: StackConfig, internal: InternalPorts) -> Service:
     program = programs.find("prometheus")
     native = {
         "--config.file": str(prometheus_config(config)),
         "--storage.tsdb.path": str(config.state / "prometheus" / "data"),
+        **web_config(config),
         "--web.external-url": f"{config.prometheus_url}/",
+        "--web.user-assets": str(results_folder()),
     }
     return Service(
         "prometheus",
@@ -109,7 +151,7 @@ def prometheus_service(config: StackConfig) -> Service:
         (
             str(program),
             *compose.flags("prometheus", native),
-            f"--web.listen-address={HOST}:{config.prometheus_port}",
+            f"--web.listen-address={HOST}:{internal.prometheus}",
         ),
         compose.go_memory_limit("prometheus"),
         digests(PROMETHEUS_FOLDER / "prometheus.yml", PROMETHEUS_FOLDER / "rules"),
@@ -118,22 +160,30 @@ def prometheus_service(config: StackConfig) -> Service:
     )
 
 
+def with_start_time(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Tell a trace store when it starts, so that each start makes series of its own."""
+    return ("sh", "-c", 'TRACE_STORE_START=$(date +%Y%m%dT%H%M%S) exec "$0" "$@"', *command)
+
+
 def tempo_service(config: StackConfig, internal: InternalPorts, program: Path) -> Service:
     file = OBSERVABILITY / "tempo" / "tempo.yaml"
     return Service(
         "tempo",
         programs.version_text("tempo", program),
         config.traces_url,
-        f"{config.traces_url}/ready",
-        (str(program), *compose.flags("tempo", {"-config.file": str(file)})),
+        f"http://{HOST}:{internal.tempo_ready}/ready",
+        with_start_time((str(program), *compose.flags("tempo", {"-config.file": str(file)}))),
         {
             **compose.go_memory_limit("tempo"),
-            "PROMETHEUS_WRITE_URL": config.remote_write_url,
+            "PROMETHEUS_WRITE_URL": f"http://{HOST}:{internal.prometheus}/api/v1/write",
             "TEMPO_DATA": str(config.state / "tempo"),
             "TEMPO_GRPC_PORT": str(internal.tempo_grpc),
             "TEMPO_HOST": HOST,
-            "TEMPO_OTLP_PORT": str(config.otlp_port),
-            "TEMPO_PORT": str(config.traces_port),
+            "TEMPO_OTLP_PORT": str(internal.otlp),
+            "TEMPO_PORT": str(internal.traces),
+            "TEMPO_READY_PORT": str(internal.tempo_ready),
+            "TRACES_PATH": read_credential(config, credentials.TRACES_PATH),
+            "WEB_SECRETS": str(config.credentials),
         },
         digests(file),
         stop_seconds=compose.stop_seconds("tempo"),
@@ -148,19 +198,25 @@ def jaeger_service(config: StackConfig, internal: InternalPorts) -> Service:
         programs.version_text("jaeger", program),
         config.traces_url,
         f"http://{HOST}:{internal.jaeger_health}/status",
-        (str(program), "--config", str(file)),
+        with_start_time((str(program), "--config", str(file))),
         {
             **compose.go_memory_limit("tempo"),
             "JAEGER_DATA": str(config.state / "jaeger"),
             "JAEGER_HEALTH_PORT": str(internal.jaeger_health),
             "JAEGER_METRICS_PORT": str(internal.jaeger_metrics),
-            "JAEGER_OTLP_PORT": str(config.otlp_port),
-            "JAEGER_QUERY_PORT": str(config.traces_port),
+            "JAEGER_OTLP_PORT": str(internal.otlp),
+            "JAEGER_QUERY_PORT": str(internal.traces),
             "OTEL_TRACES_SAMPLER": "always_off",  # otherwise it traces itself and has no exporter
-            "PROMETHEUS_OTLP_URL": config.otlp_metrics_endpoint,
+            "PROMETHEUS_OTLP_URL": f"http://{HOST}:{internal.prometheus}/api/v1/otlp/v1/metrics",
+            "STACK_PASSWORD": read_credential(config, credentials.PASSWORD),
+            "TRACES_PATH": read_credential(config, credentials.TRACES_PATH),
         },
         digests(file),
     )
+
+
+def read_credential(config: StackConfig, name: str) -> str:
+    return (config.credentials / name).read_text()
 
 
 def notifications_file(config: StackConfig) -> Path:
@@ -200,12 +256,13 @@ def write_alertmanager_config(config: StackConfig, internal: InternalPorts) -> N
     (folder / "notifications-url").write_text(f"http://{HOST}:{internal.notifications}/\n")
 
 
-def alertmanager_service(config: StackConfig) -> Service:
+def alertmanager_service(config: StackConfig, internal: InternalPorts) -> Service:
     program = programs.find("alertmanager")
     native = {
         "--config.file": str(alertmanager_config(config)),
         "--storage.path": str(config.state / "alertmanager" / "data"),
         "--web.external-url": f"{config.alertmanager_url}/",
+        **web_config(config),
     }
     return Service(
         "alertmanager",
@@ -215,7 +272,7 @@ def alertmanager_service(config: StackConfig) -> Service:
         (
             str(program),
             *compose.flags("alertmanager", native),
-            f"--web.listen-address={HOST}:{config.alertmanager_port}",
+            f"--web.listen-address={HOST}:{internal.alertmanager}",
         ),
         compose.go_memory_limit("alertmanager"),
         digests(ALERTMANAGER_FOLDER),
@@ -228,7 +285,7 @@ def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Servi
     program = programs.find("node_exporter")
     address = f"{HOST}:{internal.node_exporter}"
     disk = f"^{re.escape(mount_point(config.state))}$"
-    native = {"--collector.filesystem.mount-points-include": disk}
+    native = {"--collector.filesystem.mount-points-include": disk, **web_config(config)}
     return Service(
         "node-exporter",
         programs.version_text("node_exporter", program),
@@ -243,12 +300,57 @@ def node_exporter_service(config: StackConfig, internal: InternalPorts) -> Servi
     )
 
 
+def postgres_exporter_service(config: StackConfig, internal: InternalPorts) -> Service:
+    program = programs.find("postgres_exporter")
+    address = f"{HOST}:{internal.postgres_exporter}"
+    container = compose.services()["postgres-exporter"]["environment"]
+    return Service(
+        "postgres-exporter",
+        programs.version_text("postgres_exporter", program),
+        f"http://{address}/metrics",
+        f"http://{address}/",
+        (
+            str(program),
+            *compose.flags("postgres-exporter", web_config(config)),
+            f"--web.listen-address={address}",
+        ),
+        {
+            **container,
+            "DATA_SOURCE_URI": f"{HOST}:{config.postgres_port}/postgres?sslmode=disable",
+            "DATA_SOURCE_PASS_FILE": str(config.monitor_password_file),
+        },
+    )
+
+
+def postgres_sampler_service(config: StackConfig, internal: InternalPorts) -> Service:
+    address = f"http://{HOST}:{internal.postgres_sampler}"
+    return Service(
+        "postgres-sampler",
+        installed("vet-clinic"),
+        f"{address}/metrics",
+        f"{address}/healthz",
+        (sys.executable, "-m", "lab.postgres_sampler"),
+        {
+            "POSTGRES_SAMPLER_DATABASE_URL": (
+                f"postgresql://monitor@{HOST}:{config.postgres_port}/postgres"
+            ),
+            "POSTGRES_SAMPLER_HOST": HOST,
+            "POSTGRES_SAMPLER_PASSWORD_FILE": str(config.monitor_password_file),
+            "POSTGRES_SAMPLER_PID_FILE": str(postgres.data_directory(config) / "postmaster.pid"),
+            "POSTGRES_SAMPLER_PORT": str(internal.postgres_sampler),
+        },
+        digests(PROJECT / "src" / "lab" / "postgres_sampler.py"),
+    )
+
+
 def mount_point(folder: Path) -> str:
     return str(next(path for path in (folder, *folder.parents) if path.is_mount()))
 
 
-def grafana_service(config: StackConfig, program: Path) -> Service:
+def grafana_service(config: StackConfig, internal: InternalPorts, program: Path) -> Service:
     state = config.state / "grafana"
+    # Without the folder, which stays empty, Grafana logs an error at each start.
+    (state / "plugins").mkdir(parents=True, exist_ok=True)
     dashboards = GRAFANA_FOLDER / "dashboards"
     return Service(
         "grafana",
@@ -259,9 +361,9 @@ def grafana_service(config: StackConfig, program: Path) -> Service:
         {
             **grafana_settings(),
             **compose.go_memory_limit("grafana"),
-            "ALERTMANAGER_URL": config.alertmanager_url,
+            "ALERTMANAGER_URL": f"http://{HOST}:{internal.alertmanager}",
             "DASHBOARDS_FOLDER": str(dashboards),
-            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "home.json"),
+            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(dashboards / "clinic-home.json"),
             "GF_LOG_MODE": "console",
             "GF_PATHS_DATA": str(state),
             "GF_PATHS_LOGS": str(state / "logs"),
@@ -270,8 +372,10 @@ def grafana_service(config: StackConfig, program: Path) -> Service:
             "GF_SERVER_HTTP_ADDR": HOST,
             "GF_SERVER_HTTP_PORT": str(config.grafana_port),
             "GF_SERVER_ROOT_URL": f"{config.grafana_url}/",
-            "PROMETHEUS_URL": config.prometheus_url,
-            "TEMPO_URL": config.traces_url,
+            "GF_STACK_PASSWORD": read_credential(config, credentials.PASSWORD),
+            "GF_STACK_TRACES_PATH": read_credential(config, credentials.TRACES_PATH),
+            "PROMETHEUS_URL": f"http://{HOST}:{internal.prometheus}",
+            "TEMPO_URL": f"http://{HOST}:{internal.traces}",
         },
         digests(GRAFANA_FOLDER / "provisioning"),  # dashboards are read again while it runs
     )
@@ -305,6 +409,7 @@ def api_service(config: StackConfig) -> Service:
         api_environment(config),
         # pyproject.toml pins the packages that the API runs on.
         digests(PROJECT / "src" / "clinic", PROJECT / "pyproject.toml"),
+        stop_seconds=compose.stop_seconds("api"),
     )
 
 

@@ -117,6 +117,7 @@ class Supervisor:
                 nodaemon="true",
                 silent="true",
                 directory=str(PROJECT),
+                umask="077",
                 logfile=str(self.log("supervisord")),
                 logfile_maxbytes="5MB",
                 logfile_backups="1",
