@@ -11,30 +11,35 @@
 // VUS               maximum number of virtual users
 // CLEANUP           1 deletes what the run created when it ends
 // CONFIRM_TARGET    1 allows a target that is not this machine
+// TRACE_EVERY       traces one whole iteration in so many, 0 none     100
 // CLINIC_API_TOKEN  bearer token of the clinic                    none
 // RUN_ID            id of the run in metrics and traces           from the time and the profile
 // GENERATOR         name of this generator, if a run has several  none
 //
 // The thresholds are in slo.json. See README.md.
 
-import { sleep } from 'k6';
+import exec from 'k6/execution';
 
 import { deleteOwnersOf } from './lib/cleanup.js';
 import { runIteration } from './lib/clinic.js';
+import { CUSTOM, customLoad } from './lib/custom-load.js';
+import { pauseAfterIteration, SHORT_PAUSE } from './lib/pause.js';
 import { plan, PROFILES } from './lib/profiles.js';
 import { endRun, startRun, writeVerdict } from './lib/run.js';
 import { choice, SETTINGS } from './lib/settings.js';
 import { thresholds } from './lib/slo.js';
 import { checkTarget } from './lib/target.js';
+import { checkTraceEndpoint, endTrace } from './lib/traces.js';
 import { drawJourney, JOURNEYS } from './journeys/journeys.js';
 
 const PROFILE = choice('PROFILE', PROFILES, 'load');
 const JOURNEY = choice('JOURNEY', JOURNEYS, 'book');
 const { operations, pauseSeconds } = JOURNEYS[JOURNEY];
-const { scenario, seconds, thinkSeconds, description } = plan(PROFILE, SETTINGS, pauseSeconds);
+/** @type {import('./lib/custom-load.js').Load & ReturnType<typeof plan>} */
+const planned = plan(PROFILE, SETTINGS, pauseSeconds + SHORT_PAUSE);
 
 export const options = {
-  scenarios: { [PROFILE]: scenario },
+  scenarios: { [PROFILE]: planned.scenario },
   thresholds: thresholds(PROFILE, operations),
   summaryTrendStats: ['avg', 'min', 'med', 'max', 'p(90)', 'p(95)', 'p(99)'],
   tags: SETTINGS.tags,
@@ -43,15 +48,28 @@ export const options = {
 
 export function setup() {
   const newestOwner = checkTarget();
-  const run = startRun({ profile: PROFILE, journey: JOURNEY, seconds, newestOwner });
-  console.log(`Run ${run.id}: ${PROFILE}, ${JOURNEY}; ${description}. Target: ${SETTINGS.target}`);
+  const traced = checkTraceEndpoint();
+  // k6's own options replace all scenarios of the script.
+  const { scenarios } = exec.test.options;
+  const isCustom = !(scenarios && PROFILE in scenarios);
+  const profile = isCustom ? CUSTOM : PROFILE;
+  const { seconds, iterations, description } = isCustom ? customLoad(scenarios || {}) : planned;
+  const load = { profile, scenario: PROFILE, journey: JOURNEY, seconds, iterations };
+  const run = startRun({ ...load, newestOwner, traced });
+  const limits = isCustom ? ` (k6's own options; the thresholds of ${PROFILE})` : '';
+  console.log(
+    `Run ${run.id}: ${profile}, ${JOURNEY}; ${description}${limits}. Target: ${SETTINGS.target}`,
+  );
   return run;
 }
 
 /** @param {import('./lib/run.js').Run} run */
 export default function (run) {
-  runIteration(drawJourney(JOURNEY), run);
-  if (thinkSeconds) sleep(thinkSeconds);
+  const journey = drawJourney(JOURNEY);
+  const failed = runIteration(journey, run);
+  const endedAt = Date.now();
+  endTrace(journey.name, failed);
+  pauseAfterIteration(planned.thinkSeconds, endedAt);
 }
 
 /** @param {import('./lib/run.js').Run} run */
@@ -60,7 +78,7 @@ export function teardown(run) {
   if (SETTINGS.cleanup) deleteOwnersOf(run);
 }
 
-/** @param {import('./lib/run.js').Summary} summary */
+/** @param {import('./lib/run.js').Summary & import('./lib/summary.js').Summary} summary */
 export function handleSummary(summary) {
   writeVerdict(summary);
 }

@@ -1,9 +1,8 @@
 // The reception reads: the agenda from now on, one day, one veterinarian, and the newest owners.
 
-import { sleep } from 'k6';
-
 import { request } from '../lib/clinic.js';
 import { dayAfter, randomDay, randomVeterinarian } from '../lib/data.js';
+import { between, pause } from '../lib/pause.js';
 
 const PAGES = 3;
 const LIMIT = 'limit=50';
@@ -33,5 +32,5 @@ function readPages(operation, query) {
   for (let [page, next] = [0, query]; page < PAGES && next; page += 1) {
     next = request(operation, { query: next, isValid: Array.isArray, result: 'a page' }).next;
   }
-  sleep(SHORTEST_PAUSE + Math.random() * (LONGEST_PAUSE - SHORTEST_PAUSE));
+  pause(between(SHORTEST_PAUSE, LONGEST_PAUSE));
 }

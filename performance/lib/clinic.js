@@ -5,7 +5,9 @@ import exec from 'k6/execution';
 import http from 'k6/http';
 import { Counter, Rate, Trend } from 'k6/metrics';
 
+import { recordServerTiming } from './server-timing.js';
 import { SETTINGS } from './settings.js';
+import { endRequest, startRequest, startTrace } from './traces.js';
 
 // The names equal the server's span names: client and server metrics join on them.
 const OPERATIONS = {
@@ -32,6 +34,12 @@ const errors = new Counter('errors');
 const failedIterations = new Rate('failed_iterations');
 
 const REQUEST_TIMED_OUT = 1050; // k6's error code
+const FIRST_OF_STATUSES = 1400; // from here on k6's error codes repeat the response's status
+const MAX_TITLES = 20;
+const LONGEST_TITLE = 80;
+
+/** @type {Set<string>} the titles of problems that this virtual user has met */
+const titles = new Set();
 
 // Of the current iteration.
 let baggage = '';
@@ -44,22 +52,27 @@ class CheckFailed extends Error {}
  *
  * @param {{ name: string, iteration: () => void }} journey
  * @param {import('./run.js').Run} run
+ * @returns {boolean} whether it failed
  */
-export function runIteration({ name, iteration }, { id, clientPrefix }) {
-  Object.assign(exec.vu.metrics.tags, { testid: id, journey: name });
-  baggage = `k6.test_run_id=${id},k6.scenario=${exec.scenario.name}`;
+export function runIteration({ name, iteration }, run) {
+  const { id, clientPrefix, scenario } = run;
+  // k6's own options name the scenario `default`, which no threshold selects.
+  Object.assign(exec.vu.metrics.tags, { testid: id, journey: name, scenario });
+  baggage = `k6.test_run_id=${id},k6.scenario=${scenario}`;
   client = `${clientPrefix}${hex(exec.vu.idInInstance)}${hex(exec.vu.iterationInInstance)}`;
+  startTrace(run);
   let failed = true;
   try {
     iteration();
     failed = false;
   } catch (error) {
-    if (error instanceof CheckFailed) return;
+    if (error instanceof CheckFailed) return failed;
     errors.add(1, { operation: 'none', kind: 'script' });
     throw error;
   } finally {
     failedIterations.add(failed);
   }
+  return failed;
 }
 
 // Unique to the iteration, across virtual users, generators and runs.
@@ -86,21 +99,26 @@ export function request(operation, { ids = {}, query = '', payload, isValid, res
   const [method, template] = operation.split(' ');
   const path = template.replace(/{(\w+)}/g, (_, name) => String(ids[name]));
   const { expected } = OPERATIONS[operation];
+  const sentAt = Date.now();
   const response = http.request(
     method,
     SETTINGS.target + path + query,
     payload ? JSON.stringify(payload) : null,
     {
-      headers: { ...headers(payload), baggage },
+      headers: { ...headers(payload), baggage, ...startRequest() },
       tags: { name: operation },
       responseCallback: http.expectedStatuses(expected),
     },
   );
+  const receivedAt = Date.now();
+  recordServerTiming(operation, response);
   const body = response.status === expected ? json(response) : undefined;
   const passed = body !== undefined && body !== null && isValid(body);
+  const kind = passed ? '' : errorKind(response, expected);
+  endRequest(operation, response, sentAt, receivedAt, kind);
   check(passed, { [`${operation} returns ${expected} with ${result}`]: (value) => value });
   if (!passed) {
-    errors.add(1, { operation, kind: errorKind(response, expected) });
+    errors.add(1, { operation, kind, ...describe(response) });
     throw new CheckFailed(operation);
   }
   durations[operation].add(response.timings.duration);
@@ -157,6 +175,42 @@ function errorKind(response, expected) {
   if (response.error_code === REQUEST_TIMED_OUT) return 'timeout';
   if (response.status === 0) return 'no response';
   return response.status === expected ? 'body' : 'status';
+}
+
+/**
+ * The reason of a failed response, as tags: never its body, and at most MAX_TITLES titles.
+ *
+ * @param {import('k6/http').Response} response
+ * @returns {Record<string, string>}
+ */
+function describe(response) {
+  const { status, error_code: code } = response;
+  const title = problemTitle(response);
+  return {
+    status: String(status),
+    ...(title && { title }),
+    ...(code > 0 && code < FIRST_OF_STATUSES && { error_code: String(code) }),
+  };
+}
+
+/**
+ * @param {import('k6/http').Response} response
+ * @returns {string} the title of its problem details (RFC 9457), empty if it has none
+ */
+function problemTitle(response) {
+  const type = response.headers['Content-Type'] || '';
+  if (!type.startsWith('application/problem+json')) return '';
+  const { title } = Object(json(response));
+  if (typeof title !== 'string') return '';
+  const text = title
+    .replace(/[^\x20-\x7e]/g, ' ')
+    .trim()
+    .slice(0, LONGEST_TITLE);
+  // Numbers may be ids or phones, and a target other than the clinic may repeat what it was sent.
+  if (!/[A-Za-z]/.test(text) || /@|(\d\D?){5}/.test(text)) return '';
+  if (titles.size >= MAX_TITLES && !titles.has(text)) return 'other';
+  titles.add(text);
+  return text;
 }
 
 /** @param {number} number */

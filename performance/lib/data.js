@@ -62,7 +62,12 @@ export function randomVeterinarian() {
 
 // 48 random bits: unique without coordination between generators on different machines.
 export function newClientPrefix() {
-  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  return randomHex(6);
+}
+
+/** @param {number} length in bytes */
+export function randomHex(length) {
+  const bytes = crypto.getRandomValues(new Uint8Array(length));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 

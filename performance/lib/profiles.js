@@ -8,6 +8,7 @@
  * @typedef {object} Profile
  * @property {number} start
  * @property {{ target: number, seconds: number }[]} stages
+ * @property {boolean} [staircase] the only stage rises in steps, each of which is held
  * @property {{ initial: number, max: number }} [vus]
  * @property {number} [thinkSeconds] pause of a virtual user after each iteration
  */
@@ -36,7 +37,8 @@ export const PROFILES = {
   breakpoint: {
     start: 5,
     stages: [{ target: 150, seconds: 600 }],
-    vus: { initial: 50, max: 400 },
+    staircase: true,
+    vus: { initial: 400, max: 400 },
   },
   stress: {
     start: 0,
@@ -61,6 +63,11 @@ export const PROFILES = {
   },
 };
 
+// Of a staircase: a step is judged by some intervals of 5 s, its rise is as short as can be.
+const MOST_STEPS = 30;
+const SHORTEST_STEP = 15;
+const RISE_SECONDS = 1;
+
 /**
  * @param {string} profile
  * @param {{ seconds?: number, rate?: number, vus?: number }} settings
@@ -72,7 +79,7 @@ export const PROFILES = {
  * plan('load', { seconds: 60 }, 0).description; // '2, 10, 30, 10 iterations/s by up to …'
  */
 export function plan(profile, settings, pauseSeconds) {
-  const { start, stages, vus, thinkSeconds = 0 } = PROFILES[profile];
+  const { start, stages, staircase, vus, thinkSeconds = 0 } = PROFILES[profile];
   if (!vus && settings.rate) {
     throw new Error(
       `RATE is ${settings.rate}, but ${profile} sets users, not a rate: use VUS instead.`,
@@ -84,10 +91,11 @@ export function plan(profile, settings, pauseSeconds) {
   const stretch = (settings.seconds || usualSeconds) / usualSeconds;
   /** @param {number} level */
   const scaled = (level) => (level ? Math.max(1, Math.round(level * scale)) : 0);
-  const scaledStages = stages.map(({ target, seconds }) => ({
+  const stretched = stages.map(({ target, seconds }) => ({
     target: scaled(target),
-    seconds: Math.round(seconds * stretch * 1000) / 1000,
+    seconds: milliseconds(seconds * stretch),
   }));
+  const scaledStages = staircase ? stairs(scaled(start), stretched[0]) : stretched;
 
   const seconds = total(scaledStages);
   const levels = [scaled(start), ...scaledStages.map(({ target }) => target)];
@@ -105,17 +113,47 @@ export function plan(profile, settings, pauseSeconds) {
   // An iteration that pauses occupies its virtual user meanwhile.
   const pausing = Math.ceil(peak * scale * pauseSeconds);
   const maxVUs = settings.vus || Math.max(vus.max, Math.ceil(vus.max * scale)) + 2 * pausing;
+  // k6 drops iterations while it initialises more users, which would look like a limit.
+  const initial = staircase ? maxVUs : vus.initial;
   const common = {
     timeUnit: '1s',
-    preAllocatedVUs: Math.min(vus.initial + pausing, maxVUs),
+    preAllocatedVUs: settings.vus || Math.min(initial + pausing, maxVUs),
     maxVUs,
   };
   const scenario =
     changes.length === 1
       ? { executor: 'constant-arrival-rate', rate: levels[0], duration: `${seconds}s`, ...common }
       : { executor: 'ramping-arrival-rate', startRate: levels[0], stages: k6Stages, ...common };
-  const rates = `${changes.join(', ')} iterations/s by up to ${maxVUs} virtual users`;
+  const steps = scaledStages.length / 2;
+  const rise = staircase
+    ? `${levels[0]} to ${scaled(peak)} iterations/s in ${steps} steps of ${inWords(seconds / steps)}`
+    : `${changes.join(', ')} iterations/s`;
+  const rates = `${rise} by up to ${maxVUs} virtual users`;
   return { scenario, seconds, thinkSeconds, description: `${rates} for ${inWords(seconds)}` };
+}
+
+/**
+ * The stages of a rise in steps: to the next rate, then at that rate.
+ *
+ * @param {number} start
+ * @param {{ target: number, seconds: number }} rise
+ */
+function stairs(start, { target, seconds }) {
+  const count = Math.max(2, Math.min(MOST_STEPS, Math.floor(seconds / SHORTEST_STEP)));
+  const step = seconds / count;
+  const rising = Math.min(RISE_SECONDS, step / 10);
+  return Array.from({ length: count }, (_, i) => {
+    const level = Math.round(start + ((target - start) * i) / (count - 1));
+    return [
+      { target: level, seconds: milliseconds(rising) },
+      { target: level, seconds: milliseconds(step - rising) },
+    ];
+  }).flat();
+}
+
+/** @param {number} seconds */
+function milliseconds(seconds) {
+  return Math.round(seconds * 1000) / 1000;
 }
 
 /** @param {{ seconds: number }[]} stages */
@@ -124,7 +162,7 @@ function total(stages) {
 }
 
 /** @param {number} seconds */
-function inWords(seconds) {
+export function inWords(seconds) {
   const whole = Math.round(seconds);
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor(whole / 60) % 60;

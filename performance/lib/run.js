@@ -7,6 +7,9 @@ import { Gauge } from 'k6/metrics';
 import { newClientPrefix } from './data.js';
 import { encodeWriteRequest } from './remote-write.js';
 import { SETTINGS } from './settings.js';
+import { summarySamples } from './summary.js';
+
+const REMOTE_WRITE = 'experimental-prometheus-rw';
 
 const startedAt = new Gauge('run_started_timestamp_seconds');
 const endedAt = new Gauge('run_ended_timestamp_seconds');
@@ -18,29 +21,39 @@ const plannedSeconds = new Gauge('run_planned_seconds');
  * @typedef {object} Run
  * @property {string} id
  * @property {{ testid: string, profile: string, journey: string }} tags
+ * @property {string} scenario of its requests: the one that the thresholds select
+ * @property {number} [iterations] that k6 was told to make, if no length was planned
  * @property {string} clientPrefix starts the name of every client of this run and generator
  * @property {number} newestOwner the id of the newest owner before the load
+ * @property {boolean} traced whether some of its iterations are
+ */
+
+/**
+ * @typedef {object} SummaryMetric
+ * @property {Record<string, number>} values by aggregation, such as `p(95)`; durations are in ms
+ * @property {Record<string, { ok: boolean }>} [thresholds] by condition, such as `p(95)<300`
  */
 
 /**
  * The part of k6's summary data that the verdict is made from.
  *
  * @typedef {object} Summary
- * @property {Record<string, { thresholds?: Record<string, { ok: boolean }> }>} metrics
+ * @property {Record<string, SummaryMetric>} metrics
  * @property {Run} [setup_data] missing if `setup` stopped the test
  */
 
 /**
- * @param {{ profile: string, journey: string, seconds: number, newestOwner: number }} plan
+ * @param {{ profile: string, scenario: string, journey: string, seconds?: number, iterations?: number,
+ *   newestOwner: number, traced: boolean }} plan
  * @returns {Run}
  */
-export function startRun({ profile, journey, seconds, newestOwner }) {
+export function startRun({ profile, journey, seconds, ...rest }) {
   const now = new Date();
   const id = SETTINGS.runId || `${timestamp(now)}-${profile}`;
   const tags = { testid: id, profile, journey };
   startedAt.add(now.getTime() / 1000, tags);
-  plannedSeconds.add(seconds, tags);
-  return { id, tags, clientPrefix: newClientPrefix(), newestOwner };
+  if (seconds !== undefined) plannedSeconds.add(seconds, tags);
+  return { id, tags, clientPrefix: newClientPrefix(), ...rest };
 }
 
 /** @param {Run} run */
@@ -49,33 +62,66 @@ export function endRun({ tags }) {
 }
 
 /**
- * Writes `k6_run_passed` and a `k6_run_threshold_passed` for each threshold to the Prometheus that
- * k6's remote-write output uses. k6 evaluates the thresholds after that output has closed.
+ * Writes the verdict, and what the summary alone has, to the Prometheus that k6's remote-write output
+ * uses: the number of thresholds, which k6 evaluates after that output has closed, the result of each
+ * with the value that k6 compared, and whether all passed. Without thresholds there is no result.
  *
- * @param {Summary} summary
+ * @param {Summary & import('./summary.js').Summary} summary
  */
-export function writeVerdict({ metrics, setup_data: run }) {
+export function writeVerdict(summary) {
+  const { metrics, setup_data: run } = summary;
   const url = __ENV.K6_PROMETHEUS_RW_SERVER_URL;
-  const outputs = (__ENV.K6_OUT || '').split(',');
-  if (!url || !outputs.includes('experimental-prometheus-rw') || !run || !metrics) return;
+  // Without K6_OUT, the command line names the output.
+  const outputs = (__ENV.K6_OUT || REMOTE_WRITE).split(',');
+  if (!url || !outputs.includes(REMOTE_WRITE) || !run || !metrics) return;
 
   const labels = { ...parsePairs(__ENV.K6_TAGS), ...SETTINGS.tags, ...run.tags };
-  const passed = Object.entries(metrics).flatMap(([metric, { thresholds = {} }]) =>
-    Object.entries(thresholds).map(([threshold, { ok }]) => ({
-      labels: { ...labels, __name__: 'k6_run_threshold_passed', metric, threshold },
-      value: Number(ok),
-    })),
-  );
-  const verdict = {
-    labels: { ...labels, __name__: 'k6_run_passed' },
-    value: Number(passed.every(({ value }) => value)),
-  };
-  const body = encodeWriteRequest([verdict, ...passed], Date.now());
+  const verdict = verdictSamples(metrics, run.iterations).map(({ name, value, ...threshold }) => ({
+    labels: { ...labels, __name__: `k6_run_${name}`, ...threshold },
+    value,
+  }));
+  const measured = summarySamples(summary).map(({ metric, value, tags }) => ({
+    labels: { ...labels, scenario: run.scenario, __name__: `k6_run_${metric}`, ...tags },
+    value,
+  }));
+  const body = encodeWriteRequest([...verdict, ...measured], Date.now());
   const response = http.post(url, body.buffer, { headers: writeHeaders(), timeout: '10s' });
   if (response.status < 200 || response.status > 299) {
     const reason = response.status === 0 ? response.error : `status ${response.status}`;
     console.warn(`The run's verdict was not written to Prometheus: ${reason}.`);
   }
+}
+
+/**
+ * @param {Summary['metrics']} metrics
+ * @param {number} [iterations] that k6 was told to make
+ * @returns {{ name: string, value: number, metric?: string, threshold?: string }[]}
+ */
+export function verdictSamples(metrics, iterations = 0) {
+  const results = Object.entries(metrics).flatMap(([metric, { values, thresholds = {} }]) =>
+    Object.entries(thresholds).map(([threshold, { ok }]) => ({
+      metric,
+      threshold,
+      passed: Number(ok),
+      reached: values[threshold.split(/[<>=!]/)[0].trim()],
+    })),
+  );
+  const made = metrics.iterations?.values.count ?? 0;
+  const always = [
+    { name: 'thresholds', value: results.length },
+    ...(made < iterations ? [{ name: 'interrupted', value: 1 }] : []),
+  ];
+  if (!results.length) return always;
+  return [
+    ...always,
+    { name: 'passed', value: Number(results.every(({ passed }) => passed)) },
+    ...results.flatMap(({ metric, threshold, passed, reached }) => [
+      { name: 'threshold_passed', value: passed, metric, threshold },
+      ...(reached === undefined
+        ? []
+        : [{ name: 'threshold_reached', value: reached, metric, threshold }]),
+    ]),
+  ];
 }
 
 /** @returns {Record<string, string>} */

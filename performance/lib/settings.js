@@ -2,7 +2,7 @@
 
 const NAME = /^[A-Za-z0-9._:-]{1,64}$/;
 const DURATION = /^(?=.)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/;
-const URL = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#[\]]+)(:\d{1,5})?(\/[^\s?#]*)?$/;
+const URL = /^https?:\/\/(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#[\]]+)(:\d{1,5})?(\/[^\s?#@]*)?$/;
 // host.docker.internal is how a container addresses its own host.
 const LOCAL = /^(localhost|host\.docker\.internal|127(\.\d{1,3}){3}|\[::1\])$/i;
 const LONGEST = 48 * 3600;
@@ -17,6 +17,7 @@ const LARGEST = 10000;
  * @property {number} [rate]
  * @property {number} [vus]
  * @property {boolean} cleanup
+ * @property {{ every: number, endpoint: string }} traces of one iteration in how many (0: of none)
  * @property {Record<string, string>} tags of every sample
  */
 
@@ -29,6 +30,10 @@ export const SETTINGS = {
   rate: wholeNumber('RATE'),
   vus: wholeNumber('VUS'),
   cleanup: flag('CLEANUP'),
+  traces: {
+    every: wholeNumber('TRACE_EVERY', 0) ?? 100,
+    endpoint: traceEndpoint(),
+  },
   tags: tags(),
 };
 
@@ -55,12 +60,17 @@ function name(variable) {
   return value;
 }
 
-/** @param {string} variable */
-function wholeNumber(variable) {
+/**
+ * @param {string} variable
+ * @param {number} [smallest]
+ */
+function wholeNumber(variable, smallest = 1) {
   const value = __ENV[variable];
   if (!value) return undefined;
-  const number = /^\d{1,5}$/.test(value) ? Number(value) : 0;
-  if (number < 1 || number > LARGEST) refuse(variable, `a whole number from 1 to ${LARGEST}`);
+  const number = /^\d{1,5}$/.test(value) ? Number(value) : -1;
+  if (number < smallest || number > LARGEST) {
+    refuse(variable, `a whole number from ${smallest} to ${LARGEST}`);
+  }
   return number;
 }
 
@@ -84,7 +94,7 @@ function flag(variable) {
 function target() {
   const url = (__ENV.BASE_URL || 'http://localhost:8000').replace(/\/+$/, '');
   const parts = URL.exec(url);
-  if (!parts) return refuse('BASE_URL', 'an address such as http://localhost:8000');
+  if (!parts) return refuseAddress('BASE_URL', 'http://localhost:8000');
   if (!LOCAL.test(parts[1]) && !flag('CONFIRM_TARGET')) {
     throw new Error(
       `BASE_URL is ${url}, which is not this machine, and a load test can bring it down. ` +
@@ -94,9 +104,29 @@ function target() {
   return url;
 }
 
+function traceEndpoint() {
+  const variable = 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT';
+  const url = __ENV[variable] || '';
+  if (url && !URL.test(url)) refuseAddress(variable, 'http://localhost:4318/v1/traces');
+  return url;
+}
+
 function tags() {
   const [testid, instance] = [name('RUN_ID'), name('GENERATOR')];
   return { ...(testid && { testid }), ...(instance && { instance }) };
+}
+
+/**
+ * Does not repeat the address, which may hold a password.
+ *
+ * @param {string} variable
+ * @param {string} example
+ * @returns {never}
+ */
+function refuseAddress(variable, example) {
+  throw new Error(
+    `${variable} is not an address such as ${example}, without a user, a password and a query.`,
+  );
 }
 
 /**

@@ -3,9 +3,12 @@
 import { check } from 'k6';
 
 import { nextPage } from '../lib/clinic.js';
+import { customLoad } from '../lib/custom-load.js';
 import { plan } from '../lib/profiles.js';
 import { encodeWriteRequest } from '../lib/remote-write.js';
-import { parsePairs } from '../lib/run.js';
+import { parsePairs, verdictSamples } from '../lib/run.js';
+import { parseServerTiming } from '../lib/server-timing.js';
+import { requestTimes } from '../lib/traces.js';
 
 export const options = { thresholds: { checks: ['rate==1'] } };
 
@@ -50,7 +53,21 @@ function profiles() {
   equal('smoke', levels('smoke'), '3 for 20s');
   equal('load', levels('load'), '2, 10 in 120s, 30 in 180s, 10 in 120s');
   equal('soak', levels('soak'), '10 for 3600s');
-  equal('breakpoint', levels('breakpoint'), '5, 150 in 600s');
+  const steps = levels('breakpoint').split(', ');
+  equal('breakpoint', steps.slice(0, 5), ['5', '5 in 1s', '5 in 19s', '10 in 1s', '10 in 19s']);
+  equal('the last of its 30 steps', steps.slice(-2), ['150 in 1s', '150 in 19s']);
+  equal(
+    'breakpoint in a minute',
+    levels('breakpoint', { seconds: 60 }),
+    '5, 5 in 1s, 5 in 14s, 53 in 1s, 53 in 14s, 102 in 1s, 102 in 14s, 150 in 1s, 150 in 14s',
+  );
+  equal(
+    'its description',
+    plan('breakpoint', {}, 0).description,
+    '5 to 150 iterations/s in 30 steps of 20 s by up to 400 virtual users for 10 min',
+  );
+  const { preAllocatedVUs, maxVUs } = plan('breakpoint', { rate: 300 }, 0).scenario;
+  equal('its virtual users are initialised', [preAllocatedVUs, maxVUs], [800, 800]);
   equal('stress', levels('stress'), '0, 20 in 60s, 60 in 120s, 100 in 60s, 0 in 60s');
   equal('spike', levels('spike'), '5, 5 in 30s, 100 in 10s, 100 in 60s, 5 in 10s, 5 in 60s');
   const { seconds, description } = plan('load', {}, 0);
@@ -99,9 +116,74 @@ function remoteWrite() {
   equal('a write request', actual, expected);
 }
 
+function serverTiming() {
+  const timing = parseServerTiming;
+  equal('both durations', timing('total;dur=12.3, db;dur=4'), { total: 12.3, db: 4 });
+  equal('another order', timing('db;dur=0,total;dur=7.25'), { total: 7.25, db: 0 });
+  equal('among others', timing('cache;desc=hit, edge;dur=9, total ; x=1 ; dur = 3'), { total: 3 });
+  equal('the server before a proxy', timing('total;dur=3, total;dur=5'), { total: 3 });
+  equal('a longer name', timing('subtotal;dur=1, total-db;dur=2'), {});
+  equal('no duration', timing('total, db;desc="dur"'), {});
+  equal('not a number', timing('total;dur=fast, db;dur=-1'), {});
+  equal('no header', timing(), {});
+}
+
+function custom() {
+  const constant = { executor: 'constant-vus', vus: 5, duration: '1m30s' };
+  equal('--vus 5 --duration 90s', customLoad({ default: constant }), {
+    seconds: 90,
+    description: '5 virtual users for 1 min 30 s',
+  });
+  const shared = { executor: 'shared-iterations', vus: null, iterations: 20 };
+  equal('--iterations 20', customLoad({ default: shared }), {
+    iterations: 20,
+    description: '20 iterations by 1 virtual user',
+  });
+  const stages = [
+    { target: 3, duration: '10s' },
+    { target: 0, duration: '500ms' },
+  ];
+  equal('--stage', customLoad({ default: { executor: 'ramping-vus', startVUs: null, stages } }), {
+    seconds: 10.5,
+    description: '1, 3, 0 virtual users for 11 s',
+  });
+  const few = { iterations: { values: { count: 3 } } };
+  equal('fewer iterations', verdictSamples(few, 5)[1], { name: 'interrupted', value: 1 });
+  equal('all iterations', verdictSamples(few, 3), [{ name: 'thresholds', value: 0 }]);
+}
+
+function verdict() {
+  const [metric, threshold] = ['http_req_failed{name:a}', 'rate<0.01'];
+  const results = { [threshold]: { ok: false } };
+  equal(
+    'a failed threshold',
+    verdictSamples({ [metric]: { values: { rate: 0.05 }, thresholds: results } }),
+    [
+      { name: 'thresholds', value: 1 },
+      { name: 'passed', value: 0 },
+      { name: 'threshold_passed', value: 0, metric, threshold },
+      { name: 'threshold_reached', value: 0.05, metric, threshold },
+    ],
+  );
+  const trend = { values: { 'p(95)': 12 }, thresholds: { 'p(95) < 300': { ok: true } } };
+  equal('a percentile', verdictSamples({ a: trend })[3].value, 12);
+  equal('no thresholds', verdictSamples({ a: { values: {} } }), [{ name: 'thresholds', value: 0 }]);
+}
+
+function traces() {
+  const timings = { blocked: 0.5, duration: 3.5 };
+  equal('a request between two readings', requestTimes(timings, 1000, 1005), [1001, 1005]);
+  equal('one that took longer', requestTimes(timings, 1000, 1002), [1000, 1003]);
+  equal('one without timings', requestTimes({ blocked: 0, duration: 0 }, 7, 9), [7, 10]);
+}
+
 export default function () {
+  serverTiming();
+  traces();
   profiles();
   scaling();
   parsing();
   remoteWrite();
+  verdict();
+  custom();
 }

@@ -1,0 +1,132 @@
+"""A native stack of its own: free ports, and its state in a temporary folder."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]
+import psutil
+
+from lab.errors import UserError
+from lab.paths import PROJECT, RESULTS_VARIABLE
+from lab.stack import services
+from lab.stack.base import ignore_interrupts
+from lab.stack.config import BACKEND_VARIABLE, PORTS, STATE_VARIABLE, StackConfig
+from lab.stack.native import NATIVE, NativeStack
+from lab.stack.ports import free_ports
+from lab.stack.service import Service, StartedStack
+
+STATEMENT_SECONDS = 30
+
+
+class Stack:
+    """A running stack whose services can be replaced for a while."""
+
+    def __init__(self, state: Path, results: Path) -> None:
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.config = StackConfig(state, **{name.lower(): port for name, port in ports.items()})
+        self.environment = {
+            **os.environ,
+            **{name: str(port) for name, port in ports.items()},
+            STATE_VARIABLE: str(state),
+            RESULTS_VARIABLE: str(results),
+            BACKEND_VARIABLE: NATIVE,
+        }
+        self.results = results
+        self.native = NativeStack(self.config)
+        self.services: dict[str, Service] = {}
+
+    def up(self) -> None:
+        self.run("up")
+        internal = StartedStack.load(self.config).internal_ports
+        self.services = {it.name: it for it in services.assemble(self.config, internal)}
+
+    def down(self) -> None:
+        with ignore_interrupts():
+            self.run("down")
+
+    def run(self, command: str) -> None:
+        finished = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "lab", command],
+            cwd=PROJECT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise UserError(f"`just {command}` failed:\n{finished.stdout}")
+
+    def process(self, service: str) -> psutil.Process:
+        return psutil.Process(self.native.supervisor.process(service).pid)
+
+    @contextmanager
+    def replaced(
+        self, name: str, environment: Mapping[str, str], command: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Run a service with more environment variables, and perhaps another command line.
+
+        The supervisor runs it like the original, so that all else stays as it is.
+        """
+        original = self.services[name]
+        other = replace(
+            original,
+            environment={**original.environment, **environment},
+            command=tuple(command) or original.command,
+        )
+        try:
+            self._restart(other)
+            yield
+        finally:
+            with ignore_interrupts():
+                self._restart(original)
+
+    def _restart(self, service: Service) -> None:
+        self.services[service.name] = service
+        supervisor = self.native.supervisor
+        supervisor.reload(self.services.values())
+        supervisor.stop(service.name)
+        supervisor.replace(service.name)
+        supervisor.start(service.name)
+        self.native.wait_until_ready(service)
+
+    async def connect(self) -> asyncpg.Connection:
+        """Connect to the database as another program than the API."""
+        url = self.config.database_url.replace("+asyncpg", "")
+        settings = {"application_name": "prove"}
+        return await asyncpg.connect(url, server_settings=settings)
+
+    def execute(self, *statements: str) -> None:
+        async def run() -> None:
+            connection = await self.connect()
+            try:
+                for statement in statements:
+                    await connection.execute(statement, timeout=STATEMENT_SECONDS)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+
+@contextmanager
+def temporary_stack(results: Path) -> Iterator[Stack]:
+    """Start a stack below the system's temporary folder; stop it and remove its data at the end.
+
+    As root PostgreSQL runs as another user, who has to reach its data.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="clinic-prove-"))
+    stack = Stack(folder / "state", results)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+        shutil.rmtree(folder)
