@@ -1,5 +1,7 @@
 """Fixtures: the app on a PostgreSQL of its own for each worker, and a Prometheus."""
 
+import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,14 +17,31 @@ from clinic.database import Database
 from clinic.settings import Settings
 from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
+from lab.paths import PERFORMANCE, RESULTS_VARIABLE
 from lab.stack import programs
 from tests.support import skips
 from tests.support.clinic import app_client, migrated_database, unique_email
 from tests.support.fake_series import a_prometheus
+from tests.support.programs import results
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ[RESULTS_VARIABLE] = results()
     skips.register(config)
+
+
+@pytest.fixture(autouse=True)
+def users_results() -> Iterator[None]:
+    """Fail a test that writes into the results of the user who runs it."""
+
+    def state() -> dict[Path, float]:
+        return {file: file.stat().st_mtime for file in (PERFORMANCE / "results").iterdir()}
+
+    before = state()
+    yield
+    assert state() == before
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -41,6 +60,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no browser is on PATH")
+    return found
 
 
 @pytest.fixture
@@ -97,6 +124,13 @@ async def client(app: Litestar) -> AsyncIterator[AsyncClient]:
 async def owner_id(client: AsyncClient) -> int:
     answer = await client.post("/owners", json={"name": "Ana Rojas", "email": unique_email()})
     return int(answer.json()["id"])
+
+
+@pytest.fixture
+async def appointment_id(client: AsyncClient, pet_id: int) -> int:
+    body = {"scheduled_at": "2090-01-02T09:00:00Z", "reason": "check-up"}
+    response = await client.post(f"/pets/{pet_id}/appointments", json=body)
+    return int(response.json()["id"])
 
 
 @pytest.fixture

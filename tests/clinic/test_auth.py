@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import pytest
 
 from clinic.networks import Networks
@@ -20,6 +22,9 @@ PATHS = ["/owners", "/owners/1", "/owners/1/pets", "/pets/1", "/appointments", "
         f"Bearer {TOKEN}x",
         f"Basic {TOKEN}",
         TOKEN,
+        f"Bearer{TOKEN}",
+        f"Bearer\t{TOKEN}",
+        f"Bearer {TOKEN} {TOKEN}",
         b"Bearer \xff",
     ],
 )
@@ -31,14 +36,29 @@ async def test_without_the_token_only_health_and_schema_answer(
         for path in PATHS:
             response = await client.get(path, headers=headers)  # type: ignore[arg-type]
             assert response.status_code == 401
-            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.headers["www-authenticate"] == 'Bearer realm="clinic"'
             assert response.headers["content-type"] == "application/problem+json"
         for path in ("/livez", "/readyz", "/schema", "/schema/openapi.json"):
             assert (await client.get(path)).status_code == 200
 
 
-async def test_the_token_admits_callers_from_anywhere(settings: Settings) -> None:
-    headers = {"authorization": f"Bearer {TOKEN}"}
+async def test_every_operation_on_a_resource_asks_for_the_token(settings: Settings) -> None:
+    async with running_app(settings, api_token=TOKEN) as app, app_client(app) as client:
+        operations = [
+            (method, route.path_format.format_map(defaultdict(lambda: 1)))
+            for route in app.routes
+            for method in route.methods
+            if route.path.startswith(("/owners", "/pets", "/appointments"))
+        ]
+        assert len(operations) > 20
+        for method, path in operations:
+            response = await client.request(method, path, json={"unknown": 1})
+            assert (method, path, response.status_code) == (method, path, 401)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER ", "bEaReR   "])
+async def test_the_token_admits_callers_from_anywhere(settings: Settings, scheme: str) -> None:
+    headers = {"authorization": f"{scheme}{TOKEN}"}
     async with (
         running_app(settings, api_token=TOKEN) as app,
         app_client(app, host="192.0.2.7") as client,

@@ -10,6 +10,7 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
 from clinic.body import JSONRequest
+from clinic.models import Base
 from clinic.problems import problem_response
 from clinic.settings import Settings
 from lab.stack import postgres
@@ -41,10 +42,13 @@ def faults(response: Response) -> list[dict[str, Any]]:
         ({"email": "a@b.cl"}, "#/name", "required"),
         ({"name": "Ana"}, "#/email", "required"),
         ({**GOOD, "nmae": "Ana"}, "#/nmae", "no such field"),
-        ({**GOOD, "name": 1}, "#/name", "text"),
+        ({**GOOD, "name": 1}, "#/name", "got a whole number"),
+        ({**GOOD, "name": 1.5}, "#/name", "got a number"),
+        ({**GOOD, "name": True}, "#/name", "got true or false"),
+        ({**GOOD, "a\nb": 1}, "#/a\nb", "no such field"),
         ({**GOOD, "name": None}, "#/name", "text"),
         ({**GOOD, "name": ""}, "#/name", "length >= 1"),
-        ({**GOOD, "name": "  "}, "#/name", "not blank"),
+        ({**GOOD, "name": "  "}, "#/name", "a letter or a digit"),
         ({**GOOD, "name": "x" * 201}, "#/name", "length <= 200"),
         ({**GOOD, "name": "A\x00na"}, "#/name", "control"),
         ({**GOOD, "name": "Ana\n"}, "#/name", "control"),
@@ -121,9 +125,14 @@ async def test_invalid_times_are_refused(client: AsyncClient, pet_id: int, time:
         ("limit=ten", "limit"),
         ("cursor=nonsense", "cursor"),
         ("cursor=%00", "cursor"),
-        ("cursor=" + "a" * 201, "cursor"),
-        ("cursor=WzBd", "cursor"),
-        ("cursor=WzldLDFd", "cursor"),
+        ("cursor=" + "1" * 19 + "_1", "cursor"),
+        ("cursor=17", "cursor"),
+        ("cursor=1_-1", "cursor"),
+        ("cursor=-0_1", "cursor"),
+        ("cursor=1_01", "cursor"),
+        ("status=null", "status"),
+        ("status=None", "status"),
+        ("status=", "status"),
         ("from=2090-01-02T09:00:00", "from"),
         ("from=1234567890", "from"),
         ("to=0001-01-01T00:00:00%2B14:00", "to"),
@@ -207,14 +216,6 @@ async def test_errors_of_the_framework_are_problems(client: AsyncClient) -> None
     assert "POST" in method.headers["allow"]
 
 
-async def test_a_body_without_content_type_is_read_as_json(client: AsyncClient) -> None:
-    response = await client.post(
-        "/owners", content=b'{"name": "Ana", "email": "%s"}' % unique_email().encode()
-    )
-
-    assert response.status_code == 201
-
-
 async def test_a_refused_request_changes_nothing(client: AsyncClient, pet_id: int) -> None:
     before = (await client.get("/owners?limit=1")).json()
 
@@ -261,11 +262,13 @@ async def test_the_api_recovers_from_a_restart_of_postgresql(
         app_client(app) as client,
     ):
         with running_postgres(own):
-            before = await gather(*(client.get("/readyz") for _ in range(20)))
-        during = await client.get("/readyz")
+            async with app.state.database.engine.begin() as connection:
+                await connection.run_sync(Base.metadata.create_all)
+            before = await gather(*(client.get("/owners") for _ in range(20)))
+        during = await client.get("/owners")
         with running_postgres(own):
             # No request came in between: the pool still holds the closed connections.
-            after = await gather(*(client.get("/readyz") for _ in range(20)))
+            after = await gather(*(client.get("/owners") for _ in range(20)))
 
     assert {response.status_code for response in before} == {200}
     assert during.status_code == 503

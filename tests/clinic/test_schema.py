@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -79,3 +80,65 @@ async def test_every_field_has_an_example(schema: dict[str, Any]) -> None:
         if name.endswith(("In", "Patch", "Out")):
             for field, described in model["properties"].items():
                 assert "examples" in described or "$ref" in described, f"{name}.{field}"
+
+
+async def test_bodies_have_no_further_fields(schema: dict[str, Any]) -> None:
+    models = schema["components"]["schemas"]
+    for operation in operations(schema):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            model = models[content["schema"]["$ref"].rpartition("/")[2]]
+            assert model["additionalProperties"] is False
+
+
+async def test_conditions_and_idempotency_keys_are_documented(schema: dict[str, Any]) -> None:
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            headers = {
+                parameter["name"]
+                for parameter in operation.get("parameters", [])
+                if parameter["in"] == "header"
+            }
+            responses = operation["responses"]
+            conditional = path.endswith(("_id}", "/cancel"))
+            assert ({"If-Match", "If-None-Match"} <= headers) == conditional
+            assert ("412" in responses) == conditional
+            assert ("304" in responses) == (conditional and method == "get")
+            assert ("Idempotency-Key" in headers) == (method == "post")
+            assert method != "post" or {"409", "422"} <= responses.keys()
+            tagged = method == "post" or (conditional and method != "delete")
+            success = responses.get("200") or responses.get("201") or responses["204"]
+            assert ("ETag" in success.get("headers", {})) == tagged
+
+
+async def test_a_change_may_be_a_merge_patch(schema: dict[str, Any]) -> None:
+    for methods in schema["paths"].values():
+        if "patch" in methods:
+            content = methods["patch"]["requestBody"]["content"]
+            assert set(content) == {"application/json", "application/merge-patch+json"}
+
+
+async def test_ids_and_limits_are_whole_numbers(schema: dict[str, Any]) -> None:
+    for operation in operations(schema):
+        for parameter in operation.get("parameters", []):
+            if parameter["schema"].get("type") == "integer":
+                assert isinstance(parameter["schema"]["maximum"], int)
+                assert parameter["schema"]["maximum"] in {500, 2**63 - 1}
+
+
+def patterns(node: Any) -> set[str]:
+    if isinstance(node, list):
+        return {pattern for item in node for pattern in patterns(item)}
+    if not isinstance(node, dict):
+        return set()
+    own = {node["pattern"]} if isinstance(node.get("pattern"), str) else set()
+    return own | patterns(list(node.values()))
+
+
+async def test_patterns_mean_the_same_in_all_dialects(schema: dict[str, Any]) -> None:
+    found = patterns(schema)
+
+    assert found
+    for pattern in found:
+        re.compile(pattern)
+        # Look-around, and classes by name such as white space, differ or are missing somewhere.
+        assert not re.search(r"\\(?![][x\\\\.+*?(){}|^$/-])|\(\?[^:]|\[\[:", pattern), pattern

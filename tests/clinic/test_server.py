@@ -1,7 +1,5 @@
 """The API as a process: configured by environment variables, stopped by a signal."""
 
-import json
-import signal
 import socket
 import subprocess
 import sys
@@ -10,91 +8,21 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import httpx
+import psutil
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from clinic.settings import Settings
 from lab.stack.config import HOST
 from lab.stack.ports import free as free_port
 from tests.support.clinic import unique_email
+from tests.support.server import OTLPReceiver, serving, stop
+
+JSON = {"content-type": "application/json"}
 
 
-class OTLPReceiver(ThreadingHTTPServer):
-    """Stores the names of the spans that it receives."""
-
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), OTLPHandler)
-        self.spans: list[str] = []
-        Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.server_port}"
-
-
-class OTLPHandler(BaseHTTPRequestHandler):
-    server: OTLPReceiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.path == "/v1/traces":
-            request = ExportTraceServiceRequest.FromString(body)
-            self.server.spans += [
-                span.name
-                for resource in request.resource_spans
-                for scope in resource.scope_spans
-                for span in scope.spans
-            ]
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-@contextmanager
-def serving(settings: Settings, **env: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the API on a free port."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "clinic"],
-        env={"CLINIC_DATABASE_URL": settings.database_url, "CLINIC_PORT": str(port), **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    url = f"http://{HOST}:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert server.poll() is None, server.communicate()[0]
-            assert time.monotonic() < deadline, "not ready after 60 s"
-            try:
-                httpx.get(f"{url}/readyz").raise_for_status()
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield server, url
-    finally:
-        server.kill()
-        server.wait()
-        if server.stdout:
-            server.stdout.close()
-
-
-def stop(server: subprocess.Popen[str]) -> tuple[float, list[dict[str, str]]]:
-    """Send SIGTERM; return the seconds until the exit, and the log."""
-    started = time.monotonic()
-    server.send_signal(signal.SIGTERM)
-    output, _ = server.communicate(timeout=30)
-    return time.monotonic() - started, [json.loads(line) for line in output.splitlines()]
-
-
-def test_a_shutdown_loses_no_span(settings: Settings) -> None:
+def test_a_shutdown_loses_no_span_and_no_measurement(settings: Settings) -> None:
     receiver = OTLPReceiver()
     with serving(settings, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url) as (server, url):
         with httpx.Client(base_url=url) as client, ThreadPoolExecutor(8) as callers:
@@ -104,11 +32,16 @@ def test_a_shutdown_loses_no_span(settings: Settings) -> None:
         seconds, log = stop(server)
 
     assert statuses == [201] * 700
-    assert Counter(receiver.spans) == {
+    spans = Counter(receiver.spans)
+    del spans["connection wait"]
+    assert spans == {
         "POST /owners": 700,
         "INSERT owner": 700,
         "GET /owners/{owner_id}": 1,
     }
+    assert receiver.counts["http.server.request.duration"] == 701
+    if sys.platform == "linux":
+        assert receiver.counts["clinic.request.wait"] == 701
     assert seconds < 10
     assert [line for line in log if line["level"] != "INFO"] == []
     receiver.shutdown()
@@ -161,6 +94,58 @@ def test_disabled_telemetry_exports_nothing_and_adds_no_header(settings: Setting
     receiver.server_close()
 
 
+def test_more_processes_are_not_started_by_the_environment(settings: Settings) -> None:
+    with serving(settings, WEB_CONCURRENCY="2", OTEL_SDK_DISABLED="true") as (server, url):
+        children = psutil.Process(server.pid).children()
+        broken = httpx.post(f"{url}/owners", content=b"\xff", headers=JSON)
+        _, log = stop(server)
+
+    assert children == []
+    assert broken.status_code == 400
+    assert {line["level"] for line in log} == {"INFO"}
+
+
+RAW = {
+    b"GET /owners HTTP/1.1\r\nHost: localhost\r\n\r\n": 200,
+    b"GET /owners HTTP/1.0\r\nHost: localhost\r\n\r\n": 200,
+    b"GET /owners HTTP/1.1\r\n\r\n": 400,
+    b"GET /owners HTTP/1.1\r\nHost:\r\n\r\n": 400,
+    b"GET /owners HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n": 400,
+    b"GET /owners HTTP/1.1\r\nHost: localhost\r\nhost: evil.example\r\n\r\n": 400,
+    b"GET /owners HTTP/1.1\r\nHost: evil.example\r\n\r\n": 421,
+    b"GET http://localhost/owners HTTP/1.1\r\nHost: localhost\r\n\r\n": 200,
+    b"GET http://evil.example/owners HTTP/1.1\r\nHost: localhost\r\n\r\n": 421,
+    b"GET /owners HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 proxy\r\n\r\n": 403,
+    b"GET /owners HTTP/1.1\r\nHost: localhost\r\nbaggage: %b\r\n\r\n" % (b"," * 40_000): 431,
+    b"POST /appointments/1/cancel HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n": 403,
+    b"POST /owners HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 9\r\n\r\n": 408,
+}
+
+
+def test_the_server_refuses_what_it_should(settings: Settings) -> None:
+    receiver = OTLPReceiver()
+    env = {"CLINIC_REQUEST_TIMEOUT": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+    with serving(settings, **env) as (server, url):
+        address = (HOST, httpx.URL(url).port or 0)
+        statuses = {}
+        for request in RAW:
+            with socket.create_connection(address, timeout=10) as client:
+                client.sendall(request)
+                statuses[request] = int(client.recv(65536).split(b" ")[1])
+        for _ in range(5):
+            with socket.create_connection(address, timeout=10) as client:
+                client.sendall([*RAW][-1] + b'{"na')
+        time.sleep(0.2)
+        _, log = stop(server)
+    receiver.shutdown()
+    receiver.server_close()
+
+    assert statuses == RAW
+    assert {line["level"] for line in log} == {"INFO"}
+    assert sum("disconnected" in line["message"] for line in log) >= 5
+
+
 def run_command(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "clinic", *arguments],
@@ -177,6 +162,13 @@ def test_an_invalid_setting_is_reported_in_one_line() -> None:
 
     assert run.returncode == 2
     assert run.stderr.splitlines()[-1].endswith("CLINIC_PORT: Expected `int`, got `str`.")
+
+
+def test_an_address_beyond_this_machine_is_refused_in_one_line() -> None:
+    run = run_command(CLINIC_HOST="0.0.0.0")  # noqa: S104 it is refused
+
+    assert run.returncode == 2
+    assert "CLINIC_HOST: 0.0.0.0 is beyond this machine" in run.stderr.splitlines()[-1]
 
 
 def test_help_names_the_commands_and_other_commands_are_refused() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from clinic.networks import Networks
 from clinic.settings import Settings, SettingsError
 
 
@@ -29,6 +30,13 @@ def test_settings_come_from_the_environment() -> None:
         ("CLINIC_OPEN_NETWORKS", "10.0.0.1/8"),
         ("CLINIC_OPEN_NETWORKS", "the office"),
         ("CLINIC_DATABASE_PASSWORD_FILE", "/nonexistent"),
+        ("CLINIC_API_TOKEN_FILE", "/nonexistent"),
+        ("CLINIC_ALLOWED_HOSTS", "http://clinic.example"),
+        ("CLINIC_ALLOWED_HOSTS", "clinic.example:8000"),
+        ("CLINIC_ALLOWED_HOSTS", "*"),
+        ("CLINIC_KEEP_ALIVE", "0"),
+        ("CLINIC_WORKERS", "0"),
+        ("CLINIC_WORKERS", "two"),
     ],
 )
 def test_invalid_settings_are_named(name: str, value: str) -> None:
@@ -66,3 +74,28 @@ def test_an_invalid_database_url_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="CLINIC_DATABASE_URL"):
         Settings.from_env(env)
+
+
+def test_the_token_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("correct-horse-battery\n")
+    env = {"CLINIC_API_TOKEN_FILE": str(tmp_path / "token")}
+
+    assert Settings.from_env(env).api_token == "correct-horse-battery"
+    with pytest.raises(SettingsError, match="not both"):
+        Settings.from_env({**env, "CLINIC_API_TOKEN": "correct-horse-battery"})
+    (tmp_path / "token").write_text("short")
+    with pytest.raises(SettingsError, match="CLINIC_API_TOKEN_FILE: expected a token of at least"):
+        Settings.from_env(env)
+
+
+@pytest.mark.parametrize("host", ["::", "192.0.2.7", "clinic.example"])
+def test_a_listening_address_beyond_this_machine_needs_a_rule_who_may_call(host: str) -> None:
+    with pytest.raises(SettingsError, match=r"CLINIC_HOST: .* is beyond this machine"):
+        Settings(host=host).check_address()
+    Settings(host=host, api_token="correct-horse-battery").check_address()
+    Settings(host=host, open_networks=Networks("10.0.0.0/8")).check_address()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_listening_on_this_machine_needs_no_token(host: str) -> None:
+    Settings(host=host).check_address()

@@ -1,5 +1,6 @@
 """Two runs compared: known records in, a known comparison out."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from lab.clients.spans import Period
 from lab.findings.comparison import FAILED, Change, compare
 from lab.reports import comparison_html
 from lab.reports.comparison_terminal import conclusion, difference_text, noise_text
-from lab.runs.record import Record
+from lab.runs.record import DurationHistogram, Record
 from tests.support.factories import (
     BOOK,
     ENVIRONMENT,
@@ -117,6 +118,71 @@ def test_noise_above_the_allowed_change_is_inconclusive() -> None:
     assert compare(comparison.before, comparison.after, 0.6).judged("inconclusive") == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "tone", "text"),
+    [
+        ({"book": 25}, "bad", "▲ worse"),
+        ({"book": 25, "environment": replace(ENVIRONMENT, other_cpu_share=0.3)}, "warning", "?"),
+        ({}, "soft", "≈ equal"),
+        ({"histograms": []}, "soft", "no result"),
+    ],
+)
+def test_the_page_is_headed_by_the_result_in_its_colour(
+    changes: dict[str, Any], tone: str, text: str
+) -> None:
+    html = comparison_html.render(compare(make_comparable(A), make_comparable(B, **changes)))
+
+    assert f'<span class="badge {tone}"><b class="{tone}">{text}' in html
+
+
+def varying(run_id: str) -> Record:
+    """Make a run of a minute in which half of the segments take twice as long."""
+    record = make_comparable(run_id)
+    quick, slow = [20, 60, 20, *[0] * 8], [*[0] * 8, 20, 60, 20]
+    return replace(record, histograms=[DurationHistogram(BOOK, "client", -45, [quick, slow] * 5)])
+
+
+def test_the_length_that_a_change_needs_is_stated() -> None:
+    comparison = compare(varying(A), make_comparable(B), allowed=0.2)
+
+    longer = comparison.total.percentiles["client p50"].length
+    assert longer
+    seconds = comparison.seconds_to_show
+    assert seconds == pytest.approx(60 * longer)
+    minutes = math.ceil(seconds / 60)
+    assert f"Runs of about {minutes} min would show it." in conclusion(comparison)
+
+
+def test_a_change_that_no_length_can_show_is_stated() -> None:
+    comparison = compare(varying(A), make_comparable(B), allowed=0.1)
+
+    assert comparison.seconds_to_show == math.inf
+    assert "No length would show it: runs of one build differ by up to 10 %" in conclusion(
+        comparison
+    )
+
+
+def test_a_change_that_a_busy_machine_hides_is_stated() -> None:
+    busy = replace(ENVIRONMENT, other_cpu_share=0.3)
+    comparison = compare(make_comparable(A), make_comparable(B, environment=busy))
+
+    assert "No length would show it while other programs use the CPU" in conclusion(comparison)
+
+
+@pytest.mark.parametrize(
+    ("after", "allowed", "outcome"),
+    [
+        (make_comparable(B, book=40), 0.2, "regression"),
+        (make_comparable(B, book=25), 0.2, "no regression"),
+        (make_comparable(B), 0.05, "inconclusive"),
+        (make_comparable(B, histograms=[]), 0.2, "inconclusive"),
+        (make_comparable(B, book=40), 0.05, "regression"),
+    ],
+)
+def test_the_outcome_is_one_of_three(after: Record, allowed: float, outcome: str) -> None:
+    assert compare(make_comparable(A), after, allowed).outcome == outcome
+
+
 def test_sides_without_histograms_are_shown_and_not_judged() -> None:
     comparison = compare(make_comparable(A), make_comparable(B, book=25))
 
@@ -134,10 +200,10 @@ def test_an_operation_of_only_one_run_is_shown_and_not_judged() -> None:
 
 
 def test_changed_programs_are_listed() -> None:
-    newer = replace(ENVIRONMENT, programs={"api": "0.2.0", "k6": "2.2.0"})
+    newer = replace(ENVIRONMENT, commit="abc1234", programs={"api": "0.2.0", "k6": "2.2.0"})
     comparison = compare(make_comparable(A), make_comparable(B, environment=newer))
 
-    assert comparison.changes == [("api", "0.1.0", "0.2.0")]
+    assert sorted(comparison.changes) == [("api", "0.1.0", "0.2.0"), ("commit", "-", "abc1234")]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +289,7 @@ def test_the_output_of_compare(saved: Path) -> None:
     [
         ("10%", 1, f"{BOOK}, client p95: 24.0 → 30.0 ms, ▲ +19 % ±10 %"),
         ("30", 0, "No regression of more than 30 % was found."),
+        ("20", 0, "No regression of more than 20 % was found."),
     ],
 )
 def test_a_pipeline_stops_on_a_regression(
@@ -232,6 +299,30 @@ def test_a_pipeline_stops_on_a_regression(
 
     assert compared.returncode == status
     assert words in compared.stdout
+
+
+def test_a_pipeline_is_told_that_the_noise_could_hide_a_regression(saved: Path) -> None:
+    make_comparable("20261123-120000-load", book=25).save()
+
+    compared = just_compare(saved, B, "--fail-over", "5%")
+
+    assert compared.returncode == 3
+    assert "but the noise could hide one:\n  All, client p50: 30.0 → 30.0 ms" in compared.stdout
+
+
+def test_the_newest_run_is_compared_with_its_baseline(saved: Path) -> None:
+    make_comparable("20261123-090000-load", baseline=True).save()
+    make_comparable("20261123-080000-load", journey="browse", baseline=True).save()
+
+    assert "A  20261123-090000-load" in just_compare(saved).stdout
+    assert f"B  {B}" in just_compare(saved).stdout
+
+
+def test_a_baseline_that_is_the_newest_run_is_compared_with_the_one_before(saved: Path) -> None:
+    make_comparable(B, book=25, baseline=True).save()
+
+    assert f"A  {A}" in just_compare(saved).stdout
+    assert f"B  {B}" in just_compare(saved).stdout
 
 
 def test_incomparable_runs_are_compared_on_request_only(saved: Path) -> None:
@@ -304,7 +395,6 @@ def test_the_page_shows_both_runs_and_loads_nothing() -> None:
         value for _, a in page.elements for name, value in a.items() if name in {"src", "href"}
     ]
     assert all(address.startswith(("#", "data:")) for address in addresses)
-    assert "script" not in {tag for tag, _ in page.elements}
     assert "20.0 → 25.0 ▲ +19 % ±10 %" in page.text
     assert "worse in 1 of 2 operations" in page.text
 
@@ -323,6 +413,6 @@ def test_a_hostile_operation_is_text() -> None:
 
     page = Elements(comparison_html.render(compare(with_hostile_names(A), with_hostile_names(B))))
 
-    assert "script" not in {tag for tag, _ in page.elements}
+    assert len(page.scripts) == 1
     assert f"{A}<b>" in page.text
     assert "<script>" in page.text

@@ -1,12 +1,16 @@
 """Known series in, known numbers out: the dashboards about runs, by the queries in their JSON."""
 
+import json
+from functools import partial
+
 import pytest
 
-from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
+from lab.dashboards import style
+from lab.promql.load_run import MISMATCH_CODES, UNKNOWN_RUN, VERDICT_CODES
 from lab.promql.selectors import ENDED, PASSED, PLANNED, SPAN_CALLS, STARTED, THRESHOLD_PASSED, Side
-from lab.runs.record import Verdict
-from lab.runs.verdict import verdict as judge
-from tests.support.panels import ANNOTATIONS, VARIABLES, Address, by_address, queries
+from lab.runs.record import Verdict, VerdictReason
+from lab.runs.verdict import Marks, judge
+from tests.support.panels import ANNOTATIONS, TRENDS, VARIABLES, Address, by_address, queries
 from tests.support.promtool import (
     AT,
     JAEGER,
@@ -34,17 +38,60 @@ pytestmark = pytest.mark.stack
 DASHBOARDS = ("Home", "Load test", "Runs")
 NOT_BY_PROMTOOL: dict[Address, str] = {
     ("Load test", VARIABLES, "scenario"): "a list of label values: asked of a real run",
+    **{
+        ("Load test", VARIABLES, name): "its known answers are in test_parts_over_time.py"
+        for name in ("step", "shift", "before", "exports_before")
+    },
+    ("Runs", VARIABLES, "profile"): "a list of label values: asked of a real run",
+    ("Runs", VARIABLES, "journey"): "a list of label values: asked of a real run",
     ("Load test", "Slowest traces", ""): "TraceQL: asked of a real Tempo",
-    ("Load test", "Failed traces", ""): "TraceQL: asked of a real Tempo",
+    ("Load test", "Latest failed traces", ""): "TraceQL: asked of a real Tempo",
 }
-WINDOW = "5s"
+MEANS = tuple(f"{name}, mean" for name in ("Pool wait", "Execution", "Lock wait", "Commit"))
+TIME_PARTS = ("Where the time goes", "Where the time goes by operation")
+NOT_BY_PROMTOOL |= {
+    address: "its known answers are in test_bottleneck.py and test_parts_over_time.py"
+    for address in queries()
+    if address[0] == "Load test"
+    and (
+        address[1] in {"Bottleneck", *TIME_PARTS}
+        or address[2] in {"Execution", "Lock wait", "Commit", *MEANS}
+    )
+}
+ELSEWHERE = {
+    ("Load test", ANNOTATIONS): "test_dashboard_numbers_list.py",
+    **{("Runs", f"{name} of each run"): "test_dashboard_numbers_list.py" for name in TRENDS},
+    **{
+        ("Load test", panel): "test_dashboard_numbers_resources.py"
+        for panel in (
+            *("Durations", "CPU", "Memory", "Statements of PostgreSQL"),
+            *("Iterations", "Iteration duration", "Data", "Checks"),
+            *("Write-ahead log", "Flushes", "Mean flush", "Waits for locks"),
+        )
+    },
+}
+NOT_BY_PROMTOOL |= {
+    address: f"its known answers are in {ELSEWHERE[address[:2]]}"
+    for address in queries()
+    if address[:2] in ELSEWHERE
+}
+# The run starts at a multiple of its intervals' length.
+INTERVALS = {"step": "5", "shift": "0", "before": "5000", "exports_before": "0"}
 # The values of the dashboards' variables.
 CHOSEN = {
     "testid": RUN,
     "against": OTHER,
     "scenario": ".+",
     "slow": "0",
-    "__rate_interval": WINDOW,
+    "load_length": "27",
+    "load_start": "100",
+    "load_end": "127",
+    "__from": "90000",
+    "__to": "150000",
+    "profile": ".*",
+    "journey": ".*",
+    "tag": "",
+    **INTERVALS,
 }
 
 
@@ -52,20 +99,21 @@ def question(address: Address, expected: Samples, at: str = AT, **variables: str
     return queries()[address].filled(**(CHOSEN | variables)), expected, at
 
 
+VUS = f'k6_vus{{testid="{RUN}"}}'
 OTHER_VUS = f'k6_vus{{testid="{OTHER}"}}'
 GET, POST = "GET /owners", "POST /owners"
 # A run of twenty seconds, with two scenarios and two operations, and another that overlaps it.
 # All that one operation and side took lies in one bucket, each in another.
 CLIENT, SERVER, DATABASE = 0, -1, -2
 POSTS = 3  # a POST takes eight times as long
-WORLD: dict[str, str] = {
+PUSHES: dict[str, str] = {
     mark(STARTED): "100 stale",
     mark(ENDED): "_x3 120 stale",
     mark(PLANNED): "30 stale",
     mark(PASSED): "_x4 0",
     mark(THRESHOLD_PASSED, metric="http_req_failed{name:POST /owners}", threshold="rate<0.01"): "0",
     mark(THRESHOLD_PASSED, metric="http_req_failed{name:GET /owners}", threshold="rate<0.01"): "1",
-    f'k6_vus{{testid="{RUN}"}}': "2 4 4 3 stale",
+    VUS: "2 4 4 3 stale",
     f'k6_dropped_iterations_total{{testid="{RUN}",scenario="load"}}': "_ 2 2 2 stale",
     requests(GET): "10 20 30 40 stale",
     requests(GET, scenario="browse"): "5 10 15 20 stale",
@@ -119,6 +167,7 @@ WORLD: dict[str, str] = {
     'clinic_event_loop_lag_seconds{job="clinic"}': "{{schema:0 count:0 sum:0}} "
     f"{histogram(100, 6, -4)}",
 }
+WORLD = {name: f"_x21 {values}" for name, values in PUSHES.items()}
 
 
 def operations(get: float, post: float) -> Samples:
@@ -130,37 +179,33 @@ def runs(run: float | None, other: float | None) -> Samples:
     return by("testid", {name: value for name, value in given.items() if value is not None})
 
 
-def marked(run: float, other: float | None = None, **labels: str) -> Samples:
-    """Label a run's value by its marks, and the other's."""
-
-    def labelled(testid: str, profile: str) -> str:
-        named = {"testid": testid, "profile": profile, "journey": "book"} | labels
-        return "{" + ",".join(f'{key}="{value}"' for key, value in named.items()) + "}"
-
-    return {labelled(RUN, "load"): run} | (
-        {} if other is None else {labelled(OTHER, "stress"): other}
-    )
+def addressed(start: float, other: float) -> Samples:
+    """Label a time of both runs by the time range of their dashboards as well."""
+    run = 'profile="load",journey="book",from="90000",to="150000",refresh="off"'
+    another = 'profile="stress",journey="book",from="95000",to="155000",refresh="off"'
+    return {f'{{testid="{RUN}",{run}}}': start, f'{{testid="{OTHER}",{another}}}': other}
 
 
 # The columns of every list of runs.
 RUN_LIST: dict[str, Samples] = {
-    "Started": marked(100_000, 105_000),
-    "Duration": runs(20, 20),
-    "Ended early by": runs(10, None),
-    "Requests": runs(81, 30),
+    "Started": addressed(100_000, 105_000),
     # Of 81 requests the 76.95th: 16.95 of the 21 POSTs are faster.
-    "Client p95": runs(quantile(16.95 / 21, CLIENT + POSTS), quantile(0.95, CLIENT + 1)),
+    "p95": runs(quantile(16.95 / 21, CLIENT + POSTS), quantile(0.95, CLIENT + 1)),
     "Failed": runs(5 / 81, 0),
     "Verdict": runs(0, 1),
-    "from": runs(90_000, 95_000),
-    "to": runs(150_000, 155_000),
 }
-# The list on the dashboard of one run, which shows its totals below.
-THIS_RUN = {
-    column: {labels: value for labels, value in samples.items() if RUN in labels}
-    for column, samples in RUN_LIST.items()
-    if column in {"Started", "Duration", "Ended early by", "from", "to"}
+RUN_INFO: dict[str, Samples] = {
+    "Started": addressed(100_000, 105_000),
+    "Duration": runs(20, 20),
+    "Requests": runs(81, 30),
 }
+
+
+def of_this_run(columns: dict[str, Samples]) -> dict[str, Samples]:
+    return {
+        column: {labels: value for labels, value in samples.items() if RUN in labels}
+        for column, samples in columns.items()
+    }
 
 
 def only_get(get: float) -> Samples:
@@ -180,13 +225,34 @@ def both_quantiles(q: float, side: int) -> Samples:
     return operations(quantile(q, side), quantile(q, side + POSTS))
 
 
+def marked_address(value: float) -> Samples:
+    labels = f'testid="{RUN}",from="90000",to="150000",refresh="off"'
+    return {f"{{{labels}}}": value}
+
+
+def threshold(metric: str, condition: str, reached: str = "") -> str:
+    """Name the labels of a threshold in its table: of the SLO's limits of failed requests."""
+    labels = {
+        "id": f"{metric} {condition}",
+        "metric": metric,
+        "threshold": condition,
+        "subject": metric.split(":")[1].removesuffix("}"),
+        "condition": "failed < 1 %",
+    } | ({"reached": reached} if reached else {})
+    return "{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+
+
+TOO_SLOW = "p95_style=" + json.dumps(style.css(style.BAD))
+INFO = "Size, build and note"
 ALL_P95 = total(quantile(16.95 / 21, CLIENT + POSTS))
 TOTALS: dict[Address, Samples] = {
-    **by_address("Home", {"Runs": RUN_LIST}),
+    **by_address("Home", {"Runs": RUN_LIST, "Alerts": {"Since": {}}}),
     **by_address(
         "Load test",
         {
-            "Run": THIS_RUN,
+            "Run": of_this_run({"Started": RUN_INFO["Started"]})
+            | {"Ended early by": runs(10, None)},
+            INFO: {**RUN_INFO, **of_this_run({"Started": RUN_INFO["Started"]})},
             # 80 were answered, 79 have a trace; 16 rows were promised by a 201, 14 written.
             "Completeness": {
                 "sent": total(81),
@@ -194,30 +260,63 @@ TOTALS: dict[Address, Samples] = {
                 "promised": total(16),
                 "written": total(14),
             },
-            "Verdict": {"": total(VERDICT_CODES["failed"])},
+            "Verdict": {"": total(VERDICT_CODES["failed", ""])},
+            "Failed thresholds": {"{{failed}} of {{all}}": {'{failed="1",all="2"}': 1}},
             "Requests": {"": total(81)},
             "Rate": {"": total(81 / 20)},
             "Failed": {"": total(5 / 81)},
             "Client p95": {"": ALL_P95},
             "Missing": {"traces": total(1), "rows": total(2)},
+            "Time range": {"": total(1)},
+            "Server side": {"": {}},
+            "Findings": {"": {}},
+            "4xx and 5xx": {"": total(3)},
             "Operations": {
+                "p95": {
+                    f'{{operation="{GET}",{TOO_SLOW}}}': quantile(0.95, CLIENT),
+                    f'{{operation="{POST}",{TOO_SLOW}}}': quantile(0.95, CLIENT + POSTS),
+                },
+                "Limit": operations(0.2, 0.3),
+                "Over limit": operations(1, 1),
                 "Requests": operations(60, 21),
                 "req/s": operations(60 / 20, 21 / 20),
-                "Client p50": both_quantiles(0.5, CLIENT),
-                "Client p95": both_quantiles(0.95, CLIENT),
-                "Client p99": both_quantiles(0.99, CLIENT),
-                "Server p95": both_quantiles(0.95, SERVER),
-                "Database p95": both_quantiles(0.95, DATABASE),
-                "In server": operations((24 - 12) / 48, (42 - 21) / 84),
-                "In database": operations(12 / 48, 21 / 84),
                 "Failed": operations(0, 5 / 21),
+                "4xx": {},
+                "5xx": by("operation", {POST: 4}),
+                "No answer": by("operation", {POST: 1}),
+                "Invalid body": {},
+                # Of the POSTs 24 times as many fail as may.
+                "of limit": operations(
+                    quantile(0.95, CLIENT) / 0.2,
+                    max(quantile(0.95, CLIENT + POSTS) / 0.3, 5 / 21 / 0.01),
+                ),
+                "slow": operations(
+                    1000 * quantile(0.75, SERVER), 1000 * quantile(0.75, SERVER + POSTS)
+                ),
+            },
+            "Server and database by operation": {
+                "Client p95": both_quantiles(0.95, CLIENT),
+                "Server p95": both_quantiles(0.95, SERVER),
+                "Database span p95": both_quantiles(0.95, DATABASE),
+            },
+            "Durations by operation": {
+                "Min": both_quantiles(0, CLIENT),
+                "Mean": operations((32 + 16) / 60, 84 / 21),
+                "p50": both_quantiles(0.5, CLIENT),
+                "p90": both_quantiles(0.9, CLIENT),
+                "p95": both_quantiles(0.95, CLIENT),
+                "p99": both_quantiles(0.99, CLIENT),
+                "Max": both_quantiles(1, CLIENT),
             },
             "Thresholds": {
                 "Result": {
-                    '{metric="http_req_failed{name:POST /owners}",threshold="rate<0.01"}': 0,
-                    '{metric="http_req_failed{name:GET /owners}",threshold="rate<0.01"}': 1,
-                }
+                    threshold("http_req_failed{name:POST /owners}", "rate<0.01"): 0,
+                    threshold("http_req_failed{name:GET /owners}", "rate<0.01"): 1,
+                },
+                "Over by": {},
             },
+            "Phases of a request": {"Mean": {}, "p95": {}},
+            "Database errors": {"Errors": {}},
             "Errors": {
                 "Errors": {
                     '{operation="POST /owners",kind="status"}': 4,
@@ -226,13 +325,21 @@ TOTALS: dict[Address, Samples] = {
             },
             # 20 of the 79 with a trace are slower: of the 80 measured the 59.75th is one of the
             # 60 GETs.
-            VARIABLES: {"slow": total(1000 * quantile(80 * (1 - 20 / 79) / 60, SERVER))},
+            VARIABLES: {
+                "slow": total(1000 * quantile(80 * (1 - 20 / 79) / 60, SERVER)),
+                "load_start": total(100),
+                "load_end": total(127),
+                "load_length": total(27),
+                "from": marked_address(0),
+                "to": marked_address(0),
+            },
         },
     ),
     **by_address(
         "Runs",
         {
             "Runs": RUN_LIST,
+            INFO: RUN_INFO,
             "The two runs": RUN_LIST,
             "Comparable": {"": total(MISMATCH_CODES["aborted"])},
             "Client": {
@@ -240,17 +347,17 @@ TOTALS: dict[Address, Samples] = {
                 "req/s, other run": only_get(30 / 20),
                 "p95, this run": both_quantiles(0.95, CLIENT),
                 "p95, other run": only_get(quantile(0.95, CLIENT + 1)),
-                "p95, ratio": only_get(1 / 2),
+                "p95, ratio": {},
                 "Failed, this run": operations(0, 5 / 21),
                 "Failed, other run": only_get(0),
             },
             "Server and database": {
                 "Server p95, this run": both_quantiles(0.95, SERVER),
                 "Server p95, other run": only_get(quantile(0.95, SERVER)),
-                "Server p95, ratio": only_get(1),
+                "Server p95, ratio": {},
                 "Database p95, this run": both_quantiles(0.95, DATABASE),
                 "Database p95, other run": only_get(quantile(0.95, DATABASE)),
-                "Database p95, ratio": only_get(1),
+                "Database p95, ratio": {},
             },
             VARIABLES: {"against": choices((OTHER, "stress", "05:32:50", 105))},
         },
@@ -265,51 +372,64 @@ for dashboard in DASHBOARDS:
                     (OTHER, "stress", "05:32:50", 105), (RUN, "load", "05:32:49", 100)
                 )
             },
-            ANNOTATIONS: {
-                "Run starts": marked(100_000, 105_000),
-                "Run ends": marked(120_000, 125_000),
-            },
         },
     )
 
-# By the time since the run began: before 0 s there is nothing; at 15 s five seconds of requests
-# were added, and nothing to the histograms.
+# k6's first push is at 105 s, its last at 120 s; at 120 s five seconds of requests were added, and
+# nothing to the histograms. The API reports between 105 and 110 s, and so on.
 OVER_TIME: dict[Address, dict[str, Samples]] = by_address(
     "Load test",
     {
         "Load": {
-            "requests": {"0s": total(19 / 5), "15s": total(22 / 5), "60s": total(0)},
-            "failed": {"0s": total(0), "5s": total(2 / 5), "15s": total(3 / 5)},
-            "virtual users": {"0s": total(2), "10s": total(4), "60s": {}},
-            "dropped iterations": {"0s": {}, "5s": total(2 / 5), "15s": total(0)},
+            "requests": {"105s": total(19 / 5), "120s": total(22 / 5), "165s": {}},
+            "failed": {"105s": {}, "110s": total(2 / 5), "120s": total(3 / 5)},
+            "virtual users": {"105s": total(2), "115s": total(4), "165s": {}},
+            "dropped iterations": {"105s": {}, "110s": total(2 / 5), "120s": total(0)},
         },
         # Of 80 spans the 76th: 16 of the 20 POSTs are faster.
         "p95 by side": {
-            "client": {"0s": ALL_P95, "15s": {}},
-            "server": {"0s": total(quantile(16 / 20, SERVER + POSTS)), "15s": {}},
-            "database": {"0s": total(quantile(16 / 20, DATABASE + POSTS)), "15s": {}},
-        },
-        "Where the time goes": {
-            "in database": {"0s": total(33 / 81), "15s": {}},
-            "in server": {"0s": total(33 / 81), "15s": {}},
-            "outside server": {"0s": total(66 / 81), "15s": {}},
+            "client": {"105s": ALL_P95, "120s": {}},
+            "server": {"105s": total(quantile(16 / 20, SERVER + POSTS)), "120s": {}},
+            "database span": {"105s": total(quantile(16 / 20, DATABASE + POSTS)), "120s": {}},
         },
         "Errors by kind": {
-            "{{kind}}": {
-                "0s": {},
-                "5s": by("kind", {"status": 2 / 5}),
-                "15s": by("kind", {"status": 2 / 5, "timeout": 1 / 5}),
+            "{{operation}} {{kind}}": {
+                "105s": {},
+                "110s": {f'{{operation="{POST}",kind="status"}}': 2 / 5},
+                "120s": {
+                    f'{{operation="{POST}",kind="status"}}': 2 / 5,
+                    f'{{operation="{POST}",kind="timeout"}}': 1 / 5,
+                },
             }
         },
         **{
             f"{title} p95 by operation": {
-                "{{operation}}": {"0s": both_quantiles(0.95, side), "15s": {}}
+                "{{operation}}": {"105s": both_quantiles(0.95, side), "120s": {}}
             }
-            for title, side in (("Client", CLIENT), ("Server", SERVER), ("Database", DATABASE))
+            for title, side in (
+                ("Client", CLIENT),
+                ("Server", SERVER),
+                ("Database span", DATABASE),
+            )
+        },
+        "Percentiles": {
+            name: {"105s": total(quantile(rank, CLIENT + POSTS)), "120s": {}}
+            for name, rank in (
+                # Of 81 requests the last 21 are POSTs.
+                ("p90", (0.9 * 81 - 60) / 21),
+                ("p95", (0.95 * 81 - 60) / 21),
+                ("p99", (0.99 * 81 - 60) / 21),
+            )
+        }
+        | {"p50": {"105s": total(quantile(0.5 * 81 / 60, CLIENT)), "120s": {}}},
+        "Latency against throughput": {
+            "requests per second": {"120s": total(22 / 5)},
+            "p95": {"105s": ALL_P95, "120s": {}},
         },
         "Connections and event loop": {
-            "in use": {"5s": total(7), "10s": total(3)},
-            "pool size": {"0s": total(10)},
+            "in use": {"105s": total(7), "110s": total(3)},
+            "pool size": {"105s": total(10)},
+            "event-loop delay p95": {"105s": total(quantile(0.95, -4)), "110s": {}},
         },
     },
 )
@@ -318,7 +438,7 @@ OVER_TIME: dict[Address, dict[str, Samples]] = by_address(
 def test_every_query_has_a_known_answer() -> None:
     asked = {address for address in queries() if address[0] in DASHBOARDS}
 
-    assert asked == {*TOTALS, *OVER_TIME, LAG, *NOT_BY_PROMTOOL}
+    assert asked == {*TOTALS, *OVER_TIME, *NOT_BY_PROMTOOL}
 
 
 def test_totals_of_a_run() -> None:
@@ -336,15 +456,6 @@ def test_a_run_over_time() -> None:
     )
 
 
-# `rate` needs two samples in its window.
-LAG = ("Load test", "Connections and event loop", "event-loop delay p95")
-
-
-def test_event_loop_delay() -> None:
-    late = total(quantile(0.95, -4))
-    hold(WORLD, [question(LAG, late, "5s", __rate_interval="20s")])
-
-
 def test_one_scenario_alone() -> None:
     alone = {"scenario": "browse"}
     hold(
@@ -355,9 +466,11 @@ def test_one_scenario_alone() -> None:
             question(("Load test", "Missing", "traces"), total(0), **alone),
             question(("Load test", "Operations", "Requests"), only_get(20), **alone),
             question(
-                ("Load test", "Operations", "Server p95"), only_get(quantile(0.95, SERVER)), **alone
+                ("Load test", "Server and database by operation", "Server p95"),
+                only_get(quantile(0.95, SERVER)),
+                **alone,
             ),
-            question(("Load test", "Load", "requests"), total(1), "15s", **alone),
+            question(("Load test", "Load", "requests"), total(1), "120s", **alone),
         ],
     )
 
@@ -375,7 +488,7 @@ def test_a_percentile_over_several_scenarios() -> None:
             question(("Load test", "Client p95", ""), both),
             question(("Load test", "Client p95", ""), both, scenario="browse|book"),
             question(("Load test", "Client p95", ""), browse, scenario="browse"),
-            question(("Load test", "Operations", "Client p95"), only_get(quantile(0.5, 1))),
+            question(("Load test", "Durations by operation", "p95"), only_get(quantile(0.5, 1))),
         ],
     )
 
@@ -394,7 +507,7 @@ def test_the_failed_share_counts_requests_not_series() -> None:
 
 def test_the_first_push_is_counted() -> None:
     """It brings 101 requests of 417; `increase` would give 316."""
-    series = {requests(GET): "101 151 201 251 301 351 401 417 stale"}
+    series = {VUS: "5x7 stale", requests(GET): "101 151 201 251 301 351 401 417 stale"}
 
     hold(
         series,
@@ -402,40 +515,37 @@ def test_the_first_push_is_counted() -> None:
             question(("Load test", "Requests", ""), total(417)),
             question(("Load test", "Completeness", "sent"), total(417)),
             question(("Load test", "Operations", "Requests"), only_get(417)),
-            question(("Runs", "Runs", "Requests"), by("testid", {RUN: 417})),
+            question(("Runs", INFO, "Requests"), by("testid", {RUN: 417})),
             question(("Load test", "Load", "requests"), total(101 / 5), "0s"),
         ],
     )
 
 
 @pytest.mark.parametrize(
-    ("passed", "ended", "at", "verdict"),
+    ("passed", "ended", "at", "verdict", "reason"),
     [
-        (1, 160, 1200, "passed"),
-        (1, 159.5, 1200, "passed"),
-        (0, 160, 1200, "failed"),
-        (0, 121.6, 1200, "failed"),
-        (1, 121.6, 1200, "aborted"),
-        (None, 121.6, 1200, "aborted"),
-        (None, None, 34, "running"),
-        (None, None, 36, "aborted"),
-        (None, 160, 20, "none"),
+        (1, 160, 1200, "passed", ""),
+        (1, 159.5, 1200, "passed", ""),
+        (0, 160, 1200, "failed", ""),
+        (0, 121.6, 1200, "failed", ""),
+        (1, 121.6, 1200, "aborted", "interrupted"),
+        (None, 121.6, 1200, "aborted", "interrupted"),
+        (None, None, 34, "running", ""),
+        (None, None, 36, "aborted", "killed"),
+        (None, 160, 20, "none", "not_reported"),
     ],
 )
 def test_dashboards_and_records_agree_on_the_verdict(
-    passed: int | None, ended: float | None, at: int, verdict: Verdict
+    passed: int | None, ended: float | None, at: int, verdict: Verdict, reason: VerdictReason
 ) -> None:
     """The run starts at 100 s and is planned for 60 s; its last push arrives at 15 s."""
     marks = {STARTED: 100, PLANNED: 60, ENDED: ended, PASSED: passed}
     series = {mark(name): f"{value}" for name, value in marks.items() if value is not None}
     series[f'k6_vus{{testid="{RUN}"}}'] = "1x3 _x300"
-    code = VERDICT_CODES[verdict]
+    code = VERDICT_CODES[verdict, reason]
 
-    assert verdict == judge(
-        passed=passed,
-        seconds=None if ended is None else ended - 100,
-        planned=60,
-        silent_for=at - 15,
+    assert (verdict, reason) == judge(
+        Marks(passed=passed, started=100, ended=ended, planned=60, silent_for=at - 15)
     )
     hold(
         series,
@@ -450,7 +560,7 @@ def test_a_run_without_marks_has_no_verdict() -> None:
     """As of a script that does not state when it starts, and what it plans."""
     hold(
         {requests(GET): "40 stale"},
-        [question(("Load test", "Verdict", ""), total(VERDICT_CODES["none"]))],
+        [question(("Load test", "Verdict", ""), total(VERDICT_CODES["none", "other_generator"]))],
     )
 
 
@@ -479,6 +589,40 @@ def test_whether_two_runs_can_be_compared(mismatch: str, other: Series) -> None:
     hold({**run_of_a_minute(RUN), **other}, [question(address, expected, "30s")])
 
 
+@pytest.mark.parametrize(("planned", "ratio"), [(60, {GET: 1 / 2}), (50, {})])
+def test_only_runs_that_can_be_compared_have_ratios(planned: int, ratio: dict[str, float]) -> None:
+    series = {
+        **run_of_a_minute(RUN),
+        **run_of_a_minute(OTHER, planned=planned),
+        **{
+            metric(GET, run, **kind): histogram(40, 32, bucket)
+            for bucket, run in enumerate((RUN, OTHER))
+            for metric, kind in (
+                (client_seconds, {}),
+                (partial(span_metric, TEMPO), {}),
+                (partial(span_metric, TEMPO), {"span_kind": Side.DATABASE}),
+            )
+        },
+    }
+    hold(
+        series,
+        [
+            question(("Runs", panel, f"{p95}, ratio"), by("operation", ratio))
+            for panel, p95 in (
+                ("Client", "p95"),
+                ("Server and database", "Server p95"),
+                ("Server and database", "Database p95"),
+            )
+        ],
+    )
+
+
+def test_no_runs_cannot_be_compared() -> None:
+    few = total(MISMATCH_CODES["fewer than two runs"])
+
+    hold({}, [question(("Runs", "Comparable", ""), few)])
+
+
 def test_a_running_run_shows_what_it_has() -> None:
     """After 20 s of a planned minute it has no end, and its rate is over the 20 s."""
     series = {
@@ -487,6 +631,7 @@ def test_a_running_run_shows_what_it_has() -> None:
         f'k6_vus{{testid="{RUN}"}}': "1x3 _x300",
         requests(GET): "10 20 30 40 _x300",
     }
+    until_now = f'testid="{RUN}",from="90000",to="now",refresh="5s"'
     hold(
         series,
         [
@@ -494,8 +639,11 @@ def test_a_running_run_shows_what_it_has() -> None:
             question(("Load test", "Rate", ""), total(40 / 20), "20s"),
             question(("Load test", "Missing", "traces"), {}, "20s"),
             question(("Load test", "Missing", "traces"), total(40), "1m"),
-            question(("Load test", "Run", "Duration"), {}, "20s"),
-            question(("Load test", "Run", "to"), by("testid", {RUN: 190_000}), "20s"),
+            question(("Load test", INFO, "Duration"), {}, "20s"),
+            question(("Load test", VARIABLES, "to"), {f"{{{until_now}}}": 0}, "20s"),
+            question(("Load test", "Time range", ""), total(1), "20s"),
+            # 20 requests came in the last 15 s, and 40 spans are missing.
+            question(("Load test", "Server side", ""), total(30), "20s"),
         ],
     )
 
@@ -518,7 +666,7 @@ def test_an_unknown_run() -> None:
     hold(
         others,
         [
-            question(("Load test", "Verdict", ""), total(VERDICT_CODES["unknown run"])),
+            question(("Load test", "Verdict", ""), total(VERDICT_CODES[UNKNOWN_RUN])),
             question(("Load test", "Run", "Started"), {}),
             question(("Load test", "Requests", ""), {}),
             question(("Load test", VARIABLES, "slow"), total(0)),

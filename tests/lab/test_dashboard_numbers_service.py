@@ -33,6 +33,7 @@ NOT_BY_PROMTOOL: dict[Address, str] = {
 AT = "10m"
 EACH = 20
 CHOSEN = {"__rate_interval": f"{EACH}s", "__range": "9m", "calls": ".*", "testid": RUN}
+CHOSEN |= {"__from": "0", "__to": "1"}
 
 
 def question(address: Address, expected: Samples, at: str = AT, **variables: str) -> Asked:
@@ -46,6 +47,11 @@ def grown(before: object, after: object) -> str:
 def first(value: object) -> str:
     """Begin a series ten seconds ago, at a value of its own."""
     return f"_x118 {value}x2"
+
+
+def first_requests(value: str) -> str:
+    """Begin a series of the API ten seconds ago, after the zero that Prometheus stores."""
+    return f"_x117 {seconds(0)} {value}x2"
 
 
 def climbing(step: object, start: object = 0) -> str:
@@ -71,6 +77,14 @@ def requests(method: str, status: int, instance: str = "a", **labels: str) -> st
     )
 
 
+def sampled(metric: str, **labels: str) -> str:
+    return named(f"postgresql_{metric}_total", job="postgres-sampler", **labels)
+
+
+def exported(metric: str, database: str = "clinic", **labels: str) -> str:
+    return named(metric, job="postgres", datname=database, **labels)
+
+
 def seconds(low: int, high: int = 0) -> str:
     """Write requests that took between a half and 1 s, and some that took between 1 and 2."""
     return f"{{{{schema:0 count:{low + high} sum:1 buckets:[{low} {high}] offset:0}}}}"
@@ -84,8 +98,9 @@ def each_lasts(offset: int) -> str:
 LAG, BATCH, STATEMENT = -6, -5, -4
 LOAD_RUN = {"http_route": "/owners", "user_agent_synthetic_type": "test"}
 ORGANIC = {"http_route": "/owners"}
-SELECT = {"span_kind": Side.DATABASE, "span_name": "SELECT owner"}
-INSERT = {"span_kind": Side.DATABASE, "span_name": "INSERT owner"}
+DATABASE = {"span_kind": Side.DATABASE, "clinic_operation": "any"}
+SELECT = {**DATABASE, "span_name": "SELECT owner"}
+INSERT = {**DATABASE, "span_name": "INSERT owner"}
 OK, ERROR = {"status_code": "STATUS_CODE_UNSET"}, {"status_code": "STATUS_CODE_ERROR"}
 OF_RUN = {"k6_test_run_id": RUN}
 
@@ -93,9 +108,9 @@ SERVICE: dict[str, str] = {
     # 44 of a load run, 4 of them refused; 13 organic, the first of their kind, 2 of them failed.
     requests("GET", 200, **LOAD_RUN): grown(seconds(100, 9), seconds(136, 13)),
     requests("GET", 503, **LOAD_RUN): grown(seconds(5, 5), seconds(5, 9)),
-    requests("POST", 201, **ORGANIC): first(seconds(10)),
-    requests("POST", 500, **ORGANIC): f"_x119 {seconds(0, 2)}x1",
-    requests("GET", 404): first(seconds(1)),
+    requests("POST", 201, **ORGANIC): first_requests(seconds(10)),
+    requests("POST", 500, **ORGANIC): first_requests(seconds(0, 2)),
+    requests("GET", 404): first_requests(seconds(1)),
     # A process that ended, and one that nobody calls.
     requests("GET", 200, "old", **ORGANIC): f"{seconds(900)}x110",
     requests("GET", 500, "b", **ORGANIC): f"{seconds(0, 90)}x120",
@@ -110,6 +125,11 @@ SERVICE: dict[str, str] = {
     clinic("db_client_connection_count", db_client_connection_state="used"): "2x116 3 7 3 2",
     clinic("db_client_connection_count", db_client_connection_state="idle"): "5x120",
     clinic("db_client_connection_max"): "10x120",
+    # A second process, which has less to do.
+    clinic("db_client_connection_count", "b", db_client_connection_state="used"): "1x120",
+    clinic("db_client_connection_max", "b"): "10x120",
+    clinic("clinic_event_loop_lag_seconds", "b"): each_lasts(LAG - 4),
+    clinic("process_cpu_time_seconds_total", "b", type="user"): climbing(0.5),
     clinic("clinic_event_loop_lag_seconds"): each_lasts(LAG),
     clinic("process_cpu_time_seconds_total", type="user"): climbing(2),
     clinic("process_cpu_time_seconds_total", type="system"): climbing(0.5),
@@ -117,6 +137,30 @@ SERVICE: dict[str, str] = {
     clinic("process_memory_usage_bytes", "b"): "50x118",
     clinic("process_memory_usage_bytes", "old"): "70x110",
     clinic("cpython_gc_collections_total", generation="0"): climbing(1),
+    sampled("backend_seconds", statement="INSERT owner", wait="commit"): grown(5, 9),
+    sampled("backend_seconds", statement="INSERT pet", wait="commit"): first(2),
+    sampled("backend_seconds", statement="INSERT pet", wait="lock"): grown(0, 1),
+    # Known since before, and not executed again: no mean.
+    sampled("statement_calls", statement="SELECT pet"): grown(7, 7),
+    sampled("statement_seconds", statement="SELECT pet"): grown(1, 1),
+    sampled("statement_calls", statement="SELECT"): grown(1, 9),
+    sampled("statement_seconds", statement="SELECT"): grown(1, 9),
+    # Two texts of one name.
+    sampled("statement_calls", statement="UPDATE pet", statement_id="1"): grown(1, 9),
+    sampled("statement_seconds", statement="UPDATE pet", statement_id="1"): grown(0.1, 0.9),
+    sampled("statement_calls", statement="UPDATE pet", statement_id="2"): first(2),
+    sampled("statement_seconds", statement="UPDATE pet", statement_id="2"): first(0.4),
+    sampled("wal_fsyncs"): grown(50, 90),
+    sampled("wal_fsync_seconds"): grown(1, 1.2),
+    exported("pg_stat_database_xact_commit"): grown(100, 160),
+    exported("pg_stat_database_xact_rollback"): grown(3, 4),
+    exported("pg_stat_database_deadlocks"): grown(0, 2),
+    exported("pg_stat_database_blks_hit"): grown(0, 99),
+    exported("pg_stat_database_blks_read"): grown(5, 6),
+    exported("pg_stat_database_xact_commit", "postgres"): grown(0, 900),
+    exported("pg_stat_activity_count", state="active"): "0x120",
+    exported("pg_stat_activity_count", state="idle", wait_event="ClientRead"): "4x116 9 5 5 5",
+    exported("pg_stat_activity_count", state="disabled"): "0x120",
     clinic("clinic_database_up"): "1x118 0x1",
     clinic("clinic_database_up", "b"): "1x120",
     named("ALERTS", alertname="Down", alertstate="firing", severity="page", instance="a"): "1x120",
@@ -158,11 +202,12 @@ BY_ROUTE = "{{http_request_method}} {{http_route}}"
 SERVICE_ANSWERS: dict[Address, Samples] = by_address(
     "Clinic API",
     {
-        "Requests": {"": total(57 / 60)},
-        "Failed (5xx)": {"": total(6 / 57)},
-        "p95": {"": total(ALL_P95)},
-        "CPU": {"": total(0.5), "{{type}}": by("type", {"user": 0.4, "system": 0.1})},
-        "Connections in use": {"": total(0.7)},
+        "Requests, last minute": {"": total(57 / 60)},
+        "Failed (5xx), last minute": {"": total(6 / 57)},
+        "p95, last minute": {"": total(ALL_P95)},
+        "CPU, last minute": {"": total(0.5)},
+        "CPU": {"{{type}}": by("type", {"user": 0.5, "system": 0.1})},
+        "Connections, last minute": {"": total(0.7)},
         "Database": {"": total(0)},
         "Last metric received": {"": total(10)},
         "Alerts firing": {"": total(1)},
@@ -199,6 +244,16 @@ SERVICE_ANSWERS: dict[Address, Samples] = by_address(
             "503 responses": total(4 / EACH),
         },
         "Connections": {"in use": total(7), "pool size": total(10)},
+        "Active backends": {"{{wait}}": by("wait", {"commit": 6 / EACH, "lock": 1 / EACH})},
+        "Mean execution by statement": {"{{statement}}": by("statement", {"UPDATE pet": 0.12})},
+        "WAL flushes": {"mean": total(0.005), "flushes": total(40 / EACH)},
+        "Transactions": {
+            "commits": total(60 / EACH),
+            "rollbacks": total(1 / EACH),
+            "deadlocks": total(2 / EACH),
+        },
+        "Connections by state": {"{{state}}": by("state", {"idle": 9})},
+        "Cache hits": {"hits": total(0.99)},
         "Event-loop delay": {"p50": total(quantile(0.5, LAG)), "p99": total(quantile(0.99, LAG))},
         "Memory": {"resident": total(150)},
         "Garbage collections": {"generation {{generation}}": by("generation", {"0": 0.2})},
@@ -365,13 +420,20 @@ DISCARDED: dict[Address, Samples] = {
 
 
 def test_every_query_has_a_known_answer() -> None:
-    """Those of variables and annotations are the same as on the dashboards about runs."""
-    asked = {address for address in queries() if address[0] in DASHBOARDS}
-    same = {address for address in asked if address[1] in {VARIABLES, ANNOTATIONS}}
+    """Those of variables are the same as on the dashboards about runs.
 
-    assert asked - same == {*SERVICE_ANSWERS, *TELEMETRY_ANSWERS, *DISCARDED, *NOT_BY_PROMTOOL}
+    Those of annotations are in test_dashboard_numbers_list.py.
+    """
+    asked = {address for address in queries() if address[0] in DASHBOARDS}
+    same = {address for address in asked if address[1] == VARIABLES}
+    bands = {(name, ANNOTATIONS, "Runs") for name in DASHBOARDS}
+
+    assert asked - same - bands == {
+        *(*SERVICE_ANSWERS, *TELEMETRY_ANSWERS, *DISCARDED, *NOT_BY_PROMTOOL),
+    }
     for address in same:
         assert queries()[address].text == queries()["Load test", *address[1:]].text
+    assert len({queries()[band].text for band in bands}) == 1
 
 
 def test_the_service() -> None:
@@ -395,8 +457,10 @@ def test_load_runs_or_organic_requests_alone(calls: str, rate: float, failed: fl
     hold(
         SERVICE,
         [
-            question(("Clinic API", "Requests", ""), total(rate / 60), calls=calls),
-            question(("Clinic API", "Failed (5xx)", ""), total(failed / rate), calls=calls),
+            question(("Clinic API", "Requests, last minute", ""), total(rate / 60), calls=calls),
+            question(
+                ("Clinic API", "Failed (5xx), last minute", ""), total(failed / rate), calls=calls
+            ),
         ],
     )
 
@@ -407,9 +471,9 @@ def test_an_idle_service_has_no_failed_share_and_no_duration() -> None:
     hold(
         idle,
         [
-            question(("Clinic API", "Requests", ""), total(0)),
-            question(("Clinic API", "Failed (5xx)", ""), {}),
-            question(("Clinic API", "p95", ""), {}),
+            question(("Clinic API", "Requests, last minute", ""), total(0)),
+            question(("Clinic API", "Failed (5xx), last minute", ""), {}),
+            question(("Clinic API", "p95, last minute", ""), {}),
         ],
     )
 

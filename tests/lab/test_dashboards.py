@@ -14,8 +14,9 @@ from lab.clients.grafana import find_run_dashboard, run_dashboard_url
 from lab.dashboards import style
 from lab.dashboards.base import DASHBOARDS
 from lab.dashboards.generate import panel_url, render
+from lab.dashboards.load_test import LIVE
 from lab.paths import PROJECT
-from lab.promql.load_run import MISMATCH_CODES, VERDICT_CODES
+from lab.promql.load_run import MISMATCH_CODES, UNKNOWN_RUN, VERDICT_CODES
 from lab.promql.selectors import (
     SPAN_CALLS,
     SPAN_SECONDS,
@@ -42,9 +43,11 @@ PANELS = [
     for panel in READ[uid]["panels"]
     if panel["type"] != "row"
 ]
-# Text, alerts, and a drawing with units of its own: their values are no numbers.
-WITHOUT_UNIT = {"text", "alertlist", "nodeGraph"}
-WITHOUT_SOURCE = {"text", "alertlist"}
+# Text, and a drawing with units of its own: their values are no numbers.
+WITHOUT_UNIT = {"text", "nodeGraph"}
+WITHOUT_SOURCE = {"text"}
+# The cell of a report page holds its address.
+PUBLISHED_ADDRESS = "${__value.raw}"
 
 
 def provisioned() -> dict[str, str]:
@@ -109,8 +112,14 @@ def test_each_dashboard_links_to_every_other_with_the_run_and_the_time() -> None
     for uid, dashboard in READ.items():
         links = {link["url"]: link for link in dashboard["links"]}
 
-        assert set(links) == {f"/d/{other}" for other in UIDS if other not in {uid, "home"}}
-        assert all(link["includeVars"] and link["keepTime"] for link in links.values())
+        live = {LIVE: links.pop(LIVE)} if uid == "clinic-load-test" else {}
+        others = {other for other in UIDS if other not in {uid, "clinic-home"}}
+        assert {urlsplit(link).path for link in links} == {f"/d/{other}" for other in others}
+        for url, link in links.items():
+            own_range = {"from": ["now-15d"], "to": ["now"]} if "/clinic-runs" in url else {}
+            assert parse_qs(urlsplit(url).query) == own_range
+            assert link["keepTime"] != bool(own_range)
+        assert all(link["includeVars"] for link in (links | live).values())
 
 
 def links_of(panel: dict[str, Any]) -> list[str]:
@@ -138,7 +147,7 @@ def test_links_lead_to_a_dashboard_or_to_a_query_in_explore(panel: dict[str, Any
             assert pane["datasource"] in provisioned()
             assert pane["queries"][0]["query"]
             assert pane["range"] == {"from": "${__from}", "to": "${__to}"}
-        else:
+        elif url != PUBLISHED_ADDRESS:
             assert path.removeprefix("/d/") in READ
 
 
@@ -169,26 +178,41 @@ def words(dashboard: str, panel_title: str, column: str = "") -> dict[str, tuple
     return {
         code: (word["text"], word["color"])
         for mapping in mappings
+        if mapping["type"] == "value"
         for code, word in mapping["options"].items()
     }
 
 
 @pytest.mark.parametrize(
-    "address", [("load-test", "Verdict"), ("home", "Runs", "Verdict"), ("runs", "Runs", "Verdict")]
+    "address",
+    [
+        ("clinic-load-test", "Verdict"),
+        ("clinic-home", "Runs", "Verdict"),
+        ("clinic-runs", "Runs", "Verdict"),
+    ],
 )
 def test_verdicts_have_the_same_words_and_colours_everywhere(address: tuple[str, ...]) -> None:
+    none = "– no verdict"  # noqa: RUF001 - a dash
     assert words(*address) == {
-        str(VERDICT_CODES["passed"]): ("✓ passed", style.GOOD),
-        str(VERDICT_CODES["failed"]): ("✗ failed", style.BAD),
-        str(VERDICT_CODES["aborted"]): ("aborted", style.WARNING),
-        str(VERDICT_CODES["running"]): ("running", style.CLIENT),
-        str(VERDICT_CODES["none"]): ("no verdict", style.NEUTRAL),
-        str(VERDICT_CODES["unknown run"]): ("no data", style.NEUTRAL),
+        str(VERDICT_CODES[outcome]): word
+        for outcome, word in {
+            ("passed", ""): ("✓ passed", style.GOOD),
+            ("failed", ""): ("✗ failed", style.BAD),
+            ("aborted", "interrupted"): ("■ aborted: it was interrupted", style.WARNING),
+            ("aborted", "killed"): ("■ aborted: k6 was killed", style.WARNING),
+            ("running", ""): ("… running", style.NEUTRAL),
+            ("none", "no_thresholds"): (f"{none}: k6 ran without thresholds", style.NEUTRAL),
+            ("none", "not_reported"): (f"{none}: k6 did not report one", style.NEUTRAL),
+            ("none", "other_generator"): (f"{none}: another script made it", style.NEUTRAL),
+            UNKNOWN_RUN: ("no data", style.NEUTRAL),
+        }.items()
     }
 
 
 def test_every_reason_why_runs_cannot_be_compared_has_words() -> None:
-    assert set(words("runs", "Comparable")) == {str(code) for code in MISMATCH_CODES.values()}
+    assert set(words("clinic-runs", "Comparable")) == {
+        str(code) for code in MISMATCH_CODES.values()
+    }
 
 
 def test_further_operations_have_colours() -> None:
@@ -213,6 +237,20 @@ def test_the_metrics_of_a_span_are_those_of_its_operation() -> None:
     assert p95["query"] == histogram_quantile(0.95, aggregate("sum", f"rate({seconds}{window})"))
 
 
+def test_what_a_run_did_over_time_is_asked_of_its_own_intervals() -> None:
+    board = READ["clinic-load-test"]
+    over_time = [
+        target
+        for panel in board["panels"]
+        for target in panel.get("targets", [])
+        if target.get("range")
+    ]
+
+    assert over_time
+    assert {target["interval"] for target in over_time} == {"${step}s"}
+    assert "$__rate_interval" not in json.dumps(board)
+
+
 def test_alerts_link_to_panels_that_exist() -> None:
     rules = "".join(
         file.read_text() for file in (PROJECT / "observability/prometheus/rules").glob("*.yml")
@@ -225,14 +263,14 @@ def test_alerts_link_to_panels_that_exist() -> None:
 
 
 def test_a_panel_is_addressed_by_its_title() -> None:
-    assert panel_url("load-test", "Load") == "/d/load-test?viewPanel=panel-301"
+    assert panel_url("clinic-load-test", "Load") == "/d/clinic-load-test?viewPanel=panel-401"
 
 
 def test_the_address_of_a_run_is_that_of_its_dashboard_at_its_own_times() -> None:
     grafana, run = "http://127.0.0.1:3000", "20261123-053249-load"
 
     assert run_dashboard_url(grafana, run, 1000.5, 1420.25) == (
-        f"{grafana}/d/load-test?var-testid={run}&from=990500&to=1450250"
+        f"{grafana}/d/clinic-load-test?var-testid={run}&from=990500&to=1450250"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from lab.paths import PROJECT
 from lab.stack import programs
-from lab.stack.config import HOST
+from lab.stack.config import HOST, claim
 from lab.stack.ports import free_ports
 from lab.stack.service import started_file
 from tests.support.native_stack import LAB, NativeStack, temporary_stack, until
@@ -60,7 +61,15 @@ def test_every_service_answers(stack: NativeStack) -> None:
         assert httpx.get(url).status_code == 200
     status = stack.run("status")
     assert status.returncode == 0
-    for service in ("postgres", "prometheus", "notifications", "node-exporter", "api"):
+    for service in (
+        "postgres",
+        "prometheus",
+        "notifications",
+        "node-exporter",
+        "postgres-exporter",
+        "postgres-sampler",
+        "api",
+    ):
         assert f"{service} " in status.stdout
     assert config.password_file.stat().st_mode & 0o777 == 0o600
     assert started_file(config).stat().st_mode & 0o777 == 0o600
@@ -81,8 +90,10 @@ def test_node_exporter_reports_the_one_filesystem_of_the_data(stack: NativeStack
 
 @pytest.mark.stack
 def test_logs_name_their_service(stack: NativeStack) -> None:
-    assert "\nprometheus | " in stack.run("logs").stdout
-    assert " | " not in stack.run("logs", "prometheus", "-n", "1").stdout
+    times = [line[:8] for line in stack.run("logs").stdout.splitlines() if line[0].isdigit()]
+    assert times == sorted(times)
+    assert re.search(r"^\d\d:\d\d:\d\d prometheus: ", stack.run("logs").stdout, re.MULTILINE)
+    assert stack.run("logs", "prometheus", "-n", "1").stdout.startswith("time=")
     unknown = stack.run("logs", "nothing")
     assert unknown.returncode == 1
     assert "alertmanager, api, " in unknown.stderr
@@ -143,7 +154,7 @@ def test_restart_replaces_one_service(stack: NativeStack) -> None:
     assert httpx.get(f"{stack.config.alertmanager_url}/-/ready").status_code == 200
     unknown = stack.run("restart", "nothing")
     assert unknown.returncode == 1
-    assert "postgres, prometheus, " in unknown.stderr
+    assert "postgres, gateway, prometheus, " in unknown.stderr
 
 
 @pytest.mark.stack
@@ -185,9 +196,11 @@ def test_down_leaves_the_data_and_no_process(stack: NativeStack) -> None:
 
 
 def test_destroy_asks_and_then_removes_the_data(stopped: NativeStack) -> None:
-    stopped.config.state.mkdir(parents=True)
+    claim(stopped.config.state)
     stopped.config.password_file.touch()
-    assert "Nothing was removed" in stopped.run("destroy", answer="n\n").stdout
+    asked = stopped.run("destroy", answer="n\n")
+    assert "Nothing was removed" in asked.stdout
+    assert str(stopped.config.state) in asked.stdout
     assert stopped.config.password_file.exists()
 
     removed = stopped.run("destroy", answer="y\n")
@@ -195,6 +208,18 @@ def test_destroy_asks_and_then_removes_the_data(stopped: NativeStack) -> None:
     assert removed.returncode == 0, removed.stderr
     assert not stopped.config.state.exists()
     assert "no data to remove" in stopped.run("destroy").stdout
+
+
+@pytest.mark.stack
+def test_only_its_user_can_read_what_the_stack_writes(stack: NativeStack) -> None:
+    state = stack.config.state
+    readable = [
+        path
+        for path in (state, *state.rglob("*"))
+        if not path.is_symlink() and not path.is_socket() and path.stat().st_mode & 0o066
+    ]
+
+    assert readable == []
 
 
 @pytest.mark.stack
@@ -215,7 +240,8 @@ def test_taken_port_is_named_with_its_variable_and_process(
 
 @pytest.mark.stack
 def test_service_that_exits_at_start_is_named_and_the_others_stop(stopped: NativeStack) -> None:
-    (stopped.config.state / "prometheus").mkdir(parents=True)
+    claim(stopped.config.state)
+    (stopped.config.state / "prometheus").mkdir()
     (stopped.config.state / "prometheus" / "data").write_text("not a directory")
 
     refused = stopped.run("up")
@@ -263,8 +289,9 @@ def test_ctrl_c_during_up_leaves_nothing(stopped: NativeStack) -> None:
 
 @pytest.mark.stack
 def test_data_of_another_postgresql_is_not_touched(stopped: NativeStack) -> None:
+    claim(stopped.config.state)
     data = stopped.config.state / "postgres"
-    data.mkdir(parents=True)
+    data.mkdir()
     (data / "PG_VERSION").write_text("17\n")
 
     refused = stopped.run("up")

@@ -69,6 +69,19 @@ def differs(found: dict[str, Difference]) -> bool:
     return any(one.significant and abs(one.share) > 0.1 for one in found.values())
 
 
+def test_noise_within_runs_falls_with_the_square_root_of_their_length() -> None:
+    half = Difference(0.0, math.expm1(0.2))
+    assert half.length_to_show(math.expm1(0.1)) == pytest.approx(4)
+
+
+def test_noise_between_runs_stays_whatever_their_length() -> None:
+    # 0.3² + 0.4² = 0.5², of which four times the length leaves 0.15² + 0.4².
+    noise = Difference(0.0, math.expm1(0.5), lasting=math.expm1(0.4))
+
+    assert noise.length_to_show(math.expm1(math.hypot(0.15, 0.4))) == pytest.approx(4)
+    assert noise.length_to_show(math.expm1(0.4)) == math.inf
+
+
 @SIZES
 def test_runs_of_one_build_differ_in_less_than_one_of_ten_comparisons(size: Size) -> None:
     results = [

@@ -14,6 +14,7 @@ from lab.stack.ports import free as free_port
 from tests.support.programs import running
 
 RECEIVER = PROJECT / "src" / "lab" / "notifications.py"
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -62,10 +63,65 @@ def test_each_alert_is_a_line_of_the_file_and_of_the_log(
     assert "firing   ClinicDown: The clinic does not answer" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", "no JSON", '{"alerts": [{}]}', '{"alerts": 7}'])
-def test_invalid_webhook_body_is_rejected(receiver: httpx.Client, file: Path, body: str) -> None:
-    assert receiver.post("/", content=body).status_code == 400
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "[]", "{}", "no JSON", '{"alerts": [{}]}', '{"alerts": 7}', "\xff"),
+        *(DEEP, DEEP + "]" * 100_000, f'{{"alerts": {DEEP}'),
+        json.dumps(webhook(alert())).replace('"0123', f'{DEEP}, "0123'),
+        json.dumps(webhook(alert() | {"number": float("nan")})),
+    ],
+    ids=range(12),
+)
+def test_invalid_webhook_body_is_rejected(
+    receiver: httpx.Client, file: Path, tmp_path: Path, body: str
+) -> None:
+    assert receiver.post("/", content=body.encode("latin-1"), headers=JSON).status_code == 400
     assert not file.exists()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/json2", "json"])
+def test_only_json_is_taken(receiver: httpx.Client, file: Path, content_type: str) -> None:
+    body = json.dumps(webhook(alert()))
+
+    refused = receiver.post("/", content=body, headers={"Content-Type": content_type})
+    taken = receiver.post("/", content=body, headers={"Content-Type": "Application/JSON; a=b"})
+
+    assert (refused.status_code, taken.status_code) == (415, 200)
+    assert len(file.read_text().splitlines()) == 1
+
+
+FORGED = "firing   ClinicDown: forged"
+
+
+@pytest.mark.parametrize(
+    "steering",
+    ["\n", "\r\n", "\x1b[31m", "\x85", "\x9b2J", "\u2028", "\u2029", "\u202e", "\u2066", "\ud800"],
+)
+@pytest.mark.parametrize("place", ["summary", "alertname", "status"])
+def test_an_alert_is_one_line_of_the_log_and_steers_no_terminal(
+    receiver: httpx.Client, file: Path, tmp_path: Path, steering: str, place: str
+) -> None:
+    text, before = f"x{steering}{FORGED}", (tmp_path / "log").read_bytes()
+    sent = alert(**({place: text} if place in {"summary", "status"} else {}))
+    if place == "alertname":
+        sent["labels"]["alertname"] = text
+
+    receiver.post("/", content=json.dumps(webhook(sent)), headers=JSON).raise_for_status()
+
+    logged = (tmp_path / "log").read_bytes().removeprefix(before).decode()
+    assert FORGED in logged
+    assert logged.endswith("\n")
+    assert logged.removesuffix("\n").isprintable()
+    stored = file.read_text().removesuffix("\n")
+    assert stored.isprintable()
+    assert FORGED in stored
+    read = json.loads(stored)
+    assert text in {read["status"], *read["annotations"].values(), *read["labels"].values()}
 
 
 def test_body_over_1_mib_is_rejected(receiver: httpx.Client) -> None:

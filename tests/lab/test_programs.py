@@ -180,7 +180,9 @@ def test_go_that_is_too_old_for_a_module_is_named_and_not_used(
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize("name", ["k6", "prometheus", "promtool", "jaeger", "node_exporter"])
+@pytest.mark.parametrize(
+    "name", ["k6", "prometheus", "promtool", "jaeger", "node_exporter", "postgres_exporter"]
+)
 def test_built_program_has_its_pinned_version(name: str) -> None:
     version = parse_version(programs.version_text(name, programs.find(name)))
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lab.paths import PROJECT
-from lab.promql import api, load_run, run_list
+from lab.promql import api, load_run, run_list, telemetry
 from lab.promql.selectors import (
     ENDED,
     OPERATION,
@@ -17,6 +17,7 @@ from lab.promql.selectors import (
     SPAN_CALLS,
     STARTED,
     THRESHOLD_PASSED,
+    Interval,
     RunList,
     RunSelector,
     Side,
@@ -32,15 +33,18 @@ from tests.support.promtool import (
     asked,
     client_seconds,
     errors,
+    histogram,
     hold,
     mark,
+    quantile,
     requests,
     span_metric,
+    stated,
 )
 
 WINDOW = "30m"
 SELECTED = RunSelector(RUN, WINDOW)
-INTERVAL = RunSelector(RUN, WINDOW, interval="5s")
+INTERVAL = RunSelector(RUN, WINDOW, interval=Interval("5s"))
 ALL_RUNS = RunList(WINDOW)
 
 GET = '{operation="GET /owners"}'
@@ -333,32 +337,6 @@ def test_a_percentile_of_a_step_is_of_what_the_step_added() -> None:
 
 
 @pytest.mark.stack
-def test_the_time_of_a_request_is_divided_among_the_sides() -> None:
-    """A request took the client 1 s in the mean, the server 0.75 s, the database 0.25 s."""
-
-    def seconds(total: int) -> str:
-        return f"{{{{schema:0 count:100 sum:{total} buckets:[100] offset:0}}}}"
-
-    series = {
-        client_seconds("GET /owners"): seconds(100),
-        span_metric(TEMPO, "GET /owners"): seconds(75),
-        span_metric(TEMPO, "GET /owners", span_kind=Side.DATABASE): seconds(25),
-    }
-
-    hold(
-        series,
-        [
-            (load_run.share_of_client_time(Side.SERVER, SELECTED, OPERATION), {GET: 0.75}, AT),
-            (load_run.share_of_client_time(Side.DATABASE, SELECTED), {"{}": 0.25}, AT),
-            (load_run.mean_outside_server(INTERVAL), {"{}": 0.25}, "0s"),
-            (load_run.mean_in_server(INTERVAL), {"{}": 0.5}, "0s"),
-            (load_run.mean_in_database(INTERVAL), {"{}": 0.25}, "0s"),
-            (load_run.mean_in_database(INTERVAL), {}, "60s"),
-        ],
-    )
-
-
-@pytest.mark.stack
 def test_virtual_users_are_those_of_all_generators() -> None:
     series = {
         f'k6_vus{{testid="{RUN}",instance="a"}}': "3 5 stale",
@@ -368,6 +346,241 @@ def test_virtual_users_are_those_of_all_generators() -> None:
 
     gives(series, load_run.virtual_users(INTERVAL), {"{}": 7}, at="5s")
     gives(series, load_run.virtual_users(INTERVAL), {}, at="60s")
+
+
+# One moment of client, server and database
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("side", Side)
+def test_the_stated_durations_of_a_side_count_and_its_late_spans_do_not(side: Side) -> None:
+    """A push states two requests of a half to 1 s; their spans, of 1 to 2 s, come 10 s later."""
+    series = {
+        stated(side, "GET /owners"): f"{histogram(2, 1.5, 0)} {histogram(4, 3, 0)}x1 stale",
+        span_metric(TEMPO, "GET /owners", span_kind=side): f"_x2 {histogram(4, 6, 1)}x9",
+    }
+    middle = quantile(0.5, 0)
+
+    hold(
+        series,
+        [
+            (load_run.side_quantile(0.5, side, INTERVAL), {"{}": middle}, "0s"),
+            (load_run.side_quantile(0.5, side, INTERVAL, OPERATION), {GET: middle}, "5s"),
+            # Nothing was stated then, and the spans that arrive are of another moment.
+            (load_run.side_quantile(0.5, side, INTERVAL), {}, "10s"),
+            (load_run.side_quantile(0.5, side, SELECTED, OPERATION), {GET: middle}, AT),
+        ],
+    )
+
+
+@pytest.mark.stack
+def test_a_side_that_no_response_states_is_read_from_its_spans() -> None:
+    series = {span_metric(TEMPO, "GET /owners"): HUNDRED}
+
+    for run, at in ((INTERVAL, "0s"), (SELECTED, AT)):
+        gives(series, load_run.side_quantile(0.5, Side.SERVER, run), {"{}": 0.5**0.5}, at)
+
+
+@pytest.mark.stack
+def test_requests_without_a_response_leave_the_total_to_the_spans() -> None:
+    series = {
+        stated(Side.SERVER, "GET /owners"): f"{histogram(2, 0.2, -2)} stale",
+        requests("GET /owners"): "2 stale",
+        requests("GET /owners", failed=True, status=0): "_ 98 stale",
+        span_metric(TEMPO, "GET /owners"): HUNDRED,
+    }
+
+    gives(series, load_run.side_quantile(0.5, Side.SERVER, SELECTED), {"{}": 0.5**0.5})
+
+
+# Intervals of a run that starts 2 s past a multiple of their length, as a dashboard selects them.
+SHIFTED = RunSelector(RUN, WINDOW, interval=Interval("5s", "2000", "3000"))
+RUN_OF_18_SECONDS = {
+    # k6 pushes 4, 9, 14 and 18 seconds after the start.
+    mark(STARTED): "_x6 _x0 7 stale",
+    mark(ENDED): "_x24 25 stale",
+    f'k6_vus{{testid="{RUN}"}}': "_x10 5 _x4 5 _x4 5 _x3 5 stale",
+    requests("GET /owners"): "_x10 50 _x4 60 _x4 70 _x3 76 stale",
+}
+
+
+@pytest.mark.stack
+def test_a_run_is_drawn_in_its_own_intervals_and_nothing_beyond_it() -> None:
+    """The first is from 7 to 12 s, evaluated at 10 s; the last has 3 s, and 6 requests."""
+    rate = load_run.within_run(load_run.request_rate(SHIFTED), SHIFTED)
+    users = load_run.within_run(load_run.virtual_users(SHIFTED), SHIFTED)
+    rates = {"10s": 10, "15s": 2, "20s": 2, "25s": 2}
+
+    hold(
+        RUN_OF_18_SECONDS,
+        [
+            *((rate, {"{}": value}, at) for at, value in rates.items()),
+            *((users, {"{}": 5}, at) for at in rates),
+            *((one, {}, at) for one in (rate, users) for at in ("0s", "5s", "30s", "35s", AT)),
+        ],
+        interval="1s",
+    )
+
+
+@pytest.mark.stack
+def test_the_interval_in_progress_is_not_drawn() -> None:
+    """At 24 s k6's last push was at 21 s: the interval from 17 to 22 s is the last complete one."""
+    series = {
+        name: values.replace("_x3 5 stale", "").replace("_x3 76 stale", "")
+        for name, values in RUN_OF_18_SECONDS.items()
+        if not name.startswith(ENDED)
+    }
+    rate = load_run.within_run(load_run.request_rate(SHIFTED), SHIFTED)
+
+    hold(series, [(rate, {"{}": 2}, "20s"), (rate, {}, "25s")], interval="1s")
+
+
+@pytest.mark.stack
+def test_a_last_interval_of_less_than_half_is_not_drawn() -> None:
+    series = RUN_OF_18_SECONDS | {mark(ENDED): "_x22 24 stale"}
+    rate = load_run.within_run(load_run.request_rate(SHIFTED), SHIFTED)
+
+    hold(series, [(rate, {"{}": 2}, "20s"), (rate, {}, "25s"), (rate, {}, AT)], interval="1s")
+
+
+@pytest.mark.stack
+def test_the_server_side_is_as_far_behind_as_its_missing_requests_took() -> None:
+    """40 requests a second: 240 of them are not stored yet."""
+    running = {
+        f'k6_vus{{testid="{RUN}"}}': "5x5",
+        requests("GET /owners"): "200+200x5",
+        span_metric(SPAN_CALLS, "GET /owners"): "0 0 360 560 760 960 1200",
+    }
+    ended = {
+        requests("GET /owners"): "200 400 stale",
+        mark(STARTED): "0 0 stale",
+        mark(ENDED): "_ 10 stale",
+        span_metric(SPAN_CALLS, "GET /owners"): "_ _ 100 100 100 100 100 400x60",
+    }
+    lag = load_run.server_lag(SELECTED)
+
+    hold(running, [(lag, {"{}": 240 / 40}, "20s"), (lag, {"{}": 0}, "30s")])
+    hold(ended, [(lag, {"{}": 300 / 40}, "30s"), (lag, {"{}": 0}, "40s"), (lag, {"{}": 0}, "4m")])
+
+
+# Restarts
+
+
+def counted(spans: int) -> str:
+    """Write a histogram of spans that all took between a half and 1 s."""
+    return f"{{{{schema:0 count:{spans} sum:{spans} buckets:[{spans}] offset:0}}}}"
+
+
+def restarted() -> Series:
+    """Store all of a thousand requests, with a restart of the trace store after half of them."""
+    growing = f"{counted(0)}+{counted(50)}x10"
+    return {
+        requests("GET /owners"): "50+50x19 stale",
+        span_metric(SPAN_CALLS, "GET /owners"): "0+50x10 0+50x10 500x20",
+        span_metric(TEMPO, "GET /owners"): f"{growing} {growing} {counted(500)}x20",
+    }
+
+
+def restarted_with_new_labels() -> Series:
+    """Store the same with the label by which the starts of a trace store differ."""
+    first, second = {"trace_store_start": "1"}, {"trace_store_start": "2"}
+    return {
+        requests("GET /owners"): "50+50x19 stale",
+        span_metric(SPAN_CALLS, "GET /owners", **first): "0+50x10 500x20",
+        span_metric(SPAN_CALLS, "GET /owners", **second): "_x11 0+50x10 500x20",
+        span_metric(TEMPO, "GET /owners", **first): f"{counted(0)}+{counted(50)}x10",
+        span_metric(TEMPO, "GET /owners", **second): f"_x11 {counted(0)}+{counted(50)}x10",
+    }
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("series", [restarted(), restarted_with_new_labels()])
+def test_what_a_restarted_trace_store_stored_before_counts(series: Series) -> None:
+    at = "150s"
+    seconds = load_run.span_durations(Side.SERVER, SELECTED)
+    interval = load_run.spans(Side.SERVER, INTERVAL)
+    durations = f"histogram_count({load_run.span_durations(Side.SERVER, INTERVAL)})"
+
+    hold(
+        series,
+        [
+            (load_run.spans(Side.SERVER, SELECTED), {"{}": 1000}, at),
+            (load_run.untraced(SELECTED), {"{}": 0}, at),
+            (f"histogram_count({seconds})", {"{}": 1000}, at),
+            (load_run.span_quantile(0.5, Side.SERVER, SELECTED), {"{}": 0.5**0.5}, at),
+            *((interval, {"{}": 50}, f"{second}s") for second in (5, 50, 60, 105)),
+            (interval, {"{}": 0}, "55s"),
+            *((f"min_over_time(({e})[150s:5s])", {"{}": 0}, at) for e in (interval, durations)),
+        ],
+    )
+
+
+@pytest.mark.stack
+def test_rare_spans_whose_series_expire_all_count() -> None:
+    """Six hours with one 503 each 20 min; the store drops a series that is silent for 15 min."""
+    soak = RunSelector(RUN, "7h")
+    rare = {"http_response_status_code": "503"}
+    series = {
+        requests("GET /owners"): "100x4319",
+        requests("GET /owners", failed=True, status=503): " ".join(
+            f"{count}x239" for count in range(1, 19)
+        ),
+        span_metric(SPAN_CALLS, "GET /owners"): "100x4319",
+        span_metric(SPAN_CALLS, "GET /owners", **rare): "0 1x179 _x60 " * 18,
+    }
+
+    hold(
+        series,
+        [
+            (
+                load_run.failed_statuses(soak),
+                {'{http_response_status_code="503"}': 18},
+                "6h",
+            ),
+            (load_run.untraced(soak), {"{}": 0}, "6h"),
+        ],
+    )
+
+
+@pytest.mark.stack
+def test_no_rate_covers_requests_of_a_time_without_pushes() -> None:
+    """k6 sends ten requests a second throughout; for ten minutes no push arrives."""
+    series = {
+        requests("GET /owners"): "50+50x9 _x120 6550+50x9 stale",
+        f'k6_vus{{testid="{RUN}"}}': "5x9 _x120 5x9 stale",
+    }
+    rate = load_run.request_rate(INTERVAL)
+
+    hold(
+        series,
+        [
+            (rate, {"{}": 10}, "45s"),
+            (rate, {}, "650s"),
+            (rate, {"{}": 10}, "655s"),
+            (load_run.requests(SELECTED), {"{}": 7000}, AT),
+        ],
+    )
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("starts", "expected"), [("100 103 100 103 stale", {"{}": 1}), ("100x5 stale", {})]
+)
+def test_two_generators_without_names_are_noticed(starts: str, expected: Samples) -> None:
+    gives({mark(STARTED): starts}, load_run.starts_again(SELECTED), expected)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("series", "restarts"),
+    [
+        ({'process_start_time_seconds{job="traces"}': "100x5 _x3 130x5"}, 1),
+        ({'otelcol_process_uptime_seconds_total{job="traces"}': "1+5x5 _x3 1+5x2 1+5x5"}, 2),
+        ({'process_start_time_seconds{job="traces"}': "100x9"}, 0),
+    ],
+)
+def test_restarts_of_the_trace_store_are_counted(series: Series, restarts: int) -> None:
+    gives(series, telemetry.trace_store_restarts("30m"), {"{}": restarts})
 
 
 # Counters of a service
@@ -380,7 +593,21 @@ def test_virtual_users_are_those_of_all_generators() -> None:
         ("_ _ _ _ _ _ 3 5", 5),  # its first value counts
         ("7 7 7 7 7 7 9 10", 3),
         ("90 90 90 _ _ _ 3 5", 5),  # restarted before the window
+        ("1 1 1 _ _ _ 0 1", 1),  # and counts the same again
     ],
 )
 def test_the_increase_of_a_counter_includes_its_first_value(values: str, increase: int) -> None:
     gives({"errors_total": values}, api.increase("errors_total", "10s"), {"{}": increase}, "35s")
+
+
+@pytest.mark.stack
+def test_an_increase_after_a_gap_is_that_of_the_window() -> None:
+    """Two events a second throughout; Prometheus is away for two hours."""
+    hold(
+        {"events_total": "0+10x10 _x1440 14510+10x10"},
+        [
+            (api.increase("events_total", "20s"), {"{}": 40}, "50s"),
+            (api.increase("events_total", "20s"), {"{}": 25}, "7265s"),  # an estimate
+            (api.increase("events_total", "20s"), {"{}": 40}, "7285s"),
+        ],
+    )

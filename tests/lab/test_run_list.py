@@ -8,6 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from lab.clients.prometheus import Prometheus
+from lab.clients.publisher import publish
+from lab.promql import published, run_list
+from lab.promql.selectors import RunList
 from lab.runs.run_list import Runs, RunSummary, UnknownRunError, list_runs
 from tests.support.factories import BEGAN, make_record
 from tests.support.fake_series import Feed, run_id
@@ -50,6 +53,7 @@ def feed(prometheus: Prometheus, *, run: str = "", age: float = 200, **marks: An
     return series.run
 
 
+NO_VERDICT = ["–", "no", "verdict"]  # noqa: RUF001 - a dash
 PASSED = {("http_req_duration", "p(95)<200"): True}
 FAILED = {("http_req_failed", "rate<0.01"): False}
 
@@ -66,12 +70,21 @@ def test_each_run_has_a_line_with_its_verdict(prometheus: Prometheus, tmp_path: 
     output = runs_command(prometheus.url, tmp_path).stdout
 
     values = ["100", "30.2", "5.00"]
-    assert line_of(passed, output)[2:] == [passed, "smoke", "book", "20", "s", *values, "passed"]
+    assert line_of(passed, output)[2:] == [
+        passed,
+        "smoke",
+        "book",
+        "20",
+        "s",
+        *values,
+        "✓",
+        "passed",
+    ]
     assert line_of(failed, output)[-1] == "failed"
-    assert line_of(aborted, output)[-1] == "aborted"
-    assert line_of(killed, output)[5:] == ["-", *values, "aborted"]
+    assert line_of(aborted, output)[-2:] == ["■", "aborted"]
+    assert line_of(killed, output)[5:] == ["-", *values, "■", "aborted"]
     assert line_of(running, output)[-1] == "running"
-    assert line_of(by_hand, output)[-8:] == ["-", "-", "-", *values, "no", "verdict"]
+    assert line_of(by_hand, output)[-9:] == ["-", "-", "-", *values, *NO_VERDICT]
 
 
 @stack
@@ -97,7 +110,7 @@ def test_runs_that_prometheus_forgot_are_read_from_their_records(
     output = runs_command(prometheus.url, saved).stdout
 
     assert line_of(OLD, output)[2:] == [
-        *(OLD, "*", "load", "book", "1", "min", "600", "50.0", "0.00", "passed")
+        *(OLD, "*", "load", "book", "1", "min", "600", "50.0", "0.00", "✓", "passed")
     ]
     assert "* No longer in Prometheus" in output
     assert line_of(known, output)[2:5] == [known, "smoke", "book"]
@@ -136,6 +149,85 @@ def test_no_runs_is_stated(tmp_path: Path) -> None:
 
     assert answer.returncode == 0
     assert "No runs yet" in answer.stdout
+
+
+def test_the_list_shows_names_notes_and_tags(saved: Path) -> None:
+    words = {"name": "after", "note": "with index", "tags": {"env": "qa"}}
+    make_record(run_id="20261124-235000-load", **words).save()
+
+    narrow = runs_command(NOWHERE, saved).stdout
+    wide = ask(NOWHERE, NOWHERE, "runs", CLINIC_RESULTS_DIR=str(saved), COLUMNS="160").stdout
+
+    for output in (narrow, wide):
+        assert line_of("after", output)
+        assert "with index" in output
+        assert "env=qa" in output
+        assert "20261124-235000-load" not in output
+
+
+@stack
+def test_a_run_that_prometheus_alone_has_is_listed_with_its_published_words(
+    prometheus: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
+    run, deleted = feed(prometheus, thresholds=PASSED), feed(prometheus, thresholds=PASSED)
+    url = f"{prometheus.url}/api/v1/otlp/v1/metrics"
+    for name in ("first", "second"):
+        info = {"testid": run, "name": name, "note": "with index", "commit": "abc1234+"}
+        assert publish(url, {published.INFO: [info]})
+    baseline = {"testid": run, "profile": "smoke", "journey": "book"}
+    assert publish(url, {published.BASELINE: [baseline]})
+    assert publish(url, {published.DELETED: [{"testid": deleted}]})
+
+    found = {run.run_id: run for run in list_runs(prometheus.url).runs}
+
+    assert deleted not in found
+    words = found[run].info
+    assert (words.name, words.note, words.commit) == ("second", "with index", "abc1234+")
+    assert found[run].baseline
+    choices = prometheus.by_label(run_list.choices(RunList("15d")), "testid", time.time())
+    assert run in choices
+    assert deleted not in choices
+
+
+@stack
+def test_grafana_offers_runs_in_the_order_of_the_list(
+    prometheus: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
+    feed(prometheus, age=140, thresholds=PASSED)
+    feed(prometheus, run=run_id("named").partition("-")[2], age=130, thresholds=PASSED)
+
+    series = prometheus.series(run_list.choices(RunList("15d")), time.time())
+    offered = [labels["testid"] for labels, _ in series if "profile" in labels]
+    listed = [run.run_id for run in list_runs(prometheus.url).runs]
+
+    assert [run for run in listed if run in offered] == offered
+
+
+@stack
+def test_the_record_counts_where_prometheus_says_something_else(
+    prometheus: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
+    run = feed(prometheus, thresholds=PASSED)
+    info = {"testid": run, "name": "published"}
+    assert publish(f"{prometheus.url}/api/v1/otlp/v1/metrics", {published.INFO: [info]})
+    make_record(run_id=run, name="saved").save()
+
+    assert list_runs(prometheus.url).find("saved").run_id == run
+
+
+@stack
+def test_a_run_without_marks_is_listed_by_its_first_samples(
+    prometheus: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
+    run = feed(prometheus, run=f"by-hand-{run_id()[-8:]}", age=100)
+
+    started = list_runs(prometheus.url).find(run).started
+
+    assert started == pytest.approx(time.time() - 120, abs=5)
 
 
 def summary(run: str) -> RunSummary:

@@ -74,9 +74,9 @@ def test_a_record_has_the_values_that_were_fed(slowed: Record) -> None:
     assert posts.client_p95 == pytest.approx(2**-1 * 2**0.88)
     assert posts.client_p99 == pytest.approx(2**-1 * 2**0.976)
     assert gets.client_p95 == pytest.approx(2**-6 * 2**0.95)
-    assert posts.in_database == pytest.approx(0.6)
-    assert posts.in_server == pytest.approx(0.3)
-    assert posts.outside_server == pytest.approx(0.1)
+    # Only k6 and the trace store have sent metrics.
+    assert posts.time_shares == {"api_pool": 0, "unknown": 1}
+    assert slowed.bottleneck.cause == "unknown"
     assert (posts.limit_p95, gets.limit_p95) == (0.3, 0.2)
     assert slowed.total.client_p50 == pytest.approx(2**-6 * 2 ** (600 / 950))
     assert [(error.operation, error.kind, error.count) for error in slowed.errors] == [
@@ -89,7 +89,7 @@ def test_the_timeline_adds_up_to_the_totals(slowed: Record) -> None:
     slow = operation_points(slowed, SLOW)
 
     assert slowed.timeline.at == [5.0 * number for number in range(1, 13)]
-    assert slowed.timeline.rate == pytest.approx([20.0] * 12)
+    assert slowed.timeline.rate == pytest.approx([20.0] * 12, rel=1e-3)
     assert slowed.timeline.virtual_users == pytest.approx([5] * 12)
     assert [point.requests for point in slow] == [50] * 12
     assert [point.mean for point in slow] == pytest.approx([0.02] * 7 + [0.8] * 5)
@@ -117,11 +117,11 @@ def test_promised_rows_that_were_not_written_are_reported(slowed: Record) -> Non
 
 
 @stack
-def test_the_operation_nearest_its_limit_its_side_and_its_times_are_found(slowed: Record) -> None:
+def test_the_operation_nearest_its_limit_and_its_times_are_found(slowed: Record) -> None:
     nearest = find_nearest_limit(slowed)
 
     assert nearest is not None
-    assert (nearest.stats.operation, nearest.main_side) == (SLOW, "in_database")
+    assert (nearest.stats.operation, nearest.main_part) == (SLOW, "unknown")
     assert (nearest.exceeded, nearest.until_end) == ([Interval(35, 60)], True)
 
 
@@ -129,11 +129,12 @@ def test_the_operation_nearest_its_limit_its_side_and_its_times_are_found(slowed
 def test_the_page_shows_the_same_values(slowed: Record) -> None:
     html = run_html.render(slowed, find(slowed))
 
-    assert [SLOW, "600", "10.0", "0.00 %", "28.3", "✗ 920 limit 300", "984", "920", "30.2"] in [
-        row[:9] for row in Elements(html).table()
-    ]
-    assert [SLOW, "p95 < 300 ms", "✗ failed"] in Elements(html).table()
-    assert "✗ failed: 1 of 2 thresholds" in html
+    rows = Elements(html).table()
+    assert [SLOW, "600", "10.0", "✗ 920", "300"] in [row[:5] for row in rows]
+    durations = next(row for row in rows if row[0] == SLOW and "28.3" in row)
+    assert {"28.3", "920", "984"} <= set(durations)
+    assert [SLOW, "p95 < 300 ms", "✗ 920 ms"] in [row[:3] for row in rows]
+    assert "✗ Failed: 1 of 2 thresholds" in html
     assert "from 0:35 until the end" in html
     assert "Exceeded its limit of 300 ms: 0:35-1:00." in html
     assert "598" in html
@@ -209,7 +210,7 @@ def test_a_running_run_is_reported_so_far(prometheus: Prometheus) -> None:
     html = (Path(results()) / f"{feed.run}.html").read_text()
 
     assert "The run is still running: this covers its first 0:20." in output.stdout
-    assert "… running" in html
+    assert "… Running" in html
     assert "10 not yet stored" in html
     assert "missing</small>" not in html
 

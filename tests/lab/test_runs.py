@@ -12,12 +12,21 @@ import pytest
 
 from lab import slo
 from lab.clients.prometheus import Prometheus, PrometheusError
+from lab.promql import load_run
 from lab.promql.load_run import PUSH_SECONDS
+from lab.promql.selectors import RunSelector, Side
 from lab.runs import k6
-from lab.runs.reader import find_period, read_completeness, read_metrics, wait_for_spans
-from lab.runs.record import Completeness, Verdict
+from lab.runs.reader import (
+    describe_lag,
+    describe_missing,
+    find_period,
+    read_completeness,
+    read_metrics,
+    wait_for_spans,
+)
+from lab.runs.record import Completeness, Verdict, VerdictReason
 from lab.runs.run_list import UnknownRunError
-from lab.runs.verdict import verdict
+from lab.runs.verdict import Marks, judge
 from tests.support.fake_clinic import FakeClinic
 from tests.support.fake_series import Feed, feed_a_run, run_id
 from tests.support.programs import NOWHERE, PROJECT, ask, command
@@ -86,6 +95,49 @@ def test_unanswered_requests_need_no_span(prometheus: Prometheus) -> None:
     assert completeness.missing == 0
 
 
+@pytest.mark.parametrize(
+    ("counts", "beginning"),
+    [
+        (Completeness(1005, 5, 1005), ""),
+        (Completeness(1005, 5, 1000), "The traces of 0 to 5 of 1,005 requests are missing"),
+        (Completeness(1005, 5, 996), "The traces of 4 to 9 of 1,005 requests are missing"),
+        (Completeness(1005, 0, 996), "The traces of 9 of 1,005 requests are missing"),
+    ],
+)
+def test_a_traced_request_without_a_response_hides_no_missing_trace(
+    counts: Completeness, beginning: str
+) -> None:
+    sentences = describe_missing(counts)
+
+    assert len(sentences) == bool(beginning)
+    assert "".join(sentences).startswith(beginning)
+
+
+def test_a_running_run_says_how_far_the_server_side_is_behind() -> None:
+    assert describe_lag(6.4) == ["The server side is 6 s behind."]
+    assert describe_lag(0.4) == []
+
+
+@stack
+def test_the_sides_of_a_timeline_are_those_that_the_responses_stated(
+    prometheus: Prometheus,
+) -> None:
+    """Spans of the first seconds that arrive later do not move into a later interval."""
+    feed = Feed(run_id(), time.time() - 100)
+    first, last = feed.ended - feed.seconds + 4, feed.ended
+    for at, slow in ((first, {-6: 100}), (last, {-6: 100, -3: 100})):
+        feed.requests("GET /owners", sum(slow.values()), at=at)
+        for metric in ("k6_http_req_duration", "k6_server_duration"):
+            feed.client_seconds("GET /owners", slow, at=at, metric=metric)
+    feed.span_seconds("GET /owners", {-6: 100}, at=first + 8)
+    feed.send(prometheus)
+
+    timeline = read_metrics(prometheus, feed.run).timeline
+
+    assert timeline.server_p95 == timeline.client_p95
+    assert [value is not None for value in timeline.server_p95] == [True, False, False, True]
+
+
 @stack
 def test_unknown_run_id_is_answered_with_similar_ones(prometheus: Prometheus) -> None:
     run = run_id()
@@ -119,6 +171,21 @@ def test_reading_waits_for_the_last_spans(prometheus: Prometheus) -> None:
 
     assert traced[0] == 30
     assert read_completeness(prometheus, feed.run, period).missing == 0
+
+
+@stack
+def test_reading_waits_for_the_durations_of_spans(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time() - 9)
+    feed.requests("GET /owners", 50)
+    feed.spans("GET /owners", 50)
+    feed.span_seconds("GET /owners", {-6: 40}, at=feed.ended + 2)
+    feed.send(prometheus)
+    period = find_period(prometheus, feed.run)
+    traced: list[int] = []
+
+    wait_for_spans(prometheus, feed.run, period, lambda counts: traced.append(counts.traced), 5.0)
+
+    assert set(traced) == {50}
 
 
 @stack
@@ -161,32 +228,32 @@ def test_another_program_is_not_taken_for_prometheus() -> None:
         client.number("up", 0)
 
 
+LONG_AGO, NOW = 100.0, 3.0
+
+
 @pytest.mark.parametrize(
-    ("expected", "passed", "seconds", "planned", "silent_for"),
+    ("verdict", "reason", "marks"),
     [
-        ("passed", 1, 60.0, 60, 100),
-        ("passed", 1, 59.2, 60, 100),
-        ("failed", 0, 60.0, 60, 100),
-        ("failed", 0, 20.0, 60, 100),
-        ("aborted", 1, 20.0, 60, 100),
-        ("aborted", None, 20.0, 60, 100),
-        ("aborted", None, None, 60, 100),
-        ("running", None, None, 60, 3),
-        ("running", None, None, None, 3),
-        ("none", None, 60.0, 60, 100),
-        ("none", None, None, None, 100),
+        ("passed", "", Marks(passed=1, started=0, ended=60, planned=60, silent_for=LONG_AGO)),
+        ("passed", "", Marks(passed=1, started=0, ended=59.2, planned=60, silent_for=LONG_AGO)),
+        ("passed", "", Marks(passed=1, started=0, ended=9, silent_for=LONG_AGO)),
+        ("failed", "", Marks(passed=0, started=0, ended=20, planned=60, silent_for=LONG_AGO)),
+        ("aborted", "interrupted", Marks(passed=1, started=0, ended=9, planned=60, silent_for=NOW)),
+        (
+            *("aborted", "interrupted"),
+            Marks(passed=1, started=0, ended=9, interrupted=1, silent_for=LONG_AGO),
+        ),
+        ("aborted", "killed", Marks(started=0, planned=60, silent_for=LONG_AGO)),
+        ("aborted", "killed", Marks(started=0, silent_for=LONG_AGO)),
+        ("running", "", Marks(started=0, planned=60, silent_for=NOW)),
+        ("running", "", Marks(silent_for=NOW)),
+        ("none", "no_thresholds", Marks(thresholds=0, started=0, ended=60, silent_for=LONG_AGO)),
+        ("none", "not_reported", Marks(started=0, ended=60, planned=60, silent_for=LONG_AGO)),
+        ("none", "other_generator", Marks(silent_for=LONG_AGO)),
     ],
 )
-def test_verdict(
-    expected: Verdict,
-    passed: float | None,
-    seconds: float | None,
-    planned: float | None,
-    silent_for: float,
-) -> None:
-    judged = verdict(passed=passed, seconds=seconds, planned=planned, silent_for=silent_for)
-
-    assert judged == expected
+def test_verdict(verdict: Verdict, reason: VerdictReason, marks: Marks) -> None:
+    assert judge(marks) == (verdict, reason)
 
 
 # Starting a run
@@ -195,6 +262,9 @@ def test_verdict(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        ({"PROFILE": "foo"}, "PROFILE is 'foo'; expected one of smoke, load, stress"),
+        ({"PROFILE": "stress"}, "PROFILE is stress, but the command runs load: use `just stress`"),
+        ({"JOURNEY": "foo"}, "Invalid value for '--journey'"),
         ({"K6_VUS": "7"}, "K6_VUS in the environment would silently replace the profile's"),
         ({"RUN": "my run"}, "RUN is 'my run'; expected 1 to 64 of the characters"),
         ({"K6_TAGS": "testid=x"}, "K6_TAGS sets 'testid'"),
@@ -206,9 +276,17 @@ def test_wrong_settings_are_rejected_before_any_request(
     with FakeClinic() as clinic:
         answer = ask(NOWHERE, NOWHERE, "run", "load", BASE_URL=clinic.url, **settings)
 
-    assert answer.returncode == 1
+    assert answer.returncode in {1, 2}
     assert words in answer.stderr
     assert not clinic.requests
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://a?x=1"])
+def test_a_target_without_a_scheme_is_not_called_remote(url: str) -> None:
+    answer = ask(NOWHERE, NOWHERE, "run", "smoke", BASE_URL=url)
+
+    assert answer.returncode == 1
+    assert "BASE_URL is not an address such as http://localhost:8000" in answer.stderr
 
 
 def test_an_api_that_is_not_ready_gets_no_load() -> None:
@@ -272,7 +350,7 @@ def test_metrics_for_another_prometheus_need_no_local_one() -> None:
         )
 
     assert answer.returncode == 0, answer.stderr
-    assert f"Its metrics went to {cloud.url}/api/prom/push, not to the stack's" in answer.stdout
+    assert f"Its metrics went to {cloud.url}, not to the stack's" in answer.stdout
     assert "Completeness" not in answer.stdout
     assert [request for request in cloud.requests if request.path == "/api/prom/push?key=secret"]
     assert "k6.test_run_id=by-hand,k6.scenario=smoke" in clinic.load[0].headers["baggage"]
@@ -317,6 +395,11 @@ def test_ctrl_c_ends_a_run_with_its_summary_and_its_report(prometheus: Prometheu
     assert f"{sent} requests sent, 0 traced" in output
     assert all(f"\n {name} " in output for name in slo.OPERATIONS[:6])
     assert "Traceback" not in output
+    run_id = output.split()[output.split().index("Run") + 1]
+    generator = f'{{__name__=~"(k6_process|machine)_.+",testid="{run_id}",job="k6-process"}}'
+    measured = prometheus.by_label(f"last_over_time({generator}[1m])", "__name__", time.time() + 1)
+    assert measured["k6_process_cpu_time_seconds_total"] > 0
+    assert measured["machine_cpus"] >= 1
 
 
 @stack
@@ -383,14 +466,6 @@ def test_given_outputs_override_the_defaults(given: dict[str, str], url: str | N
     assert settings.get("K6_PROMETHEUS_RW_SERVER_URL") == url
 
 
-def test_the_output_is_described_without_its_password() -> None:
-    url = "https://123:glc_secret@prometheus.example.net/api/prom/push"
-    settings = k6.run_settings("r", "smoke", "http://clinic", url, {})
-
-    assert k6.describe_output(settings) == "https://prometheus.example.net/api/prom/push"
-    assert k6.describe_output({"K6_OUT": "json=a.json"}) == "json=a.json"
-
-
 def test_defaults_come_from_k6_env() -> None:
     settings = k6.run_settings("r", "smoke", "http://clinic", STACK_URL, {})
 
@@ -402,3 +477,25 @@ def test_defaults_come_from_k6_env() -> None:
 
 def test_a_run_without_prometheus_has_no_output() -> None:
     assert k6.run_settings("r", "smoke", "http://clinic", None, {})["K6_OUT"] == ""
+
+
+@stack
+def test_a_histogram_that_loses_resolution_has_not_restarted(prometheus: Prometheus) -> None:
+    """Prometheus counts a reset when an exponential histogram halves its resolution."""
+    ended = time.time() - 30
+    feed = Feed(run_id(), ended)
+    feed.spans("GET /owners", 30)
+    feed.send(prometheus)
+    steps = (
+        (-15, {-900: 5, -899: 5}, 8),
+        (-10, {-450: 10, -449: 5}, 7),
+        (-5, {-113: 10, -112: 15}, 5),
+        (0, {-113: 10, -112: 20}, 5),
+    )
+    for seconds, buckets, scale in steps:
+        feed.span_seconds("GET /owners", buckets, at=ended + seconds, scale=scale)
+        feed.send(prometheus)
+    run = RunSelector(feed.run, "10m")
+    count = f"histogram_count({load_run.span_durations(Side.SERVER, run)})"
+
+    assert prometheus.number(count, time.time()) == 30

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from lab.errors import UserError
-from lab.paths import PROJECT
-from lab.stack import compose, programs
+from lab.stack import compose, programs, services
 from lab.stack.config import PORTS, StackConfig
 from lab.stack.services import api_service
 from lab.stack.supervisor import assignment
+from tests.support.trace_stores import settings
 
 
 def test_ports_come_from_the_environment_then_the_running_stack_then_the_defaults(
@@ -75,9 +75,11 @@ def test_setting_that_supervisord_cannot_express_is_refused_without_its_value(va
 
 
 @pytest.mark.stack
-def test_prometheus_accepts_its_configuration() -> None:
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     promtool = programs.find("promtool")
-    file = PROJECT / "observability" / "prometheus" / "prometheus.yml"
+    config, internal = settings(tmp_path)
+    services.write_prometheus_config(config, internal, "jaeger")
+    file = services.prometheus_config(config)
 
     check = subprocess.run(
         [promtool, "check", "config", file], capture_output=True, text=True, check=False

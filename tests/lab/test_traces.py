@@ -4,7 +4,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,48 +16,17 @@ from lab.clients.trace_store import (
     TraceStore,
     TraceStoreError,
     complete_trace_id,
+    latest_failed,
     slowest,
+    with_spans,
 )
-from lab.stack.ports import free as free_port
-from lab.stack.programs import find, find_on_path
+from lab.reports.waterfall import in_tree_order
+from lab.stack import services
 from tests.support.fake_clinic import FakeClinic
-from tests.support.programs import NOWHERE, PROJECT, ask, attributes, running
+from tests.support.programs import NOWHERE, ask, attributes
+from tests.support.trace_stores import running_services, settings, trace_store
 
 stack = pytest.mark.stack
-
-
-NOWHERE_OTLP = f"{NOWHERE}/none"
-
-
-def jaeger(folder: Path, query: int, otlp: int) -> tuple[list[str | Path], str, dict[str, str]]:
-    """Return Jaeger's command, a path that answers when it is ready, and its settings."""
-    config = PROJECT / "observability/jaeger/jaeger.yaml"
-    settings = {
-        "JAEGER_QUERY_PORT": str(query),
-        "JAEGER_OTLP_PORT": str(otlp),
-        "JAEGER_HEALTH_PORT": str(free_port()),
-        "JAEGER_METRICS_PORT": str(free_port()),
-        "JAEGER_DATA": str(folder),
-        "PROMETHEUS_OTLP_URL": NOWHERE_OTLP,
-    }
-    return [find("jaeger"), f"--config={config}"], "/api/services", settings
-
-
-def tempo(folder: Path, query: int, otlp: int) -> tuple[list[str | Path], str, dict[str, str]]:
-    """Return Tempo's command, a path that answers when it is ready, and its settings."""
-    program = find_on_path("tempo")
-    if program is None:
-        pytest.skip("Tempo is not on PATH, and cannot be built: only Jaeger is tried here")
-    config = PROJECT / "observability/tempo/tempo.yaml"
-    settings = {
-        "TEMPO_HOST": "127.0.0.1",
-        "TEMPO_PORT": str(query),
-        "TEMPO_GRPC_PORT": str(free_port()),
-        "TEMPO_OTLP_PORT": str(otlp),
-        "TEMPO_DATA": str(folder),
-        "PROMETHEUS_WRITE_URL": NOWHERE_OTLP,
-    }
-    return [program, "-config.expand-env=true", f"-config.file={config}"], "/ready", settings
 
 
 def otlp_request(
@@ -88,8 +56,33 @@ def otlp_request(
     return [server, database]
 
 
-def send_spans(otlp: str, spans: list[dict[str, Any]]) -> None:
-    resource = {"attributes": attributes({"service.name": "clinic"})}
+def k6_spans(run: str, servers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make a trace of an iteration with these server spans, and return k6's spans in it."""
+    trace, root, common = secrets.token_hex(16), secrets.token_hex(8), {"k6.test_run_id": run}
+    whole = servers[0] | {
+        "traceId": trace,
+        "spanId": root,
+        "name": "iteration book",
+        "kind": 1,
+        "attributes": attributes(common),
+        "status": {},
+    }
+    clients = []
+    for server in servers:
+        client = whole | {
+            "spanId": secrets.token_hex(8),
+            "parentSpanId": root,
+            "name": server["name"],
+            "kind": 3,
+            "endTimeUnixNano": server["endTimeUnixNano"],
+        }
+        server |= {"traceId": trace, "parentSpanId": client["spanId"]}
+        clients.append(client)
+    return [whole, *clients]
+
+
+def send_spans(otlp: str, spans: list[dict[str, Any]], service: str = "clinic") -> None:
+    resource = {"attributes": attributes({"service.name": service})}
     body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
     answer = httpx.post(otlp, json=body)
     assert answer.status_code == httpx.codes.OK, answer.text
@@ -97,6 +90,7 @@ def send_spans(otlp: str, spans: list[dict[str, Any]]) -> None:
 
 REQUESTS = 1300
 FAILED = {100: 503, 200: 500, 300: 404, 400: 409}
+FAILURES = 900
 
 
 @dataclass(frozen=True)
@@ -107,9 +101,20 @@ class Stored:
     store: TraceStore
     search: TraceSearch
     ids: list[str]
+    iteration: TraceSearch
+    """Another run, of one iteration in one trace: its third request took longest, and failed."""
+    failures: TraceSearch
+    """A third run of a minute, whose requests all failed, most of them in its first seconds."""
+    failed_ids: list[str]
 
 
-@pytest.fixture(scope="session", params=[jaeger, tempo], ids=["jaeger", "tempo"])
+def until_all(store: TraceStore, search: TraceSearch, count: int) -> None:
+    until = time.monotonic() + 20
+    while len(store.slower_than(search, 0, 5000)[0]) < count and time.monotonic() < until:
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session", params=["jaeger", "tempo"])
 def stored(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stored]:
@@ -122,15 +127,30 @@ def stored(
         spans += otlp_request(trace, run, start, number / 1e4, FAILED.get(number, 200))
     spans += otlp_request(secrets.token_hex(16), other, now - 5, 3.0, 500)
     search = TraceSearch(run, Period(now - 20, now - 5))
-    folder, query, otlp = tmp_path_factory.mktemp("store"), free_port(), free_port()
-    words, ready, settings = request.param(folder, query, otlp)
-    url = f"http://127.0.0.1:{query}"
-    with running(words, folder / "log", url + ready, **settings), connect(url) as store:
-        send_spans(f"http://127.0.0.1:{otlp}/v1/traces", spans)
-        until = time.monotonic() + 20
-        while len(store.slower_than(search, 0, 5000)[0]) <= REQUESTS and time.monotonic() < until:
-            time.sleep(0.5)
-        yield Stored(url, store, search, ids)
+    whole = secrets.token_hex(8)
+    requests = [
+        otlp_request("", whole, now - 10, seconds, status)
+        for seconds, status in ((0.01, 201), (0.02, 200), (0.03, 503))
+    ]
+    of_k6 = k6_spans(whole, [server for server, _ in requests])
+    spans += [span | {"traceId": of_k6[0]["traceId"]} for pair in requests for span in pair]
+    broken = secrets.token_hex(8)
+    failed_ids = [secrets.token_hex(16) for _ in range(FAILURES)]
+    for number, trace in enumerate(failed_ids):
+        start = now - 70 + 60 * (number / FAILURES) ** 3
+        spans += otlp_request(trace, broken, start, 0.01, (500, 503)[number % 2])
+    folder = tmp_path_factory.mktemp("store")
+    config, internal = settings(folder)
+    gateway = services.gateway_service(config, internal, request.param)
+    service = trace_store(request.param, config, internal)
+    url = config.traces_url
+    with running_services(folder, gateway, service), connect(url) as store:
+        send_spans(config.otlp_traces_endpoint, spans)
+        send_spans(config.otlp_traces_endpoint, of_k6, "k6")
+        until_all(store, search, REQUESTS + 1)
+        failures = TraceSearch(broken, Period(now - 70, now - 10))
+        until_all(store, failures, FAILURES)
+        yield Stored(url, store, search, ids, replace(search, run_id=whole), failures, failed_ids)
 
 
 @stack
@@ -156,7 +176,7 @@ def test_the_slowest_of_one_operation_are_found(stored: Stored) -> None:
 
 @stack
 def test_requests_with_status_400_or_more_have_failed(stored: Stored) -> None:
-    failed = stored.store.failed(stored.search, [404, 409, 500, 503], 5)
+    failed = latest_failed(stored.store, stored.search, [404, 409, 500, 503], 5)
 
     assert {request.trace_id: request.status for request in failed} == {
         stored.ids[number]: status for number, status in FAILED.items()
@@ -164,11 +184,51 @@ def test_requests_with_status_400_or_more_have_failed(stored: Stored) -> None:
 
 
 @stack
+@pytest.mark.parametrize("count", [1, 10, 30])
+def test_the_latest_failed_requests_are_found_among_many(stored: Stored, count: int) -> None:
+    failed = latest_failed(stored.store, stored.failures, [500, 503], count)
+
+    assert [request.trace_id for request in failed] == stored.failed_ids[: -count - 1 : -1]
+
+
+@stack
+def test_the_last_failures_are_found_after_a_burst_of_others(stored: Stored) -> None:
+    """Three quarters of the failures are in the 25 seconds before; none was in the last part."""
+    began, ended = stored.failures.period.started, stored.failures.period.ended
+    search = replace(stored.failures, window=(began - 1, ended + 200))
+
+    [last] = latest_failed(stored.store, search, [500, 503], 1)
+
+    assert last.trace_id == stored.failed_ids[-1]
+
+
+@stack
+def test_each_request_of_an_iteration_is_found_with_its_own_spans(stored: Stored) -> None:
+    store = stored.store
+    every = slowest(store, stored.iteration, 5, 0.0)
+    over_15_ms, _ = store.slower_than(stored.iteration, 0.015, 10)
+    [failed] = latest_failed(store, stored.iteration, [503], 5)
+    [slow] = with_spans(store, every[:1])
+
+    assert [round(request.duration, 3) for request in every] == [0.03, 0.02, 0.01]
+    assert sorted(round(request.duration, 3) for request in over_15_ms) == [0.02, 0.03]
+    assert len({request.trace_id for request in every}) == 1
+    assert (failed.key, failed.status) == (every[0].key, 503)
+    assert [(span.service, span.kind) for _, span in in_tree_order(slow.spans)] == [
+        ("k6", "client"),
+        ("clinic", "server"),
+        ("clinic", "client"),
+    ]
+    assert slow.spans[0].duration != 0
+    assert len(store.spans(slow.trace_id)) == 1 + 3 * 3
+
+
+@stack
 def test_an_unknown_run_has_no_traces(stored: Stored) -> None:
     other = replace(stored.search, run_id="another")
 
     assert slowest(stored.store, other, 5, 0.06) == []
-    assert stored.store.failed(other, [500], 5) == []
+    assert latest_failed(stored.store, other, [500], 5) == []
 
 
 @stack

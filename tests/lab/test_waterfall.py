@@ -48,11 +48,35 @@ def test_a_waterfall_puts_each_span_below_its_parent_at_its_time() -> None:
     assert "10.0 ms, 2 spans" in lines[0]
     assert lines[2].startswith("clinic: POST /owners ")
     assert lines[3].strip() == "http.response.status_code = 201"
-    assert lines[4].startswith("  INSERT owner")
+    assert lines[4].startswith("  database: INSERT owner")
     whole, half = lines[2], lines[4]
     assert half.index("█") - whole.index("█") == pytest.approx(whole.count("█") / 2, abs=1)
     assert half.count("█") == pytest.approx(whole.count("█") / 2, abs=1)
     assert half.rstrip().endswith("5.0 ms")
+
+
+def test_programs_of_a_whole_iteration_can_be_told_apart() -> None:
+    lines = draw(
+        [
+            span("iteration book", service="k6", kind="internal", id="a"),
+            span("POST /owners", service="k6", kind="client", id="b", parent="a"),
+            span("POST /owners", id="c", parent="b"),
+            span(
+                "INSERT owner",
+                id="d",
+                parent="c",
+                kind="client",
+                attributes={"db.system.name": "postgresql"},
+            ),
+        ]
+    ).splitlines()
+
+    assert [re.split("  |█", line.strip())[0].strip() for line in lines[2:]] == [
+        "k6: iteration book",
+        "POST /owners",
+        "clinic: POST /owners",
+        "postgresql: INSERT owner",
+    ]
 
 
 def test_attributes_shared_with_the_parent_are_shown_once() -> None:

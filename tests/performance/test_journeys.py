@@ -1,6 +1,7 @@
 """Iterations of each journey: their requests, data, metrics and failures, and the clean-up."""
 
 import itertools
+import json
 import re
 import signal
 import time
@@ -102,11 +103,11 @@ def test_run_without_an_id_gets_one_from_time_and_profile(script: Script) -> Non
     with FakeClinic() as clinic:
         outcome = script.iterations(2, clinic)
 
-    run_id = re.search(r"Run (\d{8}-\d{6}-load): load, book;", outcome.output)
+    # k6's own options, here a number of iterations, replace the profile's load.
+    run_id = re.search(r"Run (\d{8}-\d{6}-custom): custom, book;", outcome.output)
     assert run_id
-    # `default` is k6's scenario if a number of iterations is given.
     assert {request.headers["baggage"] for request in clinic.load} == {
-        f"k6.test_run_id={run_id[1]},k6.scenario=default"
+        f"k6.test_run_id={run_id[1]},k6.scenario=load"
     }
     assert set(outcome.tags("http_reqs", "testid")[2:]) == {run_id[1]}
 
@@ -149,6 +150,43 @@ def test_each_operation_has_a_duration(script: Script) -> None:
     assert {metric: len(outcome.samples(metric)) for metric in counts} == counts
 
 
+def test_how_late_pauses_return_is_measured(script: Script) -> None:
+    with FakeClinic() as clinic:
+        quick = script.iterations(5, clinic)
+        browsing = script.iterations(1, clinic, JOURNEY="browse")
+        thinking = script.iterations(1, clinic, PROFILE="stress")
+
+    # One after each iteration, and four within one that browses.
+    for outcome, count in ((quick, 5), (browsing, 5), (thinking, 1)):
+        late = outcome.values("pause_lateness")
+        assert len(late) == count
+        assert min(late) >= 0
+        assert all(milliseconds == int(milliseconds) for milliseconds in late)
+    assert set(quick.tags("pause_lateness", "scenario")) == {"load"}
+    assert thinking.values("iteration_duration")[0] > 500
+
+
+def test_server_and_database_durations_are_those_that_the_responses_state(script: Script) -> None:
+    with FakeClinic(server_timing="total;dur=12.5, db;dur=4") as clinic:
+        outcome = script.iterations(3, clinic)
+    with FakeClinic(server_timing="db, total;dur=?") as unclear, FakeClinic() as silent:
+        others = [script.iterations(3, unclear), script.iterations(3, silent)]
+
+    for metric, milliseconds in (("server_duration", 12.5), ("database_duration", 4)):
+        assert outcome.values(metric) == [milliseconds] * 18
+        assert outcome.tags(metric, "name") == outcome.tags("http_req_duration", "name")[-18:]
+        assert not any(other.samples(metric) for other in others)
+    assert {other.status for other in others} == {0}
+
+
+def test_a_failed_request_has_a_server_duration(script: Script) -> None:
+    refused = fail(CREATE_OWNER, (503, {}))
+    with FakeClinic(override=refused, server_timing="total;dur=1") as clinic:
+        outcome = script.iterations(3, clinic)
+
+    assert outcome.values("server_duration") == [1] * 3
+
+
 def break_off(request: Request) -> Response | None:
     if request.operation == CREATE_PET:
         raise ConnectionResetError
@@ -177,6 +215,88 @@ def test_failed_check_counts_once_and_ends_the_iteration(
     assert not outcome.samples("pet_creation_duration")
     assert len(outcome.samples("owner_creation_duration")) == 12
     assert outcome.status == THRESHOLDS_FAILED
+
+
+def test_an_error_has_the_status_and_the_title_of_its_problem(script: Script) -> None:
+    problem = {"title": "Conflict", "detail": "ana.rojas@example.org is taken.", "status": 409}
+    with FakeClinic(override=fail(CREATE_PET, (409, problem))) as clinic:
+        outcome = script.iterations(2, clinic)
+
+    for tag, value in (("status", "409"), ("title", "Conflict"), ("error_code", None)):
+        assert outcome.tags("errors", tag) == [value] * 2
+    assert "ana.rojas" not in str(outcome.lines)
+
+
+def test_an_error_without_a_response_has_k6s_error_code(script: Script) -> None:
+    with FakeClinic(override=break_off) as clinic:
+        outcome = script.iterations(1, clinic)
+
+    assert outcome.tags("errors", "status") == ["0"]
+    assert outcome.tags("errors", "title") == [None]
+    [code] = outcome.tags("errors", "error_code")
+    assert code is not None
+    assert 1000 <= int(code) < 1400
+
+
+@pytest.mark.parametrize(
+    ("title", "tag"),
+    [
+        ("x" * 200, "x" * 80),
+        ("Fine\nand \u202e\u00fcber", "Fine and   ber"),
+        ("4711", None),
+        ("ana.rojas@example.org is taken", None),
+        ("Phone +56 9 1234 5678 is taken", None),
+        ("Call 912-345-678", None),
+        ("", None),
+        (["a list"], None),
+        ({"a": "dict"}, None),
+    ],
+)
+def test_a_title_is_short_printable_text(script: Script, title: object, tag: str | None) -> None:
+    with FakeClinic(override=fail(CREATE_OWNER, (500, {"title": title}))) as clinic:
+        outcome = script.iterations(1, clinic)
+
+    assert outcome.tags("errors", "title") == [tag]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(201, "body"), (409, "title"), (422, "detail"), (500, "body")]
+)
+def test_what_the_load_sends_is_neither_printed_nor_measured(
+    script: Script, status: int, kind: str
+) -> None:
+    def echo(request: Request) -> Response | None:
+        if request.operation != CREATE_OWNER:
+            return None
+        sent = json.dumps(request.body)
+        return status, {"body": {"sent": sent}, "title": {"title": sent}}.get(
+            kind, {"title": "Unprocessable Content", "detail": sent}
+        )
+
+    with FakeClinic(override=echo) as clinic:
+        outcome = script.iterations(3, clinic)
+        bodies = [request.body for request in clinic.load]
+
+    assert len(bodies) == 3
+    assert outcome.tags("errors", "status") == [str(status)] * 3
+    for value in (value for body in bodies for value in body.values()):
+        assert value not in outcome.output
+        assert value not in json.dumps(outcome.lines, ensure_ascii=False)
+
+
+def test_titles_are_few_whatever_the_server_answers(script: Script) -> None:
+    numbers = itertools.count()
+
+    def override(request: Request) -> Response | None:
+        named = request.operation == CREATE_OWNER
+        return (500, {"title": f"Error {next(numbers)}"}) if named else None
+
+    with FakeClinic(override=override) as clinic:
+        outcome = script.iterations(30, clinic)
+
+    titles = Counter(outcome.tags("errors", "title"))
+    assert len(titles) == 21
+    assert titles["other"] == 10
 
 
 def test_empty_list_after_registration_is_an_error(script: Script) -> None:

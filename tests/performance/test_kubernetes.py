@@ -8,6 +8,7 @@ import yaml
 
 from lab.paths import PERFORMANCE
 from lab.runs import k6, start
+from lab.stack.compose import tag
 from lab.stack.programs import PROGRAMS
 
 KUBERNETES = PERFORMANCE / "kubernetes"
@@ -33,7 +34,7 @@ def test_generators_run_the_version_and_settings_of_every_run(spec: Any) -> None
     runner = spec["runner"]
     names = {variable["name"] for variable in runner["env"]}
 
-    assert runner["image"] == f"grafana/k6:{PROGRAMS['k6'].version}"
+    assert tag(runner["image"]) == PROGRAMS["k6"].version
     assert runner["envFrom"] == [{"configMapRef": {"name": "k6-env"}}]
     assert "K6_PROMETHEUS_RW_SERVER_URL" in names
     assert names.isdisjoint(k6.default_settings())

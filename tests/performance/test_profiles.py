@@ -30,8 +30,8 @@ def test_profile_is_one_scenario_scaled_by_the_settings(script: Script) -> None:
             "executor": "ramping-arrival-rate",
             "startRate": 4,
             "timeUnit": "1s",
-            "preAllocatedVUs": 140,
-            "maxVUs": 340,
+            "preAllocatedVUs": 141,
+            "maxVUs": 342,
             "stages": [
                 {"target": 20, "duration": "20s"},
                 {"target": 60, "duration": "30s"},

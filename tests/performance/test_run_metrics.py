@@ -1,5 +1,6 @@
 """The run's own metrics in Prometheus, and runs of several generators."""
 
+import re
 import secrets
 import time
 
@@ -14,6 +15,7 @@ from tests.support.k6 import (
     STEPS,
     THRESHOLDS_FAILED,
     Script,
+    fail,
     fail_one_in_twenty,
     output_of,
     start_k6,
@@ -39,7 +41,7 @@ def samples(prometheus: Prometheus, metric: str, run_id: str) -> list[tuple[dict
 
 
 def test_passed_run_writes_its_times_tags_and_verdict(prometheus: Prometheus, run_id: str) -> None:
-    with FakeClinic() as clinic:
+    with FakeClinic(server_timing="total;dur=1000, db;dur=500") as clinic:
         options = {"K6_TAGS": "env=qa,owner=me", "JOURNEY": "cancel", "CLEANUP": "1"}
         began = time.time()
         process = start_k6(settings=environment(prometheus, run_id, clinic.url, **options))
@@ -56,6 +58,22 @@ def test_passed_run_writes_its_times_tags_and_verdict(prometheus: Prometheus, ru
     limited = 1 + len(set(STEPS["cancel"]))  # all requests and each operation
     assert len(thresholds) == 2 * limited + 1  # duration and failures of each, and the errors
     assert {value for _, value in thresholds} == {1}
+    pauses, iterations, requests, server_seconds, database_seconds = (
+        prometheus.number(
+            f'sum({count}(last_over_time({metric}{{testid="{run_id}",scenario="smoke"}}[10m])))',
+            time.time() + 5,
+        )
+        for metric, count in (
+            ("k6_pause_lateness_seconds", "histogram_count"),
+            ("k6_iterations_total", ""),
+            ("k6_http_reqs_total", ""),
+            ("k6_server_duration_seconds", "histogram_sum"),
+            ("k6_database_duration_seconds", "histogram_sum"),
+        )
+    )
+    assert pauses == iterations
+    assert server_seconds == requests
+    assert database_seconds == (requests or 0) / 2
     for tag in ('env!="qa"', 'owner!="me"'):
         untagged = f'count(last_over_time({{testid="{run_id}",{tag}}}[10m]))'
         assert prometheus.number(untagged, time.time() + 5) is None
@@ -74,6 +92,80 @@ def test_failed_run_names_the_failed_threshold(prometheus: Prometheus, run_id: s
     assert [(tags["metric"], tags["threshold"]) for tags, value in thresholds if not value] == [
         (f"http_req_failed{{name:{LIST_PETS}}}", f"rate<{limit}")
     ]
+
+
+def verdict_of(prometheus: Prometheus, run_id: str) -> tuple[str, str]:
+    record = reader.read_metrics(prometheus, run_id, finished=True)
+    return record.verdict, record.verdict_reason
+
+
+def test_the_value_that_k6_compared_with_a_threshold_is_written(
+    prometheus: Prometheus, run_id: str
+) -> None:
+    with FakeClinic(override=fail_one_in_twenty(LIST_PETS)) as clinic:
+        process = start_k6(settings=environment(prometheus, run_id, clinic.url, RATE="10"))
+        output = output_of(process)
+
+    record = reader.read_metrics(prometheus, run_id, finished=True)
+    [failed] = [threshold for threshold in record.thresholds if not threshold.passed]
+    assert failed.reached is not None
+    assert failed.reached == pytest.approx(2 / 40, abs=0.03)
+    durations = [one.reached for one in record.thresholds if one.threshold.startswith("p(95)")]
+    printed = re.findall(r"' p\(95\)=([\d.]+)(ms|µs)", output)
+    milliseconds = [float(number) / (1 if unit == "ms" else 1000) for number, unit in printed]
+    assert sorted(filter(None, durations)) == pytest.approx(sorted(milliseconds), rel=0.01)
+
+
+def test_a_run_without_thresholds_has_no_verdict(prometheus: Prometheus, run_id: str) -> None:
+    with FakeClinic() as clinic:
+        settings = environment(prometheus, run_id, clinic.url)
+        output_of(start_k6("--no-thresholds", settings=settings))
+
+    assert verdict_of(prometheus, run_id) == ("none", "no_thresholds")
+
+
+def test_an_output_on_the_command_line_has_a_verdict(prometheus: Prometheus, run_id: str) -> None:
+    """And the load that k6's own options set is recorded, with the thresholds of the profile."""
+    with FakeClinic() as clinic:
+        settings = environment(prometheus, run_id, clinic.url) | {"K6_OUT": ""}
+        options = ("-o", "experimental-prometheus-rw", "--vus", "2", "--duration", "5s")
+        output = output_of(start_k6(*options, settings=settings))
+        sent = len(clinic.load)
+
+    record = reader.read_metrics(prometheus, run_id, finished=True)
+    assert (record.verdict, record.verdict_reason) == ("passed", ""), output
+    assert (record.profile, record.planned, record.total.requests) == ("custom", 5, sent)
+    assert "custom, book; 2 virtual users for 5 s (k6's own options; the thresholds of smoke)" in (
+        output
+    )
+    [p95] = [
+        threshold.reached
+        for threshold in record.thresholds
+        if threshold.metric == "http_req_duration{scenario:smoke}"
+    ]
+    assert p95
+
+
+def test_fewer_iterations_than_asked_for_are_an_interrupted_run(
+    prometheus: Prometheus, run_id: str
+) -> None:
+    with FakeClinic(override=lambda _: time.sleep(0.1)) as clinic:
+        settings = environment(prometheus, run_id, clinic.url)
+        process = start_k6("--iterations", "1000", settings=settings)
+        time.sleep(4)
+        process.send_signal(2)
+        output_of(process)
+
+    assert verdict_of(prometheus, run_id) == ("aborted", "interrupted")
+
+
+def test_limits_of_every_request_hold_for_a_load_of_k6s_own_options(script: Script) -> None:
+    with FakeClinic(override=fail(LIST_PETS, (500, {}))) as clinic:
+        outcome = script.iterations(20, clinic)
+
+    assert outcome.status == THRESHOLDS_FAILED
+    assert "http_req_failed{scenario:load}" in outcome.failed_thresholds()
+    assert set(outcome.tags("http_req_failed", "scenario")) == {"load"}
 
 
 def test_interrupted_run_shows_its_planned_and_actual_length(

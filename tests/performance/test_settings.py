@@ -23,6 +23,11 @@ pytestmark = pytest.mark.stack
         ({"RATE": "1.5"}, "a whole number from 1 to 10000"),
         ({"VUS": "-3"}, "a whole number from 1 to 10000"),
         ({"RATE": "5", "PROFILE": "stress"}, "use VUS"),
+        ({"TRACE_EVERY": "-1"}, "a whole number from 0 to 10000"),
+        (
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "tempo:4318"},
+            "an address such as http://localhost:4318/v1/traces",
+        ),
         ({"CLEANUP": "yes"}, 'CLEANUP is "yes"; expected 0 or 1'),
         ({"BASE_URL": "clinic:8000"}, "an address such as http://localhost:8000"),
     ],
@@ -36,6 +41,24 @@ def test_invalid_setting_is_rejected(
     assert outcome.status == SCRIPT_FAILED
     assert expected in outcome.output.replace('\\"', '"')
     assert not clinic.requests
+
+
+@pytest.mark.parametrize("variable", ["BASE_URL", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:hunter2@localhost:8000",
+        "http://localhost:8000/?token=hunter2",
+        "http://localhost:12/hunter2@localhost",
+    ],
+)
+def test_a_refused_address_is_not_repeated(script: Script, variable: str, address: str) -> None:
+    settings = {"BASE_URL": "http://localhost:1"} | {variable: address}
+    outcome = script.finish(script.start(**settings))
+
+    assert outcome.status == SCRIPT_FAILED
+    assert f"{variable} is not an address such as http://" in outcome.output
+    assert "hunter2" not in outcome.output
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,16 @@ def running_postgres(config: StackConfig) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def migrated_database() -> Iterator[Settings]:
-    """Run PostgreSQL with the clinic's schema; return settings that connect to it."""
+def migrated_database(*statements: str) -> Iterator[Settings]:
+    """Run PostgreSQL with the clinic's schema; return settings that connect to it.
+
+    The superuser runs the statements first.
+    """
     with TemporaryDirectory(prefix="clinic-") as folder:
         config = StackConfig(Path(folder), postgres_port=free_port())
         postgres.prepare(config)
+        if statements:
+            postgres.single_user(postgres.data_directory(config), "clinic", *statements)
         with running_postgres(config):
             settings = Settings(database_url=config.database_url)
             AlembicCommands(database_config(settings)).upgrade()
@@ -82,7 +87,25 @@ def app_client(app: Litestar, host: str = HOST) -> AsyncClient:
         raise_app_exceptions=False,
         client=(host, 49152),
     )
-    return AsyncClient(transport=transport, base_url="http://clinic")
+    return AsyncClient(transport=transport, base_url="http://localhost")
+
+
+def http_scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> Any:
+    """Return the scope of a request without a server."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), *headers],
+        "scheme": "http",
+        "http_version": "1.1",
+        "server": ("127.0.0.1", 8000),
+        "client": ("127.0.0.1", 49152),
+        "root_path": "",
+        "state": {},
+    }
 
 
 def unique_email() -> str:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from lab.clients.spans import Attribute, Period, Span, Trace
 from lab.runs.record import (
+    Bottleneck,
     Completeness,
     DurationHistogram,
     Environment,
@@ -45,9 +46,21 @@ def make_stats(operation: str = BOOK, **changes: Any) -> OperationStats:
         client_p99=0.09,
         server_p95=0.04,
         database_p95=0.02,
-        outside_server=0.2,
-        in_server=0.3,
-        in_database=0.5,
+        client_mean=0.02,
+        postgresql_execution=0.004,
+        postgresql_lock_wait=0.0,
+        postgresql_commit=0.006,
+        time_shares={
+            "generator": 0.05,
+            "network": 0.15,
+            "api_working": 0.1,
+            "api_event_loop": 0.2,
+            "api_pool": 0.0,
+            "postgresql_executing": 0.2,
+            "postgresql_locks": 0.0,
+            "postgresql_commit": 0.3,
+            "unknown": 0.0,
+        },
         limit_p95=0.3,
         limit_failed_share=0.01,
     )
@@ -81,6 +94,8 @@ def make_timeline(
         connections_used=[3.0] * steps,
         connections_allowed=[10.0] * steps,
         event_loop_lag_p95=level,
+        event_loop_busy=[0.25] * steps,
+        parts={"api_working": [0.002] * steps, "postgresql_commit": [0.006] * steps},
     )
 
 
@@ -136,6 +151,7 @@ def make_record(**changes: Any) -> Record:
         total=make_stats("All"),
         completeness=Completeness(600, 0, 600, 600, 600),
         errors=[],
+        bottleneck=Bottleneck(cause="none"),
         dropped_iterations=0,
         failed_statuses=[],
         timeline=make_timeline(),
@@ -154,7 +170,6 @@ def make_comparable(
     The hour and minute of its id are those of its start.
     """
     started = 1795000000.0 + int(run_id[9:15])
-    factors = {"client_p50": 1.0, "client_p95": 1.2, "client_p99": 1.4, "server_p95": 1.0}
     buckets = {20: 0, 25: 2, 40: 8}
 
     def stats(operation: str, milliseconds: float, requests: int = 1000) -> OperationStats:
@@ -163,7 +178,10 @@ def make_comparable(
             requests=requests,
             rate=requests / 60,
             failed_share=failed_share,
-            **{field: factor * milliseconds / 1000 for field, factor in factors.items()},
+            client_p50=milliseconds / 1000,
+            client_p95=1.2 * milliseconds / 1000,
+            client_p99=1.4 * milliseconds / 1000,
+            server_p95=milliseconds / 1000,
         )
 
     values = {
@@ -186,6 +204,15 @@ def make_full_record(steps: int = 12, operations: int = 3) -> Record:
     ]
     return make_record(
         verdict="failed",
+        thresholds=[
+            *(
+                Threshold(
+                    f"http_req_duration{{name:{name}}}", "p(95)<300", passed=False, reached=400.0
+                )
+                for name in names
+            ),
+            Threshold("errors", "count<10", passed=True, reached=9.0),
+        ],
         operations=[make_stats(name, failed_share=0.02, client_p95=0.4) for name in names],
         total=make_stats("All", failed_share=0.02),
         timeline=make_timeline(steps, users=lambda i: i + 1.0, rate=lambda i: 2.0 * i + 1),

@@ -42,6 +42,7 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
 
     ready: int = 200
     override: Callable[[Request], Response | None] = lambda _: None
+    server_timing: str | None = None
     requests: list[Request] = field(default_factory=list)
     owners: dict[int, dict[str, Any]] = field(default_factory=dict)
     cancelled: dict[int, str] = field(default_factory=dict)
@@ -67,7 +68,11 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
                 self.send_response(status)
                 if link := clinic.link(request, answer):
                     self.send_header("Link", link)
-                self.send_header("Content-Type", "application/json")
+                if clinic.server_timing:
+                    self.send_header("Server-Timing", clinic.server_timing)
+                problem = isinstance(answer, dict) and "title" in answer
+                kind = "application/problem+json" if problem else "application/json"
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

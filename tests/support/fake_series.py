@@ -13,12 +13,12 @@ import httpx
 from lab.clients.prometheus import Prometheus
 from lab.stack.ports import free as free_port
 from lab.stack.programs import find
-from tests.support.programs import attributes, running
+from tests.support.programs import attributes, results, running
 
 
 @contextmanager
 def a_prometheus(folder: Path) -> Iterator[Prometheus]:
-    """Run a Prometheus that accepts pushed samples of up to half an hour ago."""
+    """Run a Prometheus that accepts samples of up to half an hour ago and serves report pages."""
     config = folder / "prometheus.yml"
     config.write_text("storage: { tsdb: { out_of_order_time_window: 30m } }\n")
     url = f"http://127.0.0.1:{free_port()}"
@@ -29,6 +29,7 @@ def a_prometheus(folder: Path) -> Iterator[Prometheus]:
         f"--web.listen-address={url.removeprefix('http://')}",
         "--web.enable-remote-write-receiver",
         "--web.enable-otlp-receiver",
+        f"--web.user-assets={results()}",
     ]
     with running(command, folder / "log", f"{url}/-/ready"), Prometheus(url) as client:
         yield client
@@ -71,10 +72,15 @@ class Feed:
         self._counter("k6_http_reqs", count, labels, moment)
 
     def client_seconds(
-        self, name: str, buckets: Mapping[int, int], took: float = 1.0, at: float | None = None
+        self,
+        name: str,
+        buckets: Mapping[int, int],
+        took: float = 1.0,
+        at: float | None = None,
+        metric: str = "k6_http_req_duration",
     ) -> None:
         labels = {"testid": self.run, "name": name, "scenario": "load"}
-        self._histogram("k6_http_req_duration", buckets, labels, took, at)
+        self._histogram(metric, buckets, labels, took, at)
 
     def spans(self, name: str, count: int, status: int = 200, kind: str = "SERVER") -> None:
         labels = self._span_labels(name, kind) | {"http.response.status_code": str(status)}
@@ -84,16 +90,17 @@ class Feed:
         labels = self._span_labels(name, "CLIENT") | {"span.name": "INSERT owner"}
         self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
 
-    def span_seconds(
+    def span_seconds(  # noqa: PLR0913, PLR0917 - what a histogram has
         self,
         name: str,
         buckets: Mapping[int, int],
         kind: str = "SERVER",
         took: float = 1.0,
         at: float | None = None,
+        scale: int = 0,
     ) -> None:
         labels = self._span_labels(name, kind)
-        self._histogram("traces.spanmetrics.duration", buckets, labels, took, at)
+        self._histogram("traces.spanmetrics.duration", buckets, labels, took, at, scale)
 
     def users(self, number: float, at: float) -> None:
         self._gauge("k6_vus", number, {"testid": self.run}, at)
@@ -102,15 +109,34 @@ class Feed:
         labels = {"testid": self.run, "operation": name, "kind": kind, "scenario": "load"}
         self._counter("k6_errors", count, labels, self.ended)
 
+    def statements(self, name: str, count: int, sqlstate: str = "") -> None:
+        code = {"db.response.status_code": sqlstate} if sqlstate else {}
+        labels = self._span_labels(name, "CLIENT") | {"span.name": "INSERT pet"} | code
+        self._counter("traces.spanmetrics.calls", count, labels, self.ended + 2)
+
+    def k6_counter(self, metric: str, count: int, **labels: str) -> None:
+        named = {"testid": self.run, "scenario": "load"} | labels
+        self._counter(metric, count, named, self.ended)
+
+    def k6_gauge(self, metric: str, value: float, **labels: str) -> None:
+        self._gauge(metric, value, {"testid": self.run, "scenario": "load"} | labels, self.ended)
+
+    def k6_seconds(
+        self, metric: str, buckets: Mapping[int, int], took: float, **labels: str
+    ) -> None:
+        named = {"testid": self.run, "scenario": "load"} | labels
+        self._histogram(metric, buckets, named, took, None)
+
     def marks(
         self,
         profile: str,
         *,
         ended: bool = True,
         planned: float | None = None,
-        thresholds: Mapping[tuple[str, str], bool] = MappingProxyType({}),
+        thresholds: Mapping[tuple[str, str], bool] | None = None,
+        reached: Mapping[tuple[str, str], float] = MappingProxyType({}),
     ) -> None:
-        """Add what k6's script records about the run itself."""
+        """Add what k6's script records about the run itself; without thresholds, no verdict."""
         labels = {"testid": self.run, "profile": profile, "journey": "book"}
         started = self.ended - self.seconds
         self._gauge("k6_run_started_timestamp_seconds", started, labels, started + 1)
@@ -118,9 +144,13 @@ class Feed:
         if not ended:
             return
         self._gauge("k6_run_ended_timestamp_seconds", self.ended, labels, self.ended)
-        for (metric, threshold), passed in thresholds.items():
-            named = labels | {"metric": metric, "threshold": threshold}
-            self._gauge("k6_run_threshold_passed", passed, named, self.ended)
+        if thresholds is None:
+            return
+        self._gauge("k6_run_thresholds", len(thresholds), labels, self.ended)
+        for kind, values in (("passed", thresholds), ("reached", reached)):
+            for (metric, threshold), value in values.items():
+                named = labels | {"metric": metric, "threshold": threshold}
+                self._gauge(f"k6_run_threshold_{kind}", value, named, self.ended)
         if thresholds:
             self._gauge("k6_run_passed", all(thresholds.values()), labels, self.ended)
 
@@ -151,19 +181,20 @@ class Feed:
         total = {"aggregationTemporality": 2, "isMonotonic": True, "dataPoints": points}
         self.metrics.append({"name": name, "sum": total})
 
-    def _histogram(
+    def _histogram(  # noqa: PLR0913, PLR0917 - what a histogram has
         self,
         name: str,
         buckets: Mapping[int, int],
         labels: Mapping[str, str],
         took: float,
         at: float | None,
+        scale: int = 0,
     ) -> None:
-        """Add a histogram; bucket -6 is from 1/64 to 1/32 of a second."""
+        """Add a histogram; at scale 0 bucket -6 is from 1/64 to 1/32 of a second."""
         first, last = min(buckets), max(buckets)
         counts = [buckets.get(number, 0) for number in range(first, last + 1)]
         positive = {"offset": first, "bucketCounts": counts}
-        total = {"count": sum(counts), "sum": took, "scale": 0, "positive": positive}
+        total = {"count": sum(counts), "sum": took, "scale": scale, "positive": positive}
         points = [self._point(labels, at or self.ended, **total)]
         data = {"aggregationTemporality": 2, "dataPoints": points}
         self.metrics.append({"name": name, "unit": "s", "exponentialHistogram": data})

@@ -37,7 +37,7 @@ STEPS = {
 # The script's settings: a test must not inherit them.
 SETTINGS = (
     *("K6_", "BASE_URL", "PROFILE", "JOURNEY", "RUN_ID", "CLINIC_API_TOKEN", "GENERATOR"),
-    *("DURATION", "RATE", "VUS", "CLEANUP", "CONFIRM_TARGET"),
+    *("DURATION", "RATE", "VUS", "CLEANUP", "CONFIRM_TARGET", "TRACE_EVERY", "OTEL_"),
 )
 
 

@@ -28,20 +28,33 @@ def by_address(dashboard: str, panels: Mapping[str, Mapping[str, T]]) -> dict[Ad
     }
 
 
+TRENDS = ("p95", "Throughput", "Failed share")
+
 # What stays empty for a run in which all went well.
 FAILURES = "Failed statements and 503 responses"
 MAY_BE_EMPTY: dict[Address, str] = {
-    ("Home", "Runs", "Ended early by"): "no run ended early",
+    ("Load test", "Bottleneck", "Share of time"): "nothing limited the run",
     ("Load test", "Run", "Ended early by"): "the run did not end early",
     ("Load test", "Load", "dropped iterations"): "every iteration was started",
-    ("Load test", "Errors by kind", "{{kind}}"): "nothing was wrong",
-    ("Load test", "Failed traces", ""): "nothing failed",
+    ("Load test", "Load", "failed"): "nothing failed",
+    ("Load test", "Errors by kind", "{{operation}} {{kind}}"): "nothing was wrong",
+    ("Load test", "Server side", ""): "the run is over",
+    ("Load test", "Latest failed traces", ""): "nothing failed",
+    ("Load test", "Operations", "4xx"): "nothing failed",
+    ("Load test", "Operations", "5xx"): "nothing failed",
+    ("Load test", "Operations", "No answer"): "nothing failed",
+    ("Load test", "Operations", "Invalid body"): "nothing failed",
+    ("Load test", "Waits for locks", "Waited"): "nothing waited",
+    ("Load test", "Database errors", "Errors"): "PostgreSQL refused nothing",
+    ("Runs", "Client", "p95, ratio"): "the runs cannot be compared",
+    ("Runs", "Server and database", "Server p95, ratio"): "the runs cannot be compared",
+    ("Runs", "Server and database", "Database p95, ratio"): "the runs cannot be compared",
+    **{("Runs", f"{name} of each run", "baseline"): "none is set" for name in TRENDS},
     ("Load test", "Errors", "Errors"): "nothing was wrong",
-    ("Runs", "Runs", "Ended early by"): "no run ended early",
-    ("Runs", "The two runs", "Ended early by"): "neither run ended early",
     ("Clinic API", "Organic requests and load runs", "organic"): "nobody else called",
     ("Clinic API", FAILURES, "{{span_name}} failed"): "no statement failed",
     ("Clinic API", "Alerts", "Since"): "nothing fired",
+    ("Home", "Alerts", "Since"): "nothing fired",
     ("Telemetry", "Discarded spans", "{{reason}}"): "nothing was discarded",
     ("Telemetry", "Samples lost", "rejected writes"): "no write was rejected",
     ("Telemetry", "Samples lost", "Jaeger: queue full"): "Jaeger's queue was never full",
@@ -123,7 +136,7 @@ def _queries_of_dashboard(dashboard: Mapping[str, Any]) -> Iterator[Query]:
         if variable["type"] == "query":
             source, text = variable["datasource"]["uid"], variable["query"]["query"]
             yield Query((title, VARIABLES, variable["name"]), source, text)
-    for mark in dashboard["annotations"]["list"]:
+    for mark in dashboard["annotations"].get("list", []):
         address = (title, ANNOTATIONS, mark["name"])
         yield Query(address, mark["datasource"]["uid"], mark["expr"], over_time=True)
 
@@ -133,6 +146,6 @@ def _series(panel: Mapping[str, Any], target: Mapping[str, Any]) -> str:
     for step in panel.get("transformations", []):
         if step["id"] == "organize" and panel["datasource"]["type"] == "prometheus":
             titles = step["options"]["renameByName"]
-            return str(titles.get(f"Value #{target['refId']}") or titles["Value"])
+            return str(titles.get(f"Value #{target['refId']}") or titles.get("Value", ""))
     legend = target.get("legendFormat", "")
     return "" if legend == "__auto" else legend

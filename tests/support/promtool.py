@@ -25,14 +25,16 @@ Asked = tuple[str, Samples, str]
 """An expression, the samples expected of it by their labels, and when."""
 
 
-def asked(series: Series, questions: Iterable[Asked]) -> subprocess.CompletedProcess[str]:
+def asked(
+    series: Series, questions: Iterable[Asked], interval: str = "5s"
+) -> subprocess.CompletedProcess[str]:
     """Ask expressions of series, all in one process, and compare to six places."""
     unit = {
         "evaluation_interval": "5s",
         "fuzzy_compare": True,
         "tests": [
             {
-                "interval": "5s",
+                "interval": interval,
                 "input_series": [
                     {"series": name, "values": values} for name, values in series.items()
                 ],
@@ -45,7 +47,8 @@ def asked(series: Series, questions: Iterable[Asked]) -> subprocess.CompletedPro
                             for labels, value in expected.items()
                         ],
                     }
-                    for expression, expected, at in questions
+                    # Those that look ahead find only what promtool has stored by the last time.
+                    for expression, expected, at in [*questions, ("vector(1)", total(1), AT)]
                 ],
             }
         ],
@@ -58,9 +61,9 @@ def asked(series: Series, questions: Iterable[Asked]) -> subprocess.CompletedPro
         )
 
 
-def hold(series: Series, questions: Iterable[Asked]) -> None:
-    """Assert that every expression gives what is expected of it."""
-    outcome = asked(series, questions)
+def hold(series: Series, questions: Iterable[Asked], interval: str = "5s") -> None:
+    """Assert that every expression gives what is expected of it; samples are `interval` apart."""
+    outcome = asked(series, questions, interval)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
 
 
@@ -80,6 +83,14 @@ def requests(
 def client_seconds(name: str, run: str = RUN, scenario: str = "load") -> str:
     labels = f'testid="{run}",name="{name}",scenario="{scenario}"'
     return f"k6_http_req_duration_seconds{{{labels}}}"
+
+
+def stated(side: Side, name: str, run: str = RUN, scenario: str = "load") -> str:
+    """Name the durations of one side that the responses stated to k6."""
+    metric = "k6_server_duration_seconds"
+    if side is Side.DATABASE:
+        metric = "k6_database_duration_seconds"
+    return f'{metric}{{testid="{run}",name="{name}",scenario="{scenario}"}}'
 
 
 def span_metric(metric: str, operation: str, run: str = RUN, **labels: str | Side) -> str:
