@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import platformdirs
+
 PROJECT = Path(__file__).resolve().parents[2]
 OBSERVABILITY = PROJECT / "observability"
 PERFORMANCE = PROJECT / "performance"
@@ -15,3 +17,8 @@ def results_folder() -> Path:
     They hold nothing secret, so they get the modes of the user's umask.
     """
     return Path(os.environ.get(RESULTS_VARIABLE) or PERFORMANCE / "results").absolute()
+
+
+def cache_folder() -> Path:
+    """Return the user's folder of what can be made again: built programs, chosen ports."""
+    return platformdirs.user_cache_path("vet-clinic", appauthor=False)

@@ -2,11 +2,13 @@
 
 import random
 import socket
-from contextlib import ExitStack
+from pathlib import Path
 
 import psutil
+from filelock import FileLock
 
 from lab.errors import UserError
+from lab.paths import cache_folder
 from lab.stack.config import HOST
 
 # Below the ports that Linux and macOS give to outgoing connections: such a connection could take
@@ -19,18 +21,41 @@ def free() -> int:
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports at random, so that commands that choose at the same time do not meet."""
-    candidates = iter(random.sample(FREE_PORTS, len(FREE_PORTS)))
-    chosen: list[int] = []
-    with ExitStack() as stack:
-        while len(chosen) < count:
-            port = next(candidates)
-            try:
-                stack.enter_context(socket.create_server((HOST, port)))
-            except OSError:
-                continue
-            chosen.append(port)
+    """Choose ports that are free and that no command of this user has chosen recently.
+
+    A service listens some time after its port is chosen. So that nobody else chooses the port in
+    between, all commands take the next ports from a counter in the cache folder.
+    """
+    counter = cache_folder() / "next-port"
+    try:
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(counter.with_suffix(".lock")):
+            chosen = free_ports_from(read_number(counter), count)
+            counter.write_text(str(chosen[-1] + 1))
+    except OSError:  # the folder cannot be written
+        chosen = free_ports_from(None, count)
     return chosen
+
+
+def read_number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def free_ports_from(start: int | None, count: int) -> list[int]:
+    """Return the first free ports from `start` on, at random without it."""
+    if start is None or start not in FREE_PORTS:
+        start = random.choice(FREE_PORTS)  # noqa: S311 - no secret
+    first = FREE_PORTS.index(start)
+    chosen: list[int] = []
+    for port in (*FREE_PORTS[first:], *FREE_PORTS[:first]):
+        if not is_taken(port):
+            chosen.append(port)
+        if len(chosen) == count:
+            return chosen
+    raise UserError(f"Fewer than {count} ports from {FREE_PORTS[0]} to {FREE_PORTS[-1]} are free.")
 
 
 def check(wanted: dict[str, int]) -> None:
