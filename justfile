@@ -153,7 +153,7 @@ migration name:
 
 # Everything that must pass before a change lands: lint, types, tests
 [group('check')]
-check: lint lint-load build (test "-n2" "--dist=loadgroup" "--cov")
+check: lint lint-load build test-all
 
 # Check style, types, layers, Compose file, Dockerfile and workflows; needs no network
 [group('check')]
@@ -192,6 +192,11 @@ build:
 [group('check')]
 test *args:
     {{ uv }} run pytest {{ args }}
+
+# All tests on two processes; what fails there is run once more by itself, since other tests may have delayed it
+[private]
+test-all:
+    {{ uv }} run pytest -n2 --dist=loadgroup --cov || { [ $? -eq 1 ] && {{ uv }} run pytest --last-failed --last-failed-no-failures=none; }
 
 # Measure the API beside its floor and a reference, in turns (just bench --scale, just bench --memory)
 [group('check')]
