@@ -218,6 +218,11 @@ audit:
 prove *options:
     {{ uv }} run python -m performance.prove {{ options }}
 
+# Kill and starve the parts of a stack of its own and check what docs/reliability.md promises (just torture --list)
+[group('check')]
+torture *options:
+    {{ uv }} run python -m performance.torture {{ options }}
+
 # Write generated files: Grafana's dashboards and Prometheus's rules
 [group('generate')]
 generate:

@@ -22,8 +22,8 @@ from lab.promql.bottleneck import Cause
 from performance.prove import results as tables
 from performance.prove.causes import CAUSES, NOTHING
 from performance.prove.planters import CannotPlantError
-from performance.prove.stack import Stack, temporary_stack
 from performance.prove.trial import Result, Trial, run
+from performance.stack import Stack, temporary_stack
 
 # Longer than its load a run takes: to plant, to check, to read back.
 SECONDS_BESIDE_LOAD = 15

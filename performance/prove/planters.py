@@ -20,7 +20,7 @@ from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack.config import HOST
 from lab.stack.ports import free
-from performance.prove.stack import Stack
+from performance.stack import Stack
 
 Settings = dict[str, str]
 Planter = Callable[[Stack], AbstractContextManager[Settings]]

@@ -18,7 +18,7 @@ from lab.promql.selectors import RETENTION, RunSelector
 from lab.runs import record as records
 from lab.runs.record import Record
 from performance.prove.causes import NONE, PlantedCause
-from performance.prove.stack import Stack
+from performance.stack import Stack
 
 INTERRUPT_SECONDS = 30
 

@@ -8,8 +8,8 @@ import pytest
 
 from lab.promql.bottleneck import Cause
 from performance.prove.causes import CAUSES, NONE
-from performance.prove.stack import Stack, temporary_stack
 from performance.prove.trial import Trial, run
+from performance.stack import Stack, temporary_stack
 
 pytestmark = pytest.mark.stack
 

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from lab.stack.ports import free_ports
 from lab.stack.service import Service, StartedStack
 
 STATEMENT_SECONDS = 30
+RESTART_SECONDS = 120
+POLL_SECONDS = 0.1
 
 
 class Stack:
@@ -68,6 +72,27 @@ class Stack:
     def process(self, service: str) -> psutil.Process:
         return psutil.Process(self.native.supervisor.process(service).pid)
 
+    def kill(self, *names: str) -> None:
+        """Send SIGKILL to services and to the processes that they have started.
+
+        The supervisor starts them again.
+        """
+        processes = [self.process(name) for name in names]
+        for process in processes:
+            children = process.children(recursive=True)
+            for one in (process, *children):
+                with suppress(psutil.NoSuchProcess):
+                    one.send_signal(signal.SIGKILL)
+
+    def wait_until_ready(self, *names: str, seconds: float = RESTART_SECONDS) -> None:
+        """Wait until services answer that they are ready, whoever starts them."""
+        deadline = time.monotonic() + seconds
+        for name in names or self.services:
+            while not self.services[name].ready():
+                if time.monotonic() > deadline:
+                    raise UserError(f"{name} was not ready again after {seconds} s.")
+                time.sleep(POLL_SECONDS)
+
     @contextmanager
     def replaced(
         self, name: str, environment: Mapping[str, str], command: Sequence[str] = ()
@@ -101,7 +126,7 @@ class Stack:
     async def connect(self) -> asyncpg.Connection:
         """Connect to the database as another program than the API."""
         url = self.config.database_url.replace("+asyncpg", "")
-        settings = {"application_name": "prove"}
+        settings = {"application_name": "performance"}
         return await asyncpg.connect(url, server_settings=settings)
 
     def execute(self, *statements: str) -> None:
@@ -117,13 +142,15 @@ class Stack:
 
 
 @contextmanager
-def temporary_stack(results: Path) -> Iterator[Stack]:
+def temporary_stack(results: Path, **environment: str) -> Iterator[Stack]:
     """Start a stack below the system's temporary folder; stop it and remove its data at the end.
 
-    As root PostgreSQL runs as another user, who has to reach its data.
+    The environment adds to this process's own. As root PostgreSQL runs as another user, who has to
+    reach its data.
     """
-    folder = Path(tempfile.mkdtemp(prefix="clinic-prove-"))
+    folder = Path(tempfile.mkdtemp(prefix="clinic-"))
     stack = Stack(folder / "state", results)
+    stack.environment |= environment
     try:
         stack.up()
         yield stack
