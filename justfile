@@ -1,6 +1,10 @@
 set dotenv-load
 set no-exit-message
 
+# A recipe passes the words that it gets on as "$@": in {{ … }} a shell would split and run them.
+
+set positional-arguments
+
 # `uv run` sets UV, so this also works where uv itself is not on PATH (with pipx).
 
 uv := quote(env("UV", "uv"))
@@ -29,7 +33,7 @@ down:
 # Stop everything and remove the data, after asking
 [group('run')]
 destroy *args:
-    @{{ lab }} destroy {{ args }}
+    @{{ lab }} destroy "$@"
 
 # Show each service: version, state, uptime, address
 [group('run')]
@@ -39,91 +43,92 @@ status:
 # Restart one service with its current code and configuration (just restart api)
 [group('run')]
 restart service:
-    @{{ lab }} restart {{ service }}
+    @{{ lab }} restart "$@"
 
 # Open psql on the stack's database (just psql -c 'SELECT count(*) FROM owner')
 [group('run')]
-[positional-arguments]
 psql *args:
     @{{ lab }} psql "$@"
 
 # Print the services' logs (just logs api -f)
 [group('run')]
 logs *args:
-    @{{ lab }} logs {{ args }}
+    @{{ lab }} logs "$@"
 
 # Smoke: 3 iterations/s for 20 s, then the run's table
 [group('load')]
-smoke *options: (run "smoke" options)
+smoke *options:
+    @{{ lab }} run smoke "$@"
 
 # Load: 2, 10, 30 and 10 iterations/s, 7 min
 [group('load')]
-load *options: (run "load" options)
+load *options:
+    @{{ lab }} run load "$@"
 
 # Stress: rises to 20, 60 and 100 users, then falls to none, 5 min
 [group('load')]
-stress *options: (run "stress" options)
+stress *options:
+    @{{ lab }} run stress "$@"
 
 # Spike: 5 users, a sudden jump to 100 for one minute, then back to 5; 2 min 50 s
 [group('load')]
-spike *options: (run "spike" options)
+spike *options:
+    @{{ lab }} run spike "$@"
 
 # Soak: 10 iterations/s for an hour (DURATION=8h just soak)
 [group('load')]
-soak *options: (run "soak" options)
+soak *options:
+    @{{ lab }} run soak "$@"
 
 # Breakpoint: up to 150 iterations/s in steps of 20 s, 10 min, or until a threshold fails
 [group('load')]
-breakpoint *options: (run "breakpoint" options)
-
-[private]
-run profile *options:
-    @{{ lab }} run {{ profile }} {{ options }}
+breakpoint *options:
+    @{{ lab }} run breakpoint "$@"
 
 # Print a run's table and write its page again (default: the newest run; just report RUN --from 1:00 --to 4:00)
 [group('load')]
 report *run:
-    @{{ lab }} report {{ run }}
+    @{{ lab }} report "$@"
 
 # Open a run's report page in the browser (default: the newest run)
 [group('load')]
 open *run:
-    @{{ lab }} open {{ run }}
+    @{{ lab }} open "$@"
 
 # List runs, newest first (just runs --profile load --tag env=qa --last 10)
 [group('load')]
 runs *args:
-    @{{ lab }} runs {{ args }}
+    @{{ lab }} runs "$@"
 
 # Show p95, throughput and failed share from run to run (just trend --profile load --tag env=qa --last 20)
 [group('load')]
 trend *args:
-    @{{ lab }} trend {{ args }}
+    @{{ lab }} trend "$@"
 
 # Name a run (just rename RUN before-the-index)
 [group('load')]
 rename run name:
-    @{{ lab }} rename {{ run }} {{ name }}
+    @{{ lab }} rename "$@"
 
 # Delete a run's record and page, after asking, and leave it out of lists and dashboards
 [group('load')]
 delete *args:
-    @{{ lab }} delete {{ args }}
+    @{{ lab }} delete "$@"
 
 # Pin the run that others of its profile and journey are compared with; without a run, list them
 [group('load')]
 baseline *args:
-    @{{ lab }} baseline {{ args }}
+    @{{ lab }} baseline "$@"
 
 # Compare two runs (default: the newest with its baseline or the one before; just compare A B --fail-over 10%)
 [group('load')]
 compare *args:
-    @{{ lab }} compare {{ args }}
+    @{{ lab }} compare "$@"
 
 # Print a trace as a waterfall
 [group('load')]
 trace id:
-    @{{ lab }} trace {{ id }}
+    @{{ lab }} trace "$@"
 
 # Show firing and pending alerts, since when and why
 [group('alerts')]
@@ -133,7 +138,7 @@ alerts:
 # Silence one alert, or all except Watchdog, for a while (just silence 30m ClinicDown)
 [group('alerts')]
 silence duration *alertname:
-    @{{ lab }} silence {{ duration }} {{ alertname }}
+    @{{ lab }} silence "$@"
 
 # End the silences that `just silence` made
 [group('alerts')]
@@ -143,13 +148,12 @@ unsilence:
 # Serve the API on port 8001 with reload, on the stack's database (just dev --port 8002)
 [group('develop')]
 dev *options:
-    @{{ lab }} dev {{ options }}
+    @{{ lab }} dev "$@"
 
 # Write a migration from the changes of the models (just migration "add owner.birthday")
 [group('develop')]
-[positional-arguments]
 migration name:
-    @{{ lab }} migration "$1"
+    @{{ lab }} migration "$@"
 
 # Everything that must pass before a change lands: lint, types, tests
 [group('check')]
@@ -191,7 +195,7 @@ build:
 # Run the tests, with real programs (just test -m "not stack": the quick ones)
 [group('check')]
 test *args:
-    {{ uv }} run pytest {{ args }}
+    {{ uv }} run pytest "$@"
 
 # All tests on two processes; what fails there is run once more by itself, since other tests may have delayed it
 [private]
@@ -201,12 +205,12 @@ test-all:
 # Measure the API beside its floor and a reference, in turns (just bench --scale, just bench --memory)
 [group('check')]
 bench *options:
-    {{ uv }} run python -m performance.bench {{ options }}
+    {{ uv }} run python -m performance.bench "$@"
 
 # Send at least 10,000 generated requests, valid and invalid, to an API of their own, with and without a token
 [group('check')]
 abuse *options:
-    {{ uv }} run python -m tests.support.abuse {{ options }}
+    {{ uv }} run python -m tests.support.abuse "$@"
 
 # Look for known vulnerabilities and licences that are not allowed in what is pinned (status 2: could not be checked)
 [group('check')]
@@ -216,12 +220,12 @@ audit:
 # Plant each cause of a bottleneck and check what its run names (just prove --only table-lock)
 [group('check')]
 prove *options:
-    {{ uv }} run python -m performance.prove {{ options }}
+    {{ uv }} run python -m performance.prove "$@"
 
 # Kill and starve the parts of a stack of its own and check what docs/reliability.md promises (just torture --list)
 [group('check')]
 torture *options:
-    {{ uv }} run python -m performance.torture {{ options }}
+    {{ uv }} run python -m performance.torture "$@"
 
 # Write generated files: Grafana's dashboards and Prometheus's rules
 [group('generate')]
@@ -230,14 +234,16 @@ generate:
 
 # Pin the images of compose.yaml, the Dockerfile and the Kubernetes manifest to the digests that their tags have now
 [group('generate')]
-pin-images *files=with_images:
+pin-images *files:
     #!/usr/bin/env bash
     set -euo pipefail
-    for image in $(perl -ne 'print "$1\n" if /^(?:FROM|\s*image:) ([^\s@]+:[^\s@]+)/' {{ files }} | sort -u); do
+    [ $# -gt 0 ] || set -- {{ with_images }}
+    for file in "$@"; do test -f "$file"; done # perl would run a name such as `ls|`
+    for image in $(perl -ne 'print "$1\n" if /^(?:FROM|\s*image:) ([^\s@]+:[^\s@]+)/' -- "$@" | sort -u); do
         digest=$({{ go_tool }} crane digest "$image")
         echo "$image@$digest"
         IMAGE=$image DIGEST=$digest perl -pi -e \
-            's/^(?:FROM|\s*image:) \Q$ENV{IMAGE}\E\K(?:@\S+)?(?=\s)/\@$ENV{DIGEST}/' {{ files }}
+            's/^(?:FROM|\s*image:) \Q$ENV{IMAGE}\E\K(?:@\S+)?(?=\s)/\@$ENV{DIGEST}/' -- "$@"
     done
 
 # Fix style where a tool can
@@ -261,7 +267,7 @@ sbom:
 [group('generate')]
 release version: check audit
     git diff --quiet HEAD
-    {{ uv }} version --frozen {{ version }}
-    perl -pi -e 's/^## \[Unreleased\]$/## [Unreleased]\n\n## [{{ version }}] - {{ datetime("%F") }}/' CHANGELOG.md
-    git commit --all --message "Release {{ version }}"
-    git tag --annotate "v{{ version }}" --message "Release {{ version }}"
+    {{ uv }} version --frozen "$1"
+    VERSION="$1" perl -pi -e 's/^## \[Unreleased\]$/$&\n\n## [$ENV{VERSION}] - {{ datetime("%F") }}/' CHANGELOG.md
+    git commit --all --message "Release $1"
+    git tag --annotate "v$1" --message "Release $1"

@@ -1,0 +1,94 @@
+"""The justfile: what is typed after a recipe's name reaches its program, word for word."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.paths import PROJECT
+
+PRINT_WORDS = """\
+#!/bin/sh
+for word in "$@"; do printf '%s\\0' "$word" >> "$WORDS"; done
+printf '\\n\\0' >> "$WORDS"
+"""
+HOSTILE = [
+    *("not stack", "", " ", "a; touch ran", "$(touch ran)", "`touch ran`", "$HOME", "*", "~"),
+    *(
+        "it's",
+        '"quoted"',
+        "a\\b",
+        "x|y>ran",
+        "{{ uv }}",
+        "-f",
+        "--fail-over",
+        "10 %",
+        "ñandú",
+        "a=b",
+    ),
+]
+# They run other programs with their words: of one, a test uses a registry; of the other, git.
+OTHER_PROGRAMS = {"pin-images", "release"}
+
+
+def recipes() -> dict[str, list[dict[str, Any]]]:
+    dump = ["just", "--dump", "--dump-format", "json"]
+    output = subprocess.run(dump, cwd=PROJECT, capture_output=True, check=True).stdout
+    return {
+        name: recipe["parameters"]
+        for name, recipe in json.loads(output)["recipes"].items()
+        if recipe["parameters"] and name not in OTHER_PROGRAMS
+    }
+
+
+def run(folder: Path, *words: str) -> list[list[str]]:
+    """Run a recipe with a program in place of uv; return the words of each of its calls."""
+    program, written = folder / "a uv's", folder / "words"
+    program.write_text(PRINT_WORDS)
+    program.chmod(0o755)
+    written.unlink(missing_ok=True)
+    subprocess.run(
+        ["just", f"--justfile={PROJECT / 'justfile'}", f"--working-directory={folder}", *words],
+        env=os.environ | {"UV": str(program), "WORDS": str(written)},
+        check=True,
+    )
+    calls = written.read_text().split("\n\0")[:-1]
+    return [call.split("\0")[:-1] for call in calls]
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_passes_each_word_on_unchanged_and_runs_none(recipe: str, tmp_path: Path) -> None:
+    parameters = recipes()[recipe]
+    required = [one for one in parameters if one["kind"] == "singular"]
+    takes_more = len(required) < len(parameters)
+    # With as many words as the recipe requires at least, and any number where it takes more.
+    size = len(HOSTILE) if takes_more else len(required)
+    groups = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
+
+    for words in (group for group in groups if len(group) == size):
+        (call,) = run(tmp_path, recipe, *words)
+
+        assert call[-size:] == words
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_recipe_without_words_passes_none(tmp_path: Path) -> None:
+    assert run(tmp_path, "report") == [["run", "--quiet", "lab", "report"]]
+    assert run(tmp_path, "test") == [["run", "pytest"]]
+    assert run(tmp_path, "smoke") == [["run", "--quiet", "lab", "run", "smoke"]]
+
+
+def test_no_recipe_gives_its_parameters_to_a_shell() -> None:
+    text = (PROJECT / "justfile").read_text()
+    dump = ["just", "--dump", "--dump-format", "json"]
+    output = subprocess.run(dump, cwd=PROJECT, capture_output=True, check=True).stdout
+    names = {
+        one["name"] for it in json.loads(output)["recipes"].values() for one in it["parameters"]
+    }
+
+    assert names
+    assert not [name for name in names if f"{{{{ {name} }}}}" in text]
