@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # As Ctrl-C does, SIGTERM ends what the fixtures have started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ[RESULTS_VARIABLE] = results()
     skips.register(config)
 

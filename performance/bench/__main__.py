@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
@@ -162,6 +163,7 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main.main(prog_name="bench", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):

@@ -93,9 +93,9 @@ class FaultProxy:
             self._listener = None
         for writer in list(self._writers):
             writer.transport.abort()
-        # Let the tasks of the connections end before the loop does.
-        while len(asyncio.all_tasks()) > 1 and self._writers:
-            await asyncio.sleep(0.01)
+        connections = asyncio.all_tasks() - {asyncio.current_task()}
+        if connections:
+            await asyncio.wait(connections)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -5,17 +5,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import httpx
 import psutil
 import pytest
 
 from clinic.settings import Settings
+from clinic.telemetry import SHUTDOWN_SECONDS
 from lab.stack.config import HOST
-from lab.stack.ports import free as free_port
+from performance.torture.fault_proxy import Fault, FaultProxy
 from tests.support.clinic import unique_email
 from tests.support.server import OTLPReceiver, serving, stop
 
@@ -52,32 +52,41 @@ def register(client: httpx.Client) -> int:
     return client.post("/owners", json={"name": "Ana", "email": unique_email()}).status_code
 
 
-@contextmanager
-def silent_port() -> Iterator[int]:
-    """Yield a port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        listener.listen(100)
-        yield listener.getsockname()[1]
-
-
-@pytest.mark.parametrize("receiver", ["refuses", "never answers"])
-def test_an_unavailable_receiver_affects_neither_answers_nor_shutdown(
-    settings: Settings, receiver: str
+@pytest.mark.parametrize(
+    "fault", [Fault.AWAY, Fault.SILENT, Fault.UNAVAILABLE, Fault.GARBAGE, Fault.BROKEN]
+)
+def test_an_outage_of_the_receiver_affects_neither_answers_nor_shutdown(
+    settings: Settings, fault: Fault
 ) -> None:
-    with silent_port() as silent:
-        port = silent if receiver == "never answers" else free_port()
-        with serving(settings, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{HOST}:{port}") as (
-            server,
-            url,
-        ):
+    """After it spans and metrics arrive without a restart."""
+    receiver = OTLPReceiver()
+    with FaultProxy(receiver.server_port) as proxy:
+        endpoint = f"http://{HOST}:{proxy.port}"
+        with serving(settings, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as (server, url):
             with httpx.Client(base_url=url) as client:
+                proxy.set(fault)
                 statuses = [client.get("/owners?limit=1").status_code for _ in range(1500)]
+                proxy.set(Fault.NONE)
+                client.get("/pets/1")
+                until(lambda: "GET /pets/{pet_id}" in receiver.spans)
+                until(lambda: receiver.counts["http.server.request.duration"] == 1501)
+            proxy.set(fault)
+            httpx.get(f"{url}/owners")
             seconds, log = stop(server)
+    receiver.shutdown()
+    receiver.server_close()
 
     assert statuses == [200] * 1500
-    assert seconds < 10
-    assert any(line["level"] in {"WARNING", "ERROR"} for line in log)
+    assert seconds < SHUTDOWN_SECONDS + 4
+    problems = [line for line in log if line["level"] in {"WARNING", "ERROR"}]
+    assert problems or fault is Fault.GARBAGE  # which has status 200
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_disabled_telemetry_exports_nothing_and_adds_no_header(settings: Settings) -> None:

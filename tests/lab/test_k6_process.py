@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +11,12 @@ import psutil
 import pytest
 
 from tests.support.fake_clinic import FakeClinic
+from tests.support.native_stack import JUST
 from tests.support.programs import NOWHERE, PROJECT, command
 
 pytestmark = pytest.mark.stack
 
 SUMMARY = "k6 ended with status 105: the run was interrupted."
-JUST = Path(sys.executable).with_name("just")
 
 
 def until_load(clinic: FakeClinic, process: subprocess.Popen[bytes]) -> None:

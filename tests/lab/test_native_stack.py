@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from lab.paths import PROJECT
-from lab.stack import programs
+from lab.stack import postgres, programs
 from lab.stack.config import HOST, claim
 from lab.stack.ports import free_ports
 from lab.stack.service import started_file
-from tests.support.native_stack import LAB, NativeStack, temporary_stack, until
+from tests.support.native_stack import JUST, NativeStack, temporary_stack, until
 
 
 @pytest.fixture
@@ -166,17 +166,29 @@ def test_running_stack_cannot_be_moved_to_another_port(stack: NativeStack) -> No
 
 
 @pytest.mark.stack
-def test_services_of_a_killed_supervisor_are_ended_and_the_password_stays(
-    stack: NativeStack,
+@pytest.mark.parametrize("killed", ["its supervisor", "all of it"])
+def test_after_a_hard_stop_the_stack_comes_up_with_its_data(
+    stack: NativeStack, killed: str
 ) -> None:
+    """By then another process of PostgreSQL's user has the id that PostgreSQL had."""
     password = stack.config.password_file.read_text()
-    psutil.Process(stack.supervisor.call("getPID")).kill()
-    until(lambda: not stack.supervisor.running())
+    pid_file = stack.config.state / "postgres" / "postmaster.pid"
+    supervisor = psutil.Process(stack.supervisor.call("getPID"))
+    everything = [supervisor, *supervisor.children(recursive=True)]
+    for process in everything if killed == "all of it" else [supervisor]:
+        process.kill()
+    psutil.wait_procs(everything if killed == "all of it" else [supervisor], 30)
+    other = subprocess.Popen(["sleep", "300"], user=postgres.user())
+    if killed == "all of it":
+        _, *lines = pid_file.read_text().splitlines()
+        pid_file.write_text("\n".join([str(other.pid), *lines]) + "\n")
 
     up = stack.run("up")
+    other.kill()
+    other.wait()
 
     assert up.returncode == 0, up.stderr
-    assert "supervisor had been killed" in up.stderr
+    assert ("supervisor had been killed" in up.stderr) is (killed == "its supervisor")
     assert stack.config.password_file.read_text() == password
 
 
@@ -264,10 +276,11 @@ def test_failed_migrations_stop_the_stack(stopped: NativeStack) -> None:
 
 
 @pytest.mark.stack
-def test_ctrl_c_during_up_leaves_nothing(stopped: NativeStack) -> None:
+@pytest.mark.parametrize("stopped_by", ["Ctrl-C", "SIGTERM to just alone"])
+def test_up_that_is_interrupted_leaves_nothing(stopped: NativeStack, stopped_by: str) -> None:
     programs.find("prometheus")
     with subprocess.Popen(
-        [*LAB, "up"],
+        [JUST, "up"],
         cwd=PROJECT,
         env=stopped.environment,
         stdout=subprocess.PIPE,
@@ -278,13 +291,33 @@ def test_ctrl_c_during_up_leaves_nothing(stopped: NativeStack) -> None:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("prometheus "):
             assert process.poll() is None
-        os.killpg(process.pid, signal.SIGINT)
+        if stopped_by == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
         output = process.stdout.read()
 
     assert process.returncode == 130
     assert "Interrupted." in output
     assert "Traceback" not in output
     assert stopped.left_behind() == []
+
+
+def test_sigterm_to_just_alone_ends_what_it_runs(stopped: NativeStack) -> None:
+    claim(stopped.config.state)
+    stopped.supervisor.logs.mkdir()
+    stopped.supervisor.log("api").write_text("a line\n")
+    with subprocess.Popen(
+        [JUST, "logs", "-f"], cwd=PROJECT, env=stopped.environment, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        _, left = psutil.wait_procs(children, 30)
+
+    assert children
+    assert left == []
 
 
 @pytest.mark.stack

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lab.clients.prometheus import Prometheus
-from lab.runs.reader import read_metrics
+from lab.runs.reader import describe_disturbances, find_period, read_metrics
 from lab.runs.record import Check, DatabaseError, ErrorCount, PostgreSQL
 from tests.support.fake_series import Feed, feed_a_run, run_id
 
@@ -138,3 +138,17 @@ def test_what_nothing_measured_is_not_in_the_record(prometheus: Prometheus) -> N
     assert (record.phases, record.checks, record.iterations) == ({}, [], None)
     assert (record.bytes_sent, record.bytes_received) == (None, None)
     assert (record.timeline.cpu, record.timeline.memory) == ({}, {})
+
+
+def test_the_time_in_which_no_metrics_of_k6_arrived_is_stated(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time() - 100, seconds=90)
+    feed.marks("load", ended=False)
+    feed.requests(POST, 60)
+    for second in range(10, 25, 5):
+        feed.users(5, feed.ended - 90 + second)
+    feed.send(prometheus)
+    period = find_period(prometheus, feed.run)
+
+    [sentence] = describe_disturbances(prometheus, feed.run, period)
+
+    assert sentence.startswith("For 65 s of the run no metrics of k6 arrived")

@@ -166,7 +166,7 @@ def test_the_head_sums_up_all_requests(complete: Elements) -> None:
         ("passed", "", "✓ Passed: all 2 thresholds", "good"),
         ("failed", "", "✗ Failed: 1 of 2 thresholds", "bad"),
         ("aborted", "interrupted", "■ Aborted: it was interrupted", "warning"),
-        ("aborted", "killed", "■ Aborted: k6 was killed", "warning"),
+        ("aborted", "killed", "■ Aborted: k6 did not report its end", "warning"),
         ("running", "", "… Running", "neutral"),
         ("none", "no_thresholds", "No verdict: k6 ran without thresholds", "neutral"),
         ("none", "other_generator", "No verdict: another script made it", "neutral"),

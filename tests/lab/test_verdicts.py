@@ -44,7 +44,7 @@ CASES = {
     "interrupted without thresholds": Case(
         "■ aborted: it was interrupted", marks={"thresholds": {}, "planned": 60.0}
     ),
-    "killed": Case("■ aborted: k6 was killed", marks={"ended": False}),
+    "killed": Case("■ aborted: k6 did not report its end", marks={"ended": False}),
     "without thresholds": Case(f"{NONE}: k6 ran without thresholds", marks={"thresholds": {}}),
     "verdict not written": Case(f"{NONE}: k6 did not report one", marks={}),
     "another generator": Case(f"{NONE}: another script made it"),

@@ -20,6 +20,7 @@ from lab.stack.ports import free_ports
 from lab.stack.supervisor import Supervisor
 
 LAB = [sys.executable, "-m", "lab"]
+JUST = Path(sys.executable).with_name("just")
 # Longer than a socket's path may be, with characters that shells and configurations interpret.
 AWKWARD = ("a deep checkout, 100 % of it's path " * 3).strip()
 

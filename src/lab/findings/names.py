@@ -27,7 +27,7 @@ VERDICTS: dict[Verdict, VerdictName] = {
 }
 VERDICT_REASONS: dict[VerdictReason, str] = {
     "interrupted": "it was interrupted",
-    "killed": "k6 was killed",
+    "killed": "k6 did not report its end",
     "no_thresholds": "k6 ran without thresholds",
     "not_reported": "k6 did not report one",
     "other_generator": "another script made it",

@@ -1,6 +1,7 @@
 """Read everything that is known of a run, by its id."""
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from lab.clients.spans import Period
 from lab.clients.trace_store import TraceSearch, TraceStore, TraceStoreError
 from lab.console import clock
 from lab.promql import client, load_run, request_time, telemetry
-from lab.promql.load_run import PUSH_SECONDS
+from lab.promql.load_run import PUSH_SECONDS, SILENT_SECONDS
 from lab.promql.run_list import LAST_EXPORT
 from lab.promql.selectors import OPERATION, RETENTION, RunSelector, Side
 from lab.runs import run_info
@@ -85,7 +86,7 @@ def read(
         missing.append(f"The run is still running: this covers its first {clock(period.seconds)}.")
         missing += describe_lag(lag)
     else:
-        missing += describe_missing(record.completeness)
+        missing += describe_missing(record.completeness) + describe_end(record)
     if record.operations and record.total.client_p50 is None:
         missing.append(
             "The latency that k6 measured is missing: it sent no native histograms. Set "
@@ -313,6 +314,14 @@ def describe_missing(completeness: Completeness) -> list[str]:
     return sentences
 
 
+def describe_end(record: Record) -> list[str]:
+    """Say from when on a run is unknown, if k6 did not report its end."""
+    if record.verdict_reason != "killed":
+        return []
+    seconds = clock(record.period.seconds)
+    return [f"The last metrics of k6 did not arrive: what it sent after {seconds} is in no number."]
+
+
 def read_server_lag(prometheus: Prometheus, run_id: str, period: Period) -> float:
     """Return by how many seconds the stored spans lag behind what k6 has counted."""
     run = RunSelector(run_id, period.window)
@@ -340,7 +349,23 @@ def describe_disturbances(prometheus: Prometheus, run_id: str, period: Period) -
             "Two generators pushed the same series, so the numbers of k6 are too low: start each "
             "with a GENERATOR of its own."
         )
+    if gaps := round(seconds_without_push(prometheus, run, period)):
+        sentences.append(
+            f"For {gaps} s of the run no metrics of k6 arrived: its totals include that time, its "
+            "values over time do not."
+        )
     return sentences
+
+
+def seconds_without_push(prometheus: Prometheus, run: RunSelector, period: Period) -> float:
+    """Return the seconds of a run in which none of k6's pushes arrived, late ones aside."""
+    series = prometheus.sample_times(load_run.activity_samples(run), period.read_at)
+    pairs = itertools.pairwise(sorted(set(itertools.chain.from_iterable(series))))
+    return sum(
+        later - earlier - PUSH_SECONDS
+        for earlier, later in pairs
+        if later - earlier > SILENT_SECONDS
+    )
 
 
 def _read_stats(

@@ -7,9 +7,12 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+import psutil
 
 from lab.console import say
 from lab.errors import UserError
@@ -75,6 +78,7 @@ def prepare(config: StackConfig) -> None:
         create(data, password_file.read_text().strip())
     check_major(data)
     check_owner(data)
+    remove_stale_pid(data)
     if not password_file.exists():
         password = secrets.token_hex(24)
         single_user(data, "postgres", f"ALTER ROLE clinic PASSWORD '{password}'")
@@ -143,6 +147,23 @@ def check_major(data: Path) -> None:
             f"The data in {data} was created by PostgreSQL {creator}; this is {installed} and "
             "cannot read it. Move the directory away; `just up` then starts with an empty database."
         )
+
+
+def remove_stale_pid(data: Path) -> None:
+    """Remove the process id that a killed server has left, unless a process still works in `data`.
+
+    PostgreSQL refuses to start if another program of its user has that id by now.
+    """
+    if not any(process.name() == "postgres" for process in processes_in(data)):
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def processes_in(folder: Path) -> Iterator[psutil.Process]:
+    """Yield the processes whose working directory is the folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.cwd() == str(folder):
+                yield process
 
 
 def check_owner(data: Path) -> None:
