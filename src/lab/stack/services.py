@@ -39,6 +39,14 @@ def assemble(config: StackConfig, internal: InternalPorts) -> list[Service]:
     """List the services in the order of their start; find or build every program."""
     tempo = programs.find_on_path("tempo")
     grafana = programs.find_on_path("grafana")
+    programs.build_missing(
+        "k6",
+        "prometheus",
+        *([] if tempo else ["jaeger"]),
+        "alertmanager",
+        *(["node_exporter"] if NODE_EXPORTER_RUNS else []),
+        "postgres_exporter",
+    )
     credentials.write(config.credentials)
     traces = tempo_service(config, internal, tempo) if tempo else jaeger_service(config, internal)
     write_prometheus_config(config, internal, traces.name)
