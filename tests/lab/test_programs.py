@@ -131,7 +131,7 @@ def test_programs_that_are_missing_are_announced_counted_and_built_with_the_same
 
     announced, first, second = capsys.readouterr().err.splitlines()
     assert announced == (
-        "Building hello, other once: about 2 min 40 s on two cores, and 1.3 GB of disk for Go's "
+        "Building hello, other once: about 1 min 50 s on two cores, and 1.3 GB of disk for Go's "
         "caches."
     )
     assert first.startswith("Built hello 1.0.0 (1 of 2) in ")
