@@ -26,7 +26,6 @@ from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, TraceState
@@ -42,6 +41,7 @@ from clinic.telemetry.event_loop import EventLoopMonitor
 from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
 from clinic.telemetry.runtime import monitor_database, process_metrics
+from clinic.telemetry.spans import LeanTracerProvider
 
 SHUTDOWN_SECONDS = 6.0
 """Time limit for exporting the last spans and metrics at shutdown."""
@@ -125,7 +125,7 @@ class Telemetry:
         )
         # No meter: the SDK would count each span as it starts, within the request. The processor
         # below counts the same spans in batches.
-        self.tracer_provider = TracerProvider(
+        self.tracer_provider = LeanTracerProvider(
             resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
         use_encoding()
