@@ -50,8 +50,8 @@ def running_postgres(config: StackConfig) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def migrated_database(*statements: str) -> Iterator[Settings]:
-    """Run PostgreSQL with the clinic's schema; return settings that connect to it.
+def new_database(*statements: str) -> Iterator[Settings]:
+    """Run PostgreSQL without the clinic's schema; return settings that connect to it.
 
     The superuser runs the statements first.
     """
@@ -61,9 +61,18 @@ def migrated_database(*statements: str) -> Iterator[Settings]:
         if statements:
             postgres.single_user(postgres.data_directory(config), "clinic", *statements)
         with running_postgres(config):
-            settings = Settings(database_url=config.database_url)
-            AlembicCommands(database_config(settings)).upgrade()
-            yield settings
+            yield Settings(database_url=config.database_url)
+
+
+@contextmanager
+def migrated_database(*statements: str) -> Iterator[Settings]:
+    """Run PostgreSQL with the clinic's schema; return settings that connect to it.
+
+    The superuser runs the statements first.
+    """
+    with new_database(*statements) as settings:
+        AlembicCommands(database_config(settings)).upgrade()
+        yield settings
 
 
 @asynccontextmanager
