@@ -60,10 +60,8 @@ async def write_and_kill(context: Context, stack: Stack) -> Result:
             killed = time.monotonic()
             await asyncio.to_thread(KILLS[name][1], stack)
             await rows_arrive(ledger, killed)
-            outages.append(first_after(ledger, killed) - killed)
-            context.say(
-                f"{number}/{len(kills)}: killed {name}; the next row after {outages[-1]:.1f} s"
-            )
+            outages.append(ledger.longest_gap(killed))
+            context.say(f"{number}/{len(kills)}: killed {name}; no row for {outages[-1]:.1f} s")
             survived = stack.process(API).pid == api
             if "API" not in name and name != "both" and not survived:
                 raise AssertionError(f"the API was restarted because {name} was killed")
@@ -85,24 +83,12 @@ async def write_and_kill(context: Context, stack: Stack) -> Result:
         "503": ledger.answers["503 with Retry-After"],
         "refused": ledger.answers["connection refused"],
         "unexpected": ledger.unexpected_count,
-        "longest outage s": round(max(outages), 1),
+        "longest time without a row, s": round(max(outages), 1),
     }
     for text in ledger.unexpected:
         context.say(text)
     passed = found.exact and not found.unknown and not ledger.unexpected_count
     return Result(passed, figures)
-
-
-def first_after(ledger: Ledger, moment: float) -> float:
-    """Return when the first request that began after a moment was acknowledged."""
-    return next(
-        (
-            write.ended
-            for write in ledger.writes
-            if write.began > moment and write.ended is not None
-        ),
-        float("inf"),
-    )
 
 
 async def rows_arrive(ledger: Ledger, since: float) -> None:

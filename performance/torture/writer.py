@@ -25,7 +25,7 @@ CONNECTIONS = 100
 """Most connections of one client: as many as requests may wait during an outage."""
 ANSWER_SECONDS = 30.0
 """Longer than the API may take for an answer; then the answer is lost."""
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 0.5
 """Time before a repeat after a refused connection or a lost answer."""
 PATIENCE_SECONDS = 180.0
 """Time for which a request is repeated."""
@@ -125,10 +125,10 @@ class Ledger:
         if answer not in EXPECTED and len(self.unexpected) < MOST_DETAILS:
             self.unexpected.append(f"{answer}: {detail}"[:300])
 
-    def longest_gap(self) -> float:
-        """Return the longest time in seconds in which nothing was acknowledged."""
-        pairs = itertools.pairwise(self.acknowledged_at)
-        return max((later - earlier for earlier, later in pairs), default=0.0)
+    def longest_gap(self, since: float) -> float:
+        """Return the longest time in seconds without an acknowledged row, after a moment."""
+        times = [since, *(moment for moment in self.acknowledged_at if moment > since)]
+        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0)
 
     async def compare(self, connection: asyncpg.Connection) -> Comparison:
         """Compare with the rows in the database."""

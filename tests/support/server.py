@@ -104,21 +104,25 @@ def serving(settings: Settings, **env: str) -> Iterator[tuple[subprocess.Popen[s
     )
     url = f"http://{HOST}:{port}"
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert server.poll() is None, server.communicate()[0]
-            assert time.monotonic() < deadline, "not ready after 60 s"
-            try:
-                httpx.get(f"{url}/readyz").raise_for_status()
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        wait_until_ready(server, url)
         yield server, url
     finally:
         server.kill()
         server.wait()
         if server.stdout:
             server.stdout.close()
+
+
+def wait_until_ready(server: subprocess.Popen[str], url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert server.poll() is None, server.communicate()[0]
+        assert time.monotonic() < deadline, "not ready after 60 s"
+        try:
+            httpx.get(f"{url}/readyz").raise_for_status()
+            break
+        except httpx.TransportError:
+            time.sleep(0.1)
 
 
 def stop(server: subprocess.Popen[str]) -> tuple[float, list[dict[str, str]]]:
