@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="vet-clinic" \
 RUN groupadd --gid 10001 clinic \
     && useradd --uid 10001 --gid clinic --no-create-home --shell /usr/sbin/nologin clinic \
     && install --directory --owner clinic --group clinic --mode 0750 \
-        /run/clinic /run/monitor /run/web /var/lib/notifications \
+        /run/clinic /run/api /run/monitor /run/web /var/lib/notifications \
     && python -m pip uninstall --yes --quiet --root-user-action ignore pip
 
 COPY --from=build /clinic /clinic

@@ -21,7 +21,7 @@ from lab.errors import UserError
 from lab.paths import PERFORMANCE, RESULTS_VARIABLE
 from lab.stack import programs
 from tests.support import skips
-from tests.support.clinic import app_client, migrated_database, unique_email
+from tests.support.clinic import app_client, as_api, migrated_database, unique_email
 from tests.support.fake_series import a_prometheus
 from tests.support.programs import results
 
@@ -106,7 +106,7 @@ def metrics() -> InMemoryMetricReader:
 async def app(
     settings: Settings, spans: InMemorySpanExporter, metrics: InMemoryMetricReader
 ) -> AsyncIterator[Litestar]:
-    app = create_app(settings, exporter=spans, reader=metrics)
+    app = create_app(as_api(settings), exporter=spans, reader=metrics)
     async with app.lifespan():
         yield app
 

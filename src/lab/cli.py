@@ -26,7 +26,7 @@ from lab.runs.record import Record
 from lab.runs.run_list import UnknownRunError
 from lab.stack import log_lines, programs
 from lab.stack.base import UP, Stack
-from lab.stack.config import StackConfig
+from lab.stack.config import API_ROLE, StackConfig
 from lab.stack.select import choose
 
 INTERRUPTED = 130
@@ -98,7 +98,9 @@ def dev(port: int) -> None:
 
     It runs from src/clinic, on the database of the running stack.
     """
-    development.serve_with_reload(StackConfig.from_env(), selected_stack().database_url(), port)
+    development.serve_with_reload(
+        StackConfig.from_env(), selected_stack().database_url(API_ROLE), port
+    )
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -54,7 +54,7 @@ def write_file(path: Path, text: str, mode: int) -> None:
 def write_for_containers(root: Path) -> None:
     """Write the files of each volume in compose.yaml; each password of PostgreSQL has its own."""
     mode = 0o440  # for the group that the services are members of
-    for volume in ("clinic", "monitor"):
+    for volume in ("clinic", "api", "monitor"):
         write_once(root / "run" / volume / "postgres-password", secrets.token_hex(24), mode)
     web = root / "run" / "web"
     write(web, mode)

@@ -88,7 +88,7 @@ BACKENDS = """
            state = 'active' OR state_change > clock_timestamp() - interval '2 s',
            backend_xid IS NULL
     FROM pg_stat_activity
-    WHERE datname = 'clinic' AND usename = 'clinic' AND application_name = 'clinic'
+    WHERE datname = 'clinic' AND usename = 'clinic_api' AND application_name = 'clinic'
       AND backend_type = 'client backend'
 """
 # active_time and fsync_time are in milliseconds.
@@ -104,7 +104,7 @@ TOTALS = """
 STATEMENTS = """
     SELECT queryid, stats_since, calls, total_exec_time / 1000
     FROM pg_stat_statements(showtext := false)
-    WHERE toplevel AND queryid IS NOT NULL AND userid = to_regrole('clinic')
+    WHERE toplevel AND queryid IS NOT NULL AND userid = to_regrole('clinic_api')
       AND dbid = (SELECT oid FROM pg_database WHERE datname = 'clinic')
 """
 TEXTS = "SELECT queryid, query FROM pg_stat_statements WHERE queryid = ANY($1)"

@@ -17,6 +17,7 @@ from lab.stack import postgres, programs
 from lab.stack.config import HOST, claim
 from lab.stack.ports import free_ports
 from lab.stack.service import started_file
+from tests.support.clinic import unique_email
 from tests.support.native_stack import JUST, NativeStack, temporary_stack, until
 
 
@@ -141,6 +142,22 @@ def test_up_restarts_the_services_that_changed_and_says_why(stack: NativeStack) 
     assert "src/clinic/app.py changed" in up.stdout
     assert "migrations " in up.stdout
     assert "nothing changed" in stack.run("up").stdout
+
+
+@pytest.mark.stack
+def test_up_gives_a_running_stack_of_an_earlier_version_the_role_of_the_api(
+    stack: NativeStack,
+) -> None:
+    stack.config.api_password_file.unlink()
+    before = pids(stack)
+
+    up = stack.run("up")
+
+    assert up.returncode == 0, up.stderr
+    assert "its roles changed" in up.stdout
+    assert "postgres" in replaced(before, pids(stack))
+    owner = {"name": "Ana", "email": unique_email()}
+    assert httpx.post(f"{stack.config.api_url}/owners", json=owner).status_code == 201
 
 
 @pytest.mark.stack

@@ -54,10 +54,11 @@ class Server:
 
     @asynccontextmanager
     async def session(
-        self, application: str = "clinic", role: str = "clinic", database: str = "clinic"
+        self, application: str = "clinic", role: str = "clinic_api", database: str = "clinic"
     ) -> AsyncIterator[asyncpg.Connection]:
         passwords = {
             "clinic": self.config.password_file,
+            "clinic_api": self.config.api_password_file,
             "monitor": self.config.monitor_password_file,
         }
         connection = await asyncpg.connect(
@@ -74,7 +75,7 @@ class Server:
             await connection.close()
 
     async def create_tables(self) -> None:
-        async with self.session("migrations") as session:
+        async with self.session("migrations", "clinic") as session:
             await session.execute(
                 "CREATE TABLE owner (id int GENERATED ALWAYS AS IDENTITY, email text);"
                 "CREATE TABLE pet (id int);"
@@ -162,7 +163,7 @@ async def test_memory_counts_shared_buffers_once(server: Server) -> None:
     async def read_all(session: asyncpg.Connection) -> None:
         await session.fetch("SELECT sum(length(filler)) FROM padded")
 
-    async with server.session("migrations") as session:
+    async with server.session("migrations", "clinic") as session:
         await session.execute(
             "CREATE TABLE padded AS SELECT repeat('x', 1000) AS filler"
             " FROM generate_series(1, 16000)"

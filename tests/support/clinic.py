@@ -15,12 +15,13 @@ from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import make_url
 
 from clinic.app import create_app
 from clinic.database import database_config
 from clinic.settings import Settings
 from lab.stack import postgres
-from lab.stack.config import HOST, StackConfig
+from lab.stack.config import API_ROLE, HOST, StackConfig, write_private
 from lab.stack.ports import free as free_port
 
 
@@ -51,12 +52,15 @@ def running_postgres(config: StackConfig) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def new_database(*statements: str) -> Iterator[Settings]:
-    """Run PostgreSQL without the clinic's schema; return settings that connect to it.
+    """Run PostgreSQL without the clinic's schema; return settings that connect as its owner.
 
     The superuser runs the statements first.
     """
     with TemporaryDirectory(prefix="clinic-") as folder:
         config = StackConfig(Path(folder), postgres_port=free_port())
+        password = secrets.token_hex(24)
+        for file in (config.password_file, config.api_password_file):
+            write_private(file, password)
         postgres.prepare(config)
         if statements:
             postgres.single_user(postgres.data_directory(config), "clinic", *statements)
@@ -66,13 +70,19 @@ def new_database(*statements: str) -> Iterator[Settings]:
 
 @contextmanager
 def migrated_database(*statements: str) -> Iterator[Settings]:
-    """Run PostgreSQL with the clinic's schema; return settings that connect to it.
+    """Run PostgreSQL with the clinic's schema; return settings that connect as its owner.
 
     The superuser runs the statements first.
     """
     with new_database(*statements) as settings:
         AlembicCommands(database_config(settings)).upgrade()
         yield settings
+
+
+def as_api(settings: Settings) -> Settings:
+    """Return settings that connect as the API's role, which has the owner's password here."""
+    url = make_url(settings.database_url).set(username=API_ROLE)
+    return replace(settings, database_url=url.render_as_string(hide_password=False))
 
 
 @asynccontextmanager

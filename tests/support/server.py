@@ -21,6 +21,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from clinic.settings import Settings
 from lab.stack.config import HOST
 from lab.stack.ports import free as free_port
+from tests.support.clinic import as_api
 
 
 class OTLPReceiver(ThreadingHTTPServer):
@@ -97,7 +98,11 @@ def serving(settings: Settings, **env: str) -> Iterator[tuple[subprocess.Popen[s
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "clinic"],
-        env={"CLINIC_DATABASE_URL": settings.database_url, "CLINIC_PORT": str(port), **env},
+        env={
+            "CLINIC_DATABASE_URL": as_api(settings).database_url,
+            "CLINIC_PORT": str(port),
+            **env,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lab.console import printable
 from lab.errors import UserError
+from lab.stack.config import OWNER_ROLE
 from lab.stack.log_lines import LogLine
 
 UP = "up"
@@ -62,8 +63,8 @@ class Stack(Protocol):
     def log_lines(self, service: str | None = None) -> list[LogLine]:
         """Return all log lines that are kept of one service, or of all."""
 
-    def database_url(self) -> str:
-        """Return the URL of the database, with its password, for programs on this machine."""
+    def database_url(self, role: str = OWNER_ROLE) -> str:
+        """Return a role's URL, with its password, for programs on this machine."""
 
     def data(self) -> str:
         """Describe the data that `destroy` removes; empty if there is none."""

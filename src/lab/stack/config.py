@@ -13,6 +13,11 @@ from lab.paths import PROJECT, results_folder
 
 HOST = "127.0.0.1"
 
+OWNER_ROLE = "clinic"
+"""Owns the schema: migrations and psql."""
+API_ROLE = "clinic_api"
+"""Reads and writes rows: the API."""
+
 STATE_VARIABLE = "CLINIC_STATE_DIR"
 BACKEND_VARIABLE = "STACK_BACKEND"
 MARKER = "vet-clinic-state"
@@ -59,6 +64,10 @@ class StackConfig:
         return self.state / "postgres-password"
 
     @property
+    def api_password_file(self) -> Path:
+        return self.state / "postgres-api-password"
+
+    @property
     def monitor_password_file(self) -> Path:
         return self.state / "postgres-monitor-password"
 
@@ -101,18 +110,23 @@ class StackConfig:
 
     @property
     def database_url(self) -> str:
-        """Return the URL with the password; raise UserError before the first `just up`."""
+        """The owner's URL with the password; raise UserError before the first `just up`."""
+        return self.database_url_of(OWNER_ROLE)
+
+    def database_url_of(self, role: str) -> str:
+        """Return a role's URL with the password; raise UserError before the first `just up`."""
+        file = {OWNER_ROLE: self.password_file, API_ROLE: self.api_password_file}[role]
         try:
-            password = self.password_file.read_text().strip()
+            return self.database_url_with(role, file.read_text().strip())
         except FileNotFoundError as error:
             raise UserError(
-                f"There is no database password in {self.password_file} yet; `just up` creates the "
+                f"There is no database password in {file} yet; `just up` creates the "
                 "database and its password."
             ) from error
-        return self.database_url_with(password)
 
-    def database_url_with(self, password: str) -> str:
-        return f"postgresql+asyncpg://clinic:{quote(password)}@{HOST}:{self.postgres_port}/clinic"
+    def database_url_with(self, role: str, password: str = "") -> str:
+        user = f"{role}:{quote(password)}" if password else role
+        return f"postgresql+asyncpg://{user}@{HOST}:{self.postgres_port}/clinic"
 
 
 def claim(state: Path) -> None:

@@ -27,7 +27,7 @@ from lab.stack.base import (
     unknown_service,
 )
 from lab.stack.compose import FILE, tag
-from lab.stack.config import HOST, StackConfig, claim
+from lab.stack.config import API_ROLE, HOST, OWNER_ROLE, StackConfig, claim
 from lab.stack.log_lines import LogLine, parse_container
 
 DOCKER = "docker"
@@ -35,9 +35,12 @@ ANSWER_SECONDS = 2
 WAIT_SECONDS = 240
 LOG_LINES = 15
 TIMED = ("--no-color", "--timestamps")
-PASSWORD_FILE = "/run/clinic/postgres-password"  # noqa: S105 - a path
-MONITOR_ROLE = ("sh", "/docker-entrypoint-initdb.d/monitor.sh")
-PASSWORD = f"by `docker compose exec postgres cat {PASSWORD_FILE}`"
+PASSWORD_FILES = {
+    OWNER_ROLE: "/run/clinic/postgres-password",
+    API_ROLE: "/run/api/postgres-password",
+}
+ROLES = ("sh", "/docker-entrypoint-initdb.d/roles.sh")
+PASSWORD = f"by `docker compose exec postgres cat {PASSWORD_FILES[OWNER_ROLE]}`"
 
 
 class Container(msgspec.Struct, rename="pascal"):
@@ -192,8 +195,8 @@ class DockerStack:
         self.compose.show("build", "api")
         try:
             self.start("postgres")
-            # A volume of an earlier version has no such role; a fresh one already does.
-            self.compose.output("exec", "--no-TTY", "postgres", *MONITOR_ROLE)
+            # A volume of an earlier version lacks roles; a fresh one has all.
+            self.compose.output("exec", "--no-TTY", "postgres", *ROLES)
             self.start(*self.addresses)
         except BaseException:
             if not was_running:
@@ -302,9 +305,9 @@ class DockerStack:
             for line in self.compose.lines("logs", *TIMED, "--tail=0", "--follow"):
                 log_lines.show(filter(None, [parse_container(line)]))
 
-    def database_url(self) -> str:
-        password = self.compose.output("exec", "--no-TTY", "postgres", "cat", PASSWORD_FILE)
-        return self.config.database_url_with(password.strip())
+    def database_url(self, role: str = OWNER_ROLE) -> str:
+        read = ("exec", "--no-TTY", "postgres", "cat", PASSWORD_FILES[role])
+        return self.config.database_url_with(role, self.compose.output(*read).strip())
 
     def data(self) -> str:
         """Name the volumes, if there are any."""

@@ -24,6 +24,7 @@ from lab.stack.base import (
     unknown_service,
 )
 from lab.stack.config import (
+    OWNER_ROLE,
     StackConfig,
     check_removable,
     claim,
@@ -177,6 +178,8 @@ class NativeStack:
             name: self.restart_reason(service, started.services.get(name))
             for name, service in wanted.items()
         }
+        if not reasons[POSTGRES] and postgres.lacks_roles(self.config):
+            reasons[POSTGRES] = "restarts: its roles changed"
         due = [only] if only else [name for name, reason in reasons.items() if reason]
         for name in due:
             if reasons[name]:
@@ -266,7 +269,10 @@ class NativeStack:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd=PROJECT,
-                    env={**base_environment(), **api_environment(self.config)},
+                    env={
+                        **base_environment(),
+                        **api_environment(self.config, self.config.database_url),
+                    },
                     timeout=MIGRATION_SECONDS,
                     check=False,
                 ).returncode
@@ -362,8 +368,8 @@ class NativeStack:
             for line in log_lines.parse(name, split_lines(log.read_bytes()))
         ]
 
-    def database_url(self) -> str:
-        return self.config.database_url
+    def database_url(self, role: str = OWNER_ROLE) -> str:
+        return self.config.database_url_of(role)
 
     def data(self) -> str:
         if not self.config.state.exists():

@@ -7,8 +7,9 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,34 +66,61 @@ def command(config: StackConfig) -> tuple[str, ...]:
 
 
 def prepare(config: StackConfig) -> None:
-    """Create the data directory with role and database, or check that an existing one fits."""
+    """Create the data directory with roles and database, or check that an existing one fits."""
     data = data_directory(config)
     if user():
         make_system_user()
         allow_traversal(data)
         allow_traversal(binary("postgres"))
-    password_file = config.password_file
     if not (data / "PG_VERSION").exists():
-        if not password_file.exists():
-            write_private(password_file, secrets.token_hex(24))
-        create(data, password_file.read_text().strip())
+        create(config)
     check_major(data)
     check_owner(data)
     remove_stale_pid(data)
-    if not password_file.exists():
-        password = secrets.token_hex(24)
-        single_user(data, "postgres", f"ALTER ROLE clinic PASSWORD '{password}'")
-        write_private(password_file, password)
-    if not config.monitor_password_file.exists():
-        password = secrets.token_hex(24)
-        single_user(data, "postgres", *monitor_role(password))
-        write_private(config.monitor_password_file, password)
+    for role in ROLES:
+        if role.lacks_password(config):
+            password = secrets.token_hex(24)
+            single_user(data, role.database, *role.statements(password))
+            write_private(role.password_file(config), password)
+
+
+def lacks_roles(config: StackConfig) -> bool:
+    """Say whether the next start has to create roles: the data is of an earlier version."""
+    return any(role.lacks_password(config) for role in ROLES)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role, and the statements that create it or renew its password."""
+
+    database: str
+    """The database to run them in."""
+    password_file: Callable[[StackConfig], Path]
+    statements: Callable[[str], list[str]]
+
+    def lacks_password(self, config: StackConfig) -> bool:
+        return not self.password_file(config).exists()
+
+
+def owner_role(password: str) -> list[str]:
+    return [role_exists("clinic"), f"ALTER ROLE clinic LOGIN PASSWORD '{password}'"]
+
+
+def api_role(password: str) -> list[str]:
+    """Return statements, as in observability/postgres/roles.sh."""
+    rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON"
+    return [
+        role_exists("clinic_api"),
+        f"ALTER ROLE clinic_api LOGIN CONNECTION LIMIT 80 PASSWORD '{password}'",
+        f"{rights} ALL TABLES IN SCHEMA public TO clinic_api",
+        f"ALTER DEFAULT PRIVILEGES FOR ROLE clinic IN SCHEMA public {rights} TABLES TO clinic_api",
+    ]
 
 
 def monitor_role(password: str) -> list[str]:
-    """Return statements, as in observability/postgres/monitor.sh, that create or renew the role."""
+    """Return statements, as in observability/postgres/roles.sh."""
     return [
-        "DO $$ BEGIN CREATE ROLE monitor; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        role_exists("monitor"),
         f"ALTER ROLE monitor LOGIN CONNECTION LIMIT 8 PASSWORD '{password}'",
         "GRANT pg_monitor TO monitor",
         "REVOKE TEMPORARY ON DATABASE postgres, clinic, template1 FROM PUBLIC",
@@ -101,10 +129,28 @@ def monitor_role(password: str) -> list[str]:
     ]
 
 
-def create(data: Path, password: str) -> None:
+def role_exists(name: str) -> str:
+    return f"DO $$ BEGIN CREATE ROLE {name}; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+
+
+ROLES = (
+    Role("postgres", lambda config: config.password_file, owner_role),
+    Role("clinic", lambda config: config.api_password_file, api_role),
+    Role("postgres", lambda config: config.monitor_password_file, monitor_role),
+)
+
+
+def create(config: StackConfig) -> None:
     """Create the data directory under another name first, so that it is complete or absent."""
+    data = data_directory(config)
     if data.exists():
         raise UserError(f"{data} exists but holds no PostgreSQL data; move it and try again.")
+    for role in ROLES:
+        if role.lacks_password(config):
+            write_private(role.password_file(config), secrets.token_hex(24))
+    owner, api, monitor = (
+        role.statements(role.password_file(config).read_text().strip()) for role in ROLES
+    )
     fresh = data.with_name("postgres.new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
@@ -116,13 +162,9 @@ def create(data: Path, password: str) -> None:
     try:
         run([binary("initdb"), *options], f"create a data directory in {fresh}")
         (fresh / "pg_hba.conf").write_text(HBA)
-        single_user(
-            fresh,
-            "postgres",
-            f"CREATE ROLE clinic LOGIN PASSWORD '{password}'",
-            "CREATE DATABASE clinic OWNER clinic",
-        )
-        single_user(fresh, "clinic", "CREATE EXTENSION pg_stat_statements")
+        database = "CREATE DATABASE clinic OWNER clinic"
+        single_user(fresh, "postgres", *owner, database, *monitor)
+        single_user(fresh, "clinic", "CREATE EXTENSION pg_stat_statements", *api)
         fresh.rename(data)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

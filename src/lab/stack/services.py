@@ -13,7 +13,7 @@ from lab import credentials
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
 from lab.stack import compose, postgres, programs
-from lab.stack.config import HOST, STATE_VARIABLE, StackConfig
+from lab.stack.config import API_ROLE, HOST, STATE_VARIABLE, StackConfig
 from lab.stack.service import InternalPorts, Service, digests
 
 PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
@@ -435,7 +435,8 @@ def api_environment(config: StackConfig, database_url: str = "") -> dict[str, st
     return {
         **({} if settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else endpoints),
         **settings,
-        "CLINIC_DATABASE_URL": database_url or config.database_url,
+        "CLINIC_DATABASE_URL": database_url or config.database_url_with(API_ROLE),
+        "CLINIC_DATABASE_PASSWORD_FILE": "" if database_url else str(config.api_password_file),
         "CLINIC_HOST": HOST,
         "CLINIC_PORT": str(config.clinic_port),
     }
