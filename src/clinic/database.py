@@ -47,7 +47,12 @@ def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
                     "application_name": "clinic",
                     # For when the API cannot cancel a statement any more.
                     "statement_timeout": f"{settings.statement_timeout + 1}s",
+                    "lock_timeout": f"{settings.statement_timeout * 500}ms",
                     "idle_in_transaction_session_timeout": "60s",
+                    # Connections of a machine that is gone end after a minute and a half.
+                    "tcp_keepalives_idle": "60",
+                    "tcp_keepalives_interval": "10",
+                    "tcp_keepalives_count": "3",
                     # An index serves every statement. PostgreSQL prefers a sequential scan of a
                     # small table, and would keep that plan while the table grows.
                     "enable_seqscan": "off",

@@ -120,6 +120,8 @@ SQLSTATES = {
     "40001": CONFLICT,
     "40P01": CONFLICT,
     "55P03": unavailable("The data is locked."),
+    "53100": unavailable("The database's disk is full.", "database"),
+    "53300": unavailable("The database accepts no more connections.", "database"),
     "57014": DATABASE_LATE,
     "3D000": DATABASE_UNAVAILABLE,
     "08": DATABASE_UNAVAILABLE,

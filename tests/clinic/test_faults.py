@@ -133,7 +133,9 @@ def with_sqlstate(state: str) -> Exception:
         ("28P01", "The database is unavailable.", ["database"]),
         ("28000", "The database is unavailable.", ["database"]),
         ("3D000", "The database is unavailable.", ["database"]),
-        ("53300", "The database is unavailable.", ["database"]),
+        ("53100", "The database's disk is full.", ["database"]),
+        ("53200", "The database is unavailable.", ["database"]),
+        ("53300", "The database accepts no more connections.", ["database"]),
         ("57P01", "The database is unavailable.", ["database"]),
         ("57P03", "The database is unavailable.", ["database"]),
         ("08006", "The database is unavailable.", ["database"]),
@@ -202,9 +204,7 @@ async def test_a_wrong_password_is_503(settings: Settings) -> None:
             assert response.json()["down"] == ["database"]
 
 
-async def test_a_locked_row_is_503_when_the_statement_takes_too_long(
-    settings: Settings, owner_id: int
-) -> None:
+async def test_a_row_that_stays_locked_is_503(settings: Settings, owner_id: int) -> None:
     async with (
         running_app(settings, statement_timeout=1) as app,
         app_client(app) as client,
@@ -214,7 +214,8 @@ async def test_a_locked_row_is_503_when_the_statement_takes_too_long(
         await other.execute("SELECT 1 FROM owner WHERE id = $1 FOR UPDATE", owner_id)
         response = await client.patch(f"/owners/{owner_id}", json={"name": "Ana"})
     assert response.status_code == 503
-    assert response.json()["detail"].startswith("The database did not answer in time.")
+    assert response.json()["detail"].startswith("The data is locked.")
+    assert response.headers["retry-after"] == "2"
 
 
 async def test_an_exhausted_pool_is_not_called_an_unavailable_database(settings: Settings) -> None:
@@ -277,6 +278,10 @@ async def test_postgresql_itself_ends_statements_and_abandoned_transactions(
         database: Database = app.state.database
         for name, value in {
             "statement_timeout": "5s",
+            "lock_timeout": "2s",
+            "tcp_keepalives_idle": "60",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
             "idle_in_transaction_session_timeout": "1min",
         }.items():
             row = await database.one(text(f"SHOW {name}"))

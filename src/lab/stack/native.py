@@ -178,8 +178,6 @@ class NativeStack:
             name: self.restart_reason(service, started.services.get(name))
             for name, service in wanted.items()
         }
-        if not reasons[POSTGRES] and postgres.lacks_roles(self.config):
-            reasons[POSTGRES] = "restarts: its roles changed"
         due = [only] if only else [name for name, reason in reasons.items() if reason]
         for name in due:
             if reasons[name]:
@@ -206,6 +204,8 @@ class NativeStack:
         if not process.alive:
             return f"is down ({process.reason})"
         changes = service.changes(started)
+        if service.name in (POSTGRES, API) and postgres.lacks_roles(self.config):
+            changes = ["the database's roles", *changes]
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
         return f"restarts: {changes[0]}{more} changed" if changes else ""
 
