@@ -56,11 +56,7 @@ async def book(client: AsyncClient, pet_id: int, at: str, **fields: Any) -> Any:
 
 async def agenda(client: AsyncClient, name: str, **bounds: str) -> list[str]:
     """Read the agenda of one veterinarian, page by page."""
-    parameters = {
-        "veterinarian": name,
-        "limit": "1",
-        **{k.strip("_"): v for k, v in bounds.items()},
-    }
+    parameters: dict[str, str] | None = {"veterinarian": name, "limit": "1", **bounds}
     url, times = "/appointments", []
     while url:
         response = await client.get(url, params=parameters)
