@@ -126,7 +126,7 @@ PROGRAMS = {
     for program in (
         K6,
         PROMETHEUS,
-        replace(PROMETHEUS, name="promtool", package=PROMTOOL_PACKAGE, seconds=30, gigabytes=0.1),
+        replace(PROMETHEUS, name="promtool", package=PROMTOOL_PACKAGE, seconds=40, gigabytes=0.2),
         ALERTMANAGER,
         replace(ALERTMANAGER, name="amtool", package=AMTOOL_PACKAGE, seconds=10, gigabytes=0.1),
         NODE_EXPORTER,
