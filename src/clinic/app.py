@@ -47,7 +47,7 @@ def create_app(
     clinic = Router(
         "/",
         route_handlers=[OwnerController, PetController, AppointmentController],
-        before_request=make_check(admission),
+        before_request=make_check(admission, readiness),
         security=[{SCHEME: []}] if settings.api_token else None,
     )
     app = Litestar(
@@ -58,7 +58,7 @@ def create_app(
             "readiness": Provide(lambda: readiness, sync_to_thread=False),
         },
         exception_handlers={Exception: problem_response},
-        lifespan=[telemetry.lifespan, expire_keys, freeze_gc],
+        lifespan=[telemetry.lifespan, readiness.watch, expire_keys, freeze_gc],
         logging_config=None,
         openapi_config=Config(
             title="Veterinary clinic",

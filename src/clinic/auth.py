@@ -8,7 +8,8 @@ from litestar.exceptions import NotAuthorizedException
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import BeforeRequestHookHandler
 
-from clinic.admission import Admission
+from clinic.admission import SAFE, Admission
+from clinic.health import Readiness
 from clinic.parameters import check_request
 from clinic.problems import RefusedError
 
@@ -16,8 +17,8 @@ SCHEME = "bearer"
 COMPONENTS = Components(security_schemes={SCHEME: SecurityScheme(type="http", scheme="bearer")})
 
 
-def make_check(admission: Admission) -> BeforeRequestHookHandler:
-    """Make the check of every request for a resource: first its caller, then its query and body.
+def make_check(admission: Admission, readiness: Readiness) -> BeforeRequestHookHandler:
+    """Make the check of every request for a resource: its caller, the schema, its query and body.
 
     Not a guard, for whose every call Litestar copies the handler.
     """
@@ -25,6 +26,9 @@ def make_check(admission: Admission) -> BeforeRequestHookHandler:
     async def check(request: Request[Any, Any, Any]) -> None:
         if not admission.examine(request.scope).is_trusted:
             refuse(request)
+        if readiness.write_refusal and request.method not in SAFE:
+            refusal = readiness.write_refusal
+            raise RefusedError(refusal.status, refusal.detail, down=refusal.down)
         await check_request(request)
 
     def refuse(request: Request[Any, Any, Any]) -> NoReturn:

@@ -1,8 +1,10 @@
 """Liveness and readiness."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
-from litestar import Controller, get
+from litestar import Controller, Litestar, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 from sqlalchemy import text
@@ -42,6 +44,8 @@ NEW_SCHEMA = unavailable(
 )
 
 REMEMBER_SECONDS = 1.0
+WATCH_SECONDS = 1.0
+"""Time between readings of the schema: after a migration, requests may write for so long."""
 
 
 class Health(Struct):
@@ -58,6 +62,8 @@ class Readiness:
         self.database = database
         self.check: asyncio.Task[Health | RefusedError] | None = None
         self.expiry = 0.0
+        self.write_refusal: RefusedError | None = DATABASE_UNAVAILABLE
+        """Why no request may write: the schema is not the API's, or has never been read."""
 
     async def state(self) -> Health | RefusedError:
         now = asyncio.get_running_loop().time()
@@ -67,28 +73,52 @@ class Readiness:
 
     async def ask(self) -> Health | RefusedError:
         try:
-            return await self.read_state()
+            return await self.read_state(self.database)
         finally:
             self.expiry = asyncio.get_running_loop().time() + REMEMBER_SECONDS
 
-    async def read_state(self) -> Health | RefusedError:
+    @asynccontextmanager
+    async def watch(self, _: Litestar) -> AsyncGenerator[None]:
+        """Read the state every second, so that no request has to before it writes."""
+        unmeasured = Database(self.database.engine)  # telemetry is about what requests wait for
+        await self.read_state(unmeasured)
+        task = asyncio.create_task(self.read_on(unmeasured))
         try:
-            row = await self.database.one(STATE, tables=TABLES)
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def read_on(self, database: Database) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.read_state(database)
+
+    async def read_state(self, database: Database) -> Health | RefusedError:
+        try:
+            row = await database.one(STATE, tables=TABLES)
         except Exception as error:  # noqa: BLE001 after any error the API is not ready
             if getattr(getattr(error, "orig", None), "sqlstate", None) == NO_TABLE:
+                self.write_refusal = NO_SCHEMA
                 return NO_SCHEMA
             refusal = database_refusal(error) or DATABASE_UNAVAILABLE
             known = RefusedError(refusal.status, refusal.detail, down=refusal.down)
             known.__cause__ = error  # for the log
             return known
-        if row.revision is None:
-            return NO_SCHEMA
-        if row.revision != NEWEST:
-            return OLD_SCHEMA if row.revision < NEWEST else NEW_SCHEMA
-        if row.missing:
-            tables = ", ".join(f"`{name}`" for name in row.missing)
-            return unavailable(f"The database's schema is incomplete: no {tables}.", "database")
-        return DATABASE_READ_ONLY if row.read_only else Health()
+        self.write_refusal = schema_refusal(row.revision, row.missing)
+        return self.write_refusal or (DATABASE_READ_ONLY if row.read_only else Health())
+
+
+def schema_refusal(revision: str | None, missing: list[str]) -> RefusedError | None:
+    """Return why a schema is not the API's, or None."""
+    if revision is None:
+        return NO_SCHEMA
+    if revision != NEWEST:
+        return OLD_SCHEMA if revision < NEWEST else NEW_SCHEMA
+    if missing:
+        tables = ", ".join(f"`{name}`" for name in missing)
+        return unavailable(f"The database's schema is incomplete: no {tables}.", "database")
+    return None
 
 
 class HealthController(Controller):

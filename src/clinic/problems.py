@@ -112,10 +112,13 @@ DATABASE_UNAVAILABLE = unavailable("The database is unavailable.", "database")
 DATABASE_READ_ONLY = unavailable("The database is read-only.", "database")
 DATABASE_LATE = unavailable("The database did not answer in time.", "database")
 POOL_EXHAUSTED = unavailable("All connections to the database are in use.")
+OTHER_SCHEMA = unavailable("The database's schema is not the API's.", "database")
 SCHEMA_CHANGED = unavailable("The database's schema has just changed.")
 CONFLICT = unavailable("Another request changed the same data at the same time.")
 
 SQLSTATES = {
+    "42703": OTHER_SCHEMA,
+    "42P01": OTHER_SCHEMA,
     "25006": DATABASE_READ_ONLY,
     "40001": CONFLICT,
     "40P01": CONFLICT,

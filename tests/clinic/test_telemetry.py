@@ -20,6 +20,7 @@ from sqlalchemy import text
 from clinic.app import create_app
 from clinic.database import Database
 from clinic.logs import JSONFormatter
+from clinic.owners import statements
 from clinic.settings import Settings
 from clinic.telemetry import Telemetry, log_traces
 from clinic.telemetry.context import add_trace_fields, parse_run
@@ -459,14 +460,12 @@ async def test_no_personal_data_is_recorded(
 
 
 async def test_errors_are_recorded_without_what_the_caller_sent(
-    settings: Settings, caplog: pytest.LogCaptureFixture
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spans = InMemorySpanExporter()
-    # PostgreSQL's own database has no tables of the clinic.
-    without_tables = replace(
-        settings, database_url=settings.database_url.removesuffix("clinic") + "postgres"
-    )
-    app = create_app(without_tables, exporter=spans, reader=InMemoryMetricReader())
+    divide = text("SELECT 1 / (length(CAST(:name AS text)) - 3), CAST(:email AS text), :phone")
+    monkeypatch.setattr(statements, "REGISTER", divide)
+    app = create_app(settings, exporter=spans, reader=InMemoryMetricReader())
     async with app.lifespan(), app_client(app) as client:
         caplog.handler.addFilter(add_trace_fields)
         response = await client.post(
@@ -480,16 +479,16 @@ async def test_errors_are_recorded_without_what_the_caller_sent(
     record = next(record for record in caplog.records if record.name == "clinic.problems")
     line = json.loads(JSONFormatter().format(record))
     assert response.status_code == 500
-    assert line["message"] == "Unhandled error in POST /owners (UndefinedTableError)"
+    assert line["message"] == "Unhandled error in POST /owners (DivisionByZeroError)"
     assert server.context is not None
     assert line["trace_id"] == f"{server.context.trace_id:032x}"
     assert line["k6_test_run_id"] == "20261123-053249-load"
     assert server.status.status_code is StatusCode.ERROR
     event = dict(server.events[0].attributes or {})
-    assert event["exception.type"] == "sqlalchemy.exc.ProgrammingError"
+    assert event["exception.type"] == "sqlalchemy.exc.DBAPIError"
     assert event["exception.stacktrace"] == line["exception"]
     assert "controller.py" in line["exception"]
-    assert "UndefinedTableError" in line["exception"]
+    assert "DivisionByZeroError" in line["exception"]
     assert "Zoe" not in server.to_json() + repr(line)
 
 
