@@ -15,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.metrics import Meter, NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import Span, SpanContext
+from opentelemetry.trace import Span, SpanContext, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from clinic.admission import Admission
@@ -37,9 +37,10 @@ log = logging.getLogger(__name__)
 class TracedApp:
     """ASGI app that adds a server span and a duration to each request, except health checks.
 
-    OpenTelemetry's middleware gets a scope of our own with the few keys that it needs. From the
-    real one it would set most attributes twice, and record query strings, client addresses and
-    user agents, which may be personal. `serve` sets the remaining attributes once.
+    OpenTelemetry's middleware starts the span and ends it. It gets a scope of our own with the few
+    keys that it needs, and no messages: from the real ones it would decode all headers, set most
+    attributes twice, and record query strings, client addresses and user agents, which may be
+    personal. `serve` sets the remaining attributes once.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class TracedApp:
             log.exception("A request cannot be traced")
             await self.app(scope, receive, send)
             return
+        span_scope["send"] = send
         await self.traced(span_scope, receive, send)  # type: ignore[arg-type]  # Litestar types messages more narrowly than ASGI does
         if context.error is not None:
             raise context.error
@@ -105,21 +107,17 @@ class TracedApp:
         }
         return context, span_scope
 
-    async def serve(self, span_scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def serve(self, span_scope: Mapping[str, Any], receive: Receive, _: object) -> None:
         """Serve a request inside its span."""
         started = perf_counter()
         context: RequestContext = span_scope["context"]
+        send: Send = span_scope["send"]
         span = trace.get_current_span()
         add_details(span, span_scope)
         ids = span.get_span_context()
         response = f"00-{ids.trace_id:032x}-{ids.span_id:016x}-{ids.trace_flags & 1:02x}"
-        status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        status: int | None = None
         late_before = self.loop_late_seconds()
-
-        def add_late_seconds() -> None:
-            late = self.loop_late_seconds() - late_before
-            if late > LATE_SECONDS:
-                span.set_attribute("clinic.event_loop.late", late)
 
         async def send_traced(message: Message) -> None:
             nonlocal status
@@ -133,8 +131,6 @@ class TracedApp:
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR and context.error is not None:
                     record_exception(span, context.error)
                 context.error = None  # Only an exception without a response is raised again.
-            elif not message.get("more_body"):
-                add_late_seconds()  # The middleware ends the span with the last message.
             await send(message)
 
         token = CURRENT.set(context)
@@ -143,12 +139,20 @@ class TracedApp:
         except Exception as error:  # noqa: BLE001 __call__ raises it again: inside the span, the SDK would record its message
             context.error = error
             record_exception(span, error)
-            if span.is_recording():
-                add_late_seconds()
         finally:
             CURRENT.reset(token)
+            if span.is_recording():
+                if status is not None:
+                    add_status(span, status)
+                late = self.loop_late_seconds() - late_before
+                if late > LATE_SECONDS:
+                    span.set_attribute("clinic.event_loop.late", late)
             duration = self.duration(
-                context.method, context.route, context.scope["scheme"], status, bool(context.run)
+                context.method,
+                context.route,
+                context.scope["scheme"],
+                status or int(HTTPStatus.INTERNAL_SERVER_ERROR),
+                bool(context.run),
             )
             duration.record(perf_counter() - started)
 
@@ -169,6 +173,14 @@ def add_details(span: Span, span_scope: Mapping[str, Any]) -> None:
     span.set_attributes(span_scope["attributes"])
     for link in span_scope["links"]:
         span.add_link(link)
+
+
+def add_status(span: Span, status: int) -> None:
+    """Add the status of the response, as OpenTelemetry's semantic conventions ask for."""
+    span.set_attribute("http.response.status_code", status)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.set_attribute("error.type", str(status))
+        span.set_status(StatusCode.ERROR)
 
 
 def sampled_parent(traceparent: bytes) -> tuple[SpanContext, ...]:
