@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from lab.stack.ports import free_ports
 from lab.stack.service import Service, StartedStack
 
 STATEMENT_SECONDS = 30
+INTERRUPT_SECONDS = 30
 RESTART_SECONDS = 120
 POLL_SECONDS = 0.1
 
@@ -68,6 +70,34 @@ class Stack:
         )
         if finished.returncode:
             raise UserError(f"`just {command}` failed:\n{finished.stdout}")
+
+    def run_load(self, profile: str, settings: Mapping[str, str]) -> str:
+        """Run the load test as `just` does, and return the run's id; Ctrl-C ends it."""
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "lab", "run", profile],
+                cwd=PROJECT,
+                env={**self.environment, **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C reaches it through this process, once
+            )
+            try:
+                process.wait()
+            except BaseException:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(INTERRUPT_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                raise
+            output.seek(0)
+            text = output.read()
+        started = re.search(r"^Run (\S+) against", text, re.MULTILINE)
+        if not started or not (self.results / f"{started[1]}.json").exists():
+            raise UserError(f"The load test left no record:\n{text[-2000:]}")
+        return started[1]
 
     def process(self, service: str) -> psutil.Process:
         return psutil.Process(self.native.supervisor.process(service).pid)
@@ -128,6 +158,18 @@ class Stack:
         url = self.config.database_url.replace("+asyncpg", "")
         settings = {"application_name": "performance"}
         return await asyncpg.connect(url, server_settings=settings)
+
+    def value(self, statement: str) -> object:
+        """Return the only value that a statement selects."""
+
+        async def run() -> object:
+            connection = await self.connect()
+            try:
+                return await connection.fetchval(statement, timeout=STATEMENT_SECONDS)
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
 
     def execute(self, *statements: str) -> None:
         async def run() -> None:

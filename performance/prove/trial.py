@@ -1,16 +1,8 @@
 """Plant a cause, run the load, and compare the bottleneck that the run names."""
 
-import re
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lab.clients.prometheus import Prometheus
-from lab.errors import UserError
-from lab.paths import PROJECT
 from lab.promql import bottleneck, run_list
 from lab.promql.request_time import Window
 from lab.promql.run_range import SECONDS_AFTER
@@ -19,8 +11,6 @@ from lab.runs import record as records
 from lab.runs.record import Record
 from performance.prove.causes import NONE, PlantedCause
 from performance.stack import Stack
-
-INTERRUPT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ def run(stack: Stack, trial: Trial) -> Result:
     with trial.cause.planter(trial.strength)(stack) as planted:
         load = trial.cause.load
         settings = {"DURATION": trial.duration, **load.settings_for(trial.users), **planted}
-        run_id = run_load(stack, load.profile, settings)
+        run_id = stack.run_load(load.profile, settings)
     record = records.load(stack.results / f"{run_id}.json")
     return read_result(trial, record, named_in_grafana(stack, record))
 
@@ -84,35 +74,6 @@ def named_in_grafana(stack: Stack, record: Record) -> str:
         )
         shares = prometheus.by_label(bottleneck.causes(run, load), bottleneck.CAUSE, at)
     return next(iter(bottleneck.rank(shares)), NONE)
-
-
-def run_load(stack: Stack, profile: str, settings: Mapping[str, str]) -> str:
-    """Run the load test as `just` does, and return the run's id; Ctrl-C ends it."""
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "lab", "run", profile],
-            cwd=PROJECT,
-            env={**stack.environment, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C reaches it through this process, once
-        )
-        try:
-            process.wait()
-        except BaseException:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(INTERRUPT_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-        output.seek(0)
-        text = output.read()
-    started = re.search(r"^Run (\S+) against", text, re.MULTILINE)
-    if not started or not (stack.results / f"{started[1]}.json").exists():
-        raise UserError(f"The load test left no record:\n{text[-2000:]}")
-    return started[1]
 
 
 def read_result(trial: Trial, record: Record, in_grafana: str) -> Result:
