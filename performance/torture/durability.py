@@ -9,6 +9,7 @@ from contextlib import suppress
 import psutil
 
 from lab.errors import UserError
+from lab.stack.config import API_ROLE
 from performance.stack import POLL_SECONDS, Stack
 from performance.torture.part import Context, Figures, Part, Result
 from performance.torture.writer import Ledger, writing
@@ -27,7 +28,7 @@ def kill_backend(stack: Stack) -> None:
     backends = [
         child
         for child in stack.process(POSTGRES).children()
-        if child.cmdline()[0].startswith("postgres: clinic clinic")
+        if child.cmdline()[0].startswith(f"postgres: {API_ROLE} ")
     ]
     with suppress(psutil.NoSuchProcess):
         random.choice(backends).kill()  # noqa: S311 - no secret
