@@ -47,7 +47,7 @@ export const options = {
 };
 
 export function setup() {
-  const newestOwner = checkTarget();
+  const { newestOwner, clockOffset } = checkTarget();
   const traced = checkTraceEndpoint();
   // k6's own options replace all scenarios of the script.
   const { scenarios } = exec.test.options;
@@ -55,7 +55,7 @@ export function setup() {
   const profile = isCustom ? CUSTOM : PROFILE;
   const { seconds, iterations, description } = isCustom ? customLoad(scenarios || {}) : planned;
   const load = { profile, scenario: PROFILE, journey: JOURNEY, seconds, iterations };
-  const run = startRun({ ...load, newestOwner, traced });
+  const run = startRun({ ...load, newestOwner, clockOffset, traced });
   const limits = isCustom ? ` (k6's own options; the thresholds of ${PROFILE})` : '';
   console.log(
     `Run ${run.id}: ${profile}, ${JOURNEY}; ${description}${limits}. Target: ${SETTINGS.target}`,

@@ -14,6 +14,7 @@ const REMOTE_WRITE = 'experimental-prometheus-rw';
 const startedAt = new Gauge('run_started_timestamp_seconds');
 const endedAt = new Gauge('run_ended_timestamp_seconds');
 const plannedSeconds = new Gauge('run_planned_seconds');
+const clockOffsetSeconds = new Gauge('run_clock_offset_seconds');
 
 /**
  * What `setup` returns and every virtual user receives.
@@ -44,15 +45,16 @@ const plannedSeconds = new Gauge('run_planned_seconds');
 
 /**
  * @param {{ profile: string, scenario: string, journey: string, seconds?: number, iterations?: number,
- *   newestOwner: number, traced: boolean }} plan
+ *   newestOwner: number, clockOffset: number, traced: boolean }} plan
  * @returns {Run}
  */
-export function startRun({ profile, journey, seconds, ...rest }) {
+export function startRun({ profile, journey, seconds, clockOffset, ...rest }) {
   const now = new Date();
   const id = SETTINGS.runId || `${timestamp(now)}-${profile}`;
   const tags = { testid: id, profile, journey };
   startedAt.add(now.getTime() / 1000, tags);
   if (seconds !== undefined) plannedSeconds.add(seconds, tags);
+  if (clockOffset !== 0) clockOffsetSeconds.add(clockOffset, tags);
   return { id, tags, clientPrefix: newClientPrefix(), ...rest };
 }
 

@@ -6,10 +6,14 @@ import http from 'k6/http';
 import { json, unmeasured } from './clinic.js';
 import { SETTINGS } from './settings.js';
 
+// The header `Date` has whole seconds.
+const CLOCK_TOLERANCE_SECONDS = 5;
+
 /**
  * Stops the test if the target cannot be load-tested.
  *
- * @returns {number} the id of the newest owner, 0 if there is none: what the run creates is newer
+ * @returns {{ newestOwner: number, clockOffset: number }} the id of the newest owner, 0 if there is
+ *   none: what the run creates is newer; the seconds by which the target's clock is ahead of k6's
  */
 export function checkTarget() {
   const { target } = SETTINGS;
@@ -22,6 +26,7 @@ export function checkTarget() {
       'Start the clinic, or set BASE_URL to its address.',
     );
   }
+  const clockOffset = secondsAhead(ready.headers.Date);
   const newest = get('/owners?limit=1', 'GET /owners before the load');
   if (newest.status === 401 || newest.status === 403) {
     stop(
@@ -37,7 +42,24 @@ export function checkTarget() {
       'Set BASE_URL to the address of the clinic.',
     );
   }
-  return owners.length > 0 ? owners[0].id : 0;
+  return { newestOwner: owners.length > 0 ? owners[0].id : 0, clockOffset };
+}
+
+/**
+ * Warns of a clock that differs from this one: times are all that joins what k6 and the server measure.
+ *
+ * @param {string} [date] the time at the target
+ * @returns {number} the seconds by which it is ahead, 0 for a small or unknown difference
+ */
+function secondsAhead(date = '') {
+  const seconds = Math.round((Date.parse(date) - Date.now()) / 1000);
+  if (Number.isNaN(seconds) || Math.abs(seconds) <= CLOCK_TOLERANCE_SECONDS) return 0;
+  const direction = seconds > 0 ? 'ahead of' : 'behind';
+  console.warn(
+    `The clock of ${SETTINGS.target} is ${Math.abs(seconds)} s ${direction} that of k6: the report ` +
+      'will miss what the server measured. Synchronise the clocks.',
+  );
+  return seconds;
 }
 
 /**

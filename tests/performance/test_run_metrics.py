@@ -94,6 +94,31 @@ def test_failed_run_names_the_failed_threshold(prometheus: Prometheus, run_id: s
     ]
 
 
+@pytest.mark.parametrize(
+    ("offset", "warning", "sentence"),
+    [
+        (0, "", ""),
+        (600, "600 s ahead of that of k6", "k6's clock is 600 s behind the API's"),
+        (-600, "600 s behind that of k6", "k6's clock is 600 s ahead of the API's"),
+    ],
+)
+def test_clocks_that_differ_are_said_at_the_start_and_in_the_report(
+    prometheus: Prometheus, run_id: str, offset: int, warning: str, sentence: str
+) -> None:
+    def rounded(text: str) -> str:
+        return re.sub(r"\b(59\d|60\d) s\b", "600 s", text)
+
+    with FakeClinic(clock_offset=offset) as clinic:
+        process = start_k6(settings=environment(prometheus, run_id, clinic.url, DURATION="2s"))
+        output = output_of(process)
+
+    assert warning in rounded(output)
+    assert ("Synchronise the clocks" in output) == bool(warning)
+    period = reader.find_period(prometheus, run_id)
+    said = reader.describe_disturbances(prometheus, run_id, period)
+    assert [rounded(text).startswith(sentence) for text in said] == ([True] if sentence else [])
+
+
 def verdict_of(prometheus: Prometheus, run_id: str) -> tuple[str, str]:
     record = reader.read_metrics(prometheus, run_id, finished=True)
     return record.verdict, record.verdict_reason

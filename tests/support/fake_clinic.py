@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
     ready: int = 200
     override: Callable[[Request], Response | None] = lambda _: None
     server_timing: str | None = None
+    clock_offset: float = 0.0
+    """Seconds by which its clock is ahead."""
     requests: list[Request] = field(default_factory=list)
     owners: dict[int, dict[str, Any]] = field(default_factory=dict)
     cancelled: dict[int, str] = field(default_factory=dict)
@@ -57,6 +60,9 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
                 pass
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string((timestamp or time.time()) + clinic.clock_offset)
 
             def answer(self) -> None:
                 size = int(self.headers.get("Content-Length") or 0)

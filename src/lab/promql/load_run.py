@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from lab.promql.selectors import (
     CLIENT_LABEL,
+    CLOCK_OFFSET,
     ENDED,
     INTERRUPTED,
     OPERATION,
@@ -194,6 +195,11 @@ def mismatch(two_runs: RunList) -> str:
 def comparable(expression: str, two_runs: RunList) -> str:
     """Evaluate an expression only if the two runs can be compared."""
     return f"({expression}) and on () (({mismatch(two_runs)}) == {MISMATCH_CODES['none']})"
+
+
+def clock_offset(run: RunSelector) -> str:
+    """Seconds by which the API's clock is ahead of k6's; no value for small differences."""
+    return aggregate("max", _last(run, run.marks(CLOCK_OFFSET)))
 
 
 def starts_again(run: RunSelector) -> str:
