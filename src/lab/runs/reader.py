@@ -347,8 +347,8 @@ def describe_disturbances(prometheus: Prometheus, run_id: str, period: Period) -
     if offset := round(prometheus.number(load_run.clock_offset(run), period.read_at) or 0):
         direction = "behind" if offset > 0 else "ahead of"
         sentences.append(
-            f"k6's clock is {abs(offset)} s {direction} the API's: the times of the run are k6's, at "
-            "which the server may have done other things. Synchronise the clocks and run again."
+            f"k6's clock is {abs(offset)} s {direction} the API's: the times of the run are k6's, "
+            "at which the server may have done other things. Synchronise the clocks and run again."
         )
     if prometheus.number(load_run.starts_again(run), period.read_at):
         sentences.append(
