@@ -64,6 +64,7 @@ class Readiness:
         self.expiry = 0.0
         self.write_refusal: RefusedError | None = DATABASE_UNAVAILABLE
         """Why no request may write: the schema is not the API's, or has never been read."""
+        self.has_read = False
 
     async def state(self) -> Health | RefusedError:
         now = asyncio.get_running_loop().time()
@@ -104,7 +105,10 @@ class Readiness:
             refusal = database_refusal(error) or DATABASE_UNAVAILABLE
             known = RefusedError(refusal.status, refusal.detail, down=refusal.down)
             known.__cause__ = error  # for the log
+            if not self.has_read:
+                self.write_refusal = known
             return known
+        self.has_read = True
         self.write_refusal = schema_refusal(row.revision, row.missing)
         return self.write_refusal or (DATABASE_READ_ONLY if row.read_only else Health())
 
