@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from random import Random
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from clinic.telemetry.series import Series
+from clinic.telemetry.series import MAX_PENDING, UNTRACED, BatchedHistogram, Series
 from tests.support.metrics import points
 
 ATTRIBUTES: list[dict[str, Any]] = [
@@ -20,18 +21,25 @@ ATTRIBUTES: list[dict[str, Any]] = [
 ]
 
 
-def reader_and_histogram(**options: Any) -> tuple[InMemoryMetricReader, Any]:
+def reader_and_histogram(
+    aggregation: ExponentialBucketHistogramAggregation | None = None, **options: Any
+) -> tuple[InMemoryMetricReader, Any]:
     reader = InMemoryMetricReader(**options)
-    view = View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
+    view = View(instrument_type=Histogram, aggregation=aggregation or BatchedHistogram())
     provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
     return reader, provider.get_meter("clinic").create_histogram("duration", "s")
 
 
 def described(reader: InMemoryMetricReader) -> list[dict[str, Any]]:
-    """Return the points without times, which differ, and without the choice among exemplars."""
+    """Return the points without times, the choice among exemplars, and empty buckets at the end."""
     described = [json.loads(point.to_json()) for point in points(reader, "duration")]
     for point in described:
         del point["time_unix_nano"], point["start_time_unix_nano"]
+        point["sum"] = pytest.approx(point["sum"])
+        for buckets in (point["positive"], point["negative"]):
+            counts = buckets["bucket_counts"]
+            while counts and not counts[-1]:
+                counts.pop()
         for exemplar in point["exemplars"]:
             del exemplar["time_unix_nano"], exemplar["value"]
             exemplar["filtered_attributes"] = exemplar["filtered_attributes"] or {}
@@ -52,16 +60,18 @@ def sampled() -> Iterator[None]:
 )
 def test_a_series_records_what_its_histogram_would(temporality: AggregationTemporality) -> None:
     preferred: Any = {Histogram: temporality}
-    expected, histogram = reader_and_histogram(preferred_temporality=preferred)
+    sdk = ExponentialBucketHistogramAggregation()
+    expected, histogram = reader_and_histogram(sdk, preferred_temporality=preferred)
     actual, other = reader_and_histogram(preferred_temporality=preferred)
     series = [Series(other, attributes) for attributes in ATTRIBUTES]
     random = Random(1)  # noqa: S311 the same values in each run
 
-    for _ in range(2):
-        for _ in range(500):
+    for spread in (0.01, 1, 300, 3):
+        for _ in range(2 * MAX_PENDING * len(ATTRIBUTES)):
             number = random.randrange(len(ATTRIBUTES))
-            value = random.choice([0, 0.001, random.lognormvariate(-5, 3)])
-            context = random.choice([None, None, Context()])
+            power = 2.0 ** random.randrange(-30, 10)
+            value = random.choice([0, 0.001, power, 10 ** random.uniform(-2 - spread, -2 + spread)])
+            context = random.choice([None, None, Context(), UNTRACED])
             histogram.record(value, ATTRIBUTES[number], context)
             series[number].record(value, context)
         now = described(actual)
@@ -92,3 +102,33 @@ def test_more_series_than_the_sdk_keeps_are_counted_together() -> None:
         series.record(0.5)
 
     assert sum(point.count for point in points(reader, "duration")) == 2 * 2005
+
+
+def test_values_that_are_recorded_during_an_export_are_counted_once() -> None:
+    reader, histogram = reader_and_histogram()
+    series = Series(histogram, {})
+    recorded = Event()
+
+    def export() -> None:
+        while not recorded.is_set():
+            reader.get_metrics_data()
+
+    exporter = Thread(target=export)
+    exporter.start()
+    for _ in range(20 * MAX_PENDING):
+        series.record(0.5, UNTRACED)
+    recorded.set()
+    exporter.join()
+
+    (point,) = points(reader, "duration")
+    assert (point.count, sum(point.positive.bucket_counts)) == (20 * MAX_PENDING,) * 2
+
+
+def test_a_negative_value_is_left_to_the_sdk() -> None:
+    reader, histogram = reader_and_histogram()
+    histogram.record(-1.0)
+    histogram.record(2.0)
+
+    (point,) = points(reader, "duration")
+    assert (point.count, point.min, point.max) == (2, -1, 2)
+    assert sum(point.negative.bucket_counts) == sum(point.positive.bucket_counts) == 1

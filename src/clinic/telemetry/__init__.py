@@ -24,7 +24,7 @@ from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrument
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler, SamplingResult
@@ -41,6 +41,7 @@ from clinic.telemetry.event_loop import EventLoopMonitor
 from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
 from clinic.telemetry.runtime import monitor_database, process_metrics
+from clinic.telemetry.series import BatchedHistogram
 from clinic.telemetry.spans import LeanTracerProvider
 
 SHUTDOWN_SECONDS = 6.0
@@ -119,9 +120,7 @@ class Telemetry:
             [self.reader or AlignedMetricReader(OTLPMetricExporter(), export_interval())],
             resource=resource,
             shutdown_on_exit=False,
-            views=[
-                View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
-            ],
+            views=[View(instrument_type=Histogram, aggregation=BatchedHistogram())],
         )
         # No meter: the SDK would count each span as it starts, within the request. The processor
         # below counts the same spans in batches.

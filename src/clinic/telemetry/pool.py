@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import SpanKind, StatusCode, Tracer
 from sqlalchemy import Connection
@@ -12,15 +11,12 @@ from sqlalchemy.pool import QueuePool
 
 from clinic.database import Database
 from clinic.telemetry.context import CURRENT
-from clinic.telemetry.series import Series
+from clinic.telemetry.series import UNTRACED, Series
 
 POOL = {"db.client.connection.pool.name": "clinic"}
 
 SPAN_SECONDS = 0.001
 """Longest wait without a span."""
-
-UNTRACED = Context()
-"""Records without an exemplar, which costs more than the rest of the measurement."""
 
 
 class PoolMonitor:
