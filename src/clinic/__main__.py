@@ -10,13 +10,11 @@ from advanced_alchemy.alembic.commands import AlembicCommands
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from clinic import workers
 from clinic.connection import Limits
 from clinic.database import MIGRATIONS, database_config
 from clinic.logs import causes, log_as_json
+from clinic.otel import check_variables
 from clinic.settings import Settings, SettingsError
-from clinic.telemetry import SHUTDOWN_SECONDS
-from clinic.telemetry.arrival import HTTPProtocol
 
 EPILOG = """\
 Settings are environment variables, among them CLINIC_DATABASE_URL, CLINIC_HOST, CLINIC_PORT,
@@ -35,25 +33,29 @@ def main() -> int:
     """Run the command and return its exit status."""
     parser = ArgumentParser(
         prog="clinic",
-        usage="%(prog)s [-h] [serve | migrate | revision MESSAGE]",
+        usage="%(prog)s [-h] [serve | check | migrate | revision MESSAGE]",
         description="Veterinary clinic API: owners, their pets and the pets' appointments.",
         epilog=EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="", prog="clinic")
     commands.add_parser("serve", help="serve the API until SIGTERM or SIGINT (default)")
+    commands.add_parser("check", help="check the settings, then exit")
     commands.add_parser("migrate", help="upgrade the database to the newest schema, then exit")
     revision = commands.add_parser("revision", help="write a migration from the models' changes")
     revision.add_argument("message", help='what it does, such as "add owner.birthday"')
     arguments = parser.parse_args()
     try:
         settings = Settings.from_env()
-        if arguments.command in {None, "serve"}:
+        if arguments.command in {None, "serve", "check"}:
             settings.check_address()
+        check_variables()
     except SettingsError as error:
         parser.error(str(error))
     log_as_json()
     match arguments.command:
+        case "check":
+            return 0
         case "migrate":
             return migrate(settings)
         case "revision":
@@ -64,6 +66,11 @@ def main() -> int:
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; finish the requests in progress."""
+    # OpenTelemetry reads variables when it is imported, and fails where it cannot.
+    from clinic import workers  # noqa: PLC0415 - after the variables have been checked
+    from clinic.telemetry import SHUTDOWN_SECONDS  # noqa: PLC0415 - see above
+    from clinic.telemetry.arrival import HTTPProtocol  # noqa: PLC0415 - see above
+
     HTTPProtocol.limits = Limits(
         settings.request_timeout, settings.max_connections, settings.max_body_size
     )

@@ -1,9 +1,11 @@
 """The command line behind `just`: the stack, runs, alerts and generated files."""
 
 import json
+import os
 import signal
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from types import FrameType
 
 import click
@@ -314,8 +316,23 @@ for command in run_commands.COMMANDS:
 
 
 def main() -> None:
-    """Run a command; end with 130 on Ctrl-C or SIGTERM."""
+    """Run a command; end with 130 on Ctrl-C or SIGTERM, 1 if nobody reads the output."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an encoding need not have every character
     signal.signal(signal.SIGTERM, interrupt)
+    try:
+        try:
+            run_command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # click handles it within a command
+        # Python flushes the output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def run_command() -> None:
     try:
         sys.exit(cli.main(prog_name="lab", standalone_mode=False))
     except (click.Abort, KeyboardInterrupt):
@@ -324,6 +341,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         echo(f"Error: {error}", err=True)
         sys.exit(1)

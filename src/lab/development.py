@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from lab.paths import PROJECT
 from lab.stack import postgres
 from lab.stack.config import HOST, StackConfig
+from lab.stack.inherited import base_environment
 from lab.stack.services import api_environment
 
 
@@ -41,4 +42,4 @@ def open_psql(database_url: str, arguments: tuple[str, ...]) -> NoReturn:
 
 def execute(command: list[str], environment: dict[str, str]) -> NoReturn:
     """Replace this process, so that signals and the terminal belong to the program."""
-    os.execve(command[0], command, os.environ | environment)  # noqa: S606 - our own programs
+    os.execve(command[0], command, base_environment() | environment)  # noqa: S606 - our own programs

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
 import httpx
@@ -21,6 +22,14 @@ from lab.stack.config import HOST
 from tests.support.clinic import unique_email
 from tests.support.server import OTLPReceiver, serving, stop
 
+BROKEN_START = """
+from clinic.telemetry import Telemetry
+
+def start(self):
+    raise ValueError("broken")
+
+Telemetry.start = start
+"""
 UNTRACED = {"OTEL_SDK_DISABLED": "true"}
 
 
@@ -303,9 +312,11 @@ def test_a_port_that_is_taken_is_reported_once(settings: Settings, count: str) -
 
 
 @pytest.mark.parametrize("count", ["1", "3"])
-def test_a_start_that_fails_in_a_worker_is_reported_once(settings: Settings, count: str) -> None:
-    broken = {"OTEL_BSP_MAX_QUEUE_SIZE": "100", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "200"}
-    run = run_clinic(settings, CLINIC_WORKERS=count, CLINIC_PORT="0", **broken)
+def test_a_start_that_fails_in_a_worker_is_reported_once(
+    settings: Settings, count: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BROKEN_START)
+    run = run_clinic(settings, CLINIC_WORKERS=count, CLINIC_PORT="0", PYTHONPATH=str(tmp_path))
 
     assert run.returncode == 3
     messages = [line["message"] for line in map(json.loads, run.stdout.splitlines())]

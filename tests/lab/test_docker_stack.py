@@ -17,6 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from clinic.otel import CHECKS
 from clinic.settings import Settings
 from clinic.telemetry import OTEL_DEFAULTS
 from lab import credentials
@@ -26,7 +27,7 @@ from lab.paths import OBSERVABILITY, PERFORMANCE, PROJECT, RESULTS_VARIABLE
 from lab.stack import docker_k6, services
 from lab.stack.compose import FILE, tag
 from lab.stack.config import HOST, PORTS, StackConfig
-from lab.stack.docker import DockerStack
+from lab.stack.docker import DockerStack, mounted
 from lab.stack.native import NativeStack
 from lab.stack.ports import free_ports
 from lab.stack.programs import PROGRAMS
@@ -86,7 +87,7 @@ def test_host_folders_are_mounted_read_only(service: dict[str, Any]) -> None:
                 source,
             )
             assert (PROJECT / source).exists()
-            assert options == ["ro"]
+            assert options == ["ro,z"]  # z: SELinux lets containers read it
 
 
 def test_services_restart_and_report_health_and_jobs_do_not() -> None:
@@ -107,6 +108,29 @@ def test_services_wait_for_jobs_to_finish_and_for_other_services_to_be_healthy()
         for name, wait in service.get("depends_on", {}).items():
             finished = "service_completed_successfully"
             assert wait["condition"] == (finished if name in JOBS else "service_healthy")
+
+
+def test_containers_can_read_what_they_mount_whatever_the_umask_was() -> None:
+    mounts = {
+        mount.partition(":")[0]
+        for service in SERVICES.values()
+        for mount in service.get("volumes", [])
+    }
+
+    assert {PROJECT / mount for mount in mounts if mount.startswith("./")} == set(mounted())
+
+
+@each_service
+def test_no_proxy_stands_between_services(service: dict[str, Any]) -> None:
+    if service.get("network_mode") == "none":
+        return
+    environment = service["environment"]
+    kinds = ("http_proxy", "https_proxy", "all_proxy")
+    if all(environment.get(name) == "" for kind in kinds for name in (kind, kind.upper())):
+        return
+    for name in ("no_proxy", "NO_PROXY"):
+        reached = set(SERVICES) - {*JOBS, "k6"} | {"localhost", "127.0.0.1"}
+        assert reached <= set(environment[name].split(","))
 
 
 @each_service
@@ -171,11 +195,14 @@ def test_api_is_open_to_the_network_of_the_stack_only() -> None:
 
 def test_api_gets_every_setting_that_the_environment_has() -> None:
     settings = {f"CLINIC_{setting.name.upper()}" for setting in fields(Settings)}
-    # The image sets the address; without these two the dashboards have no data.
+    # The image sets the address; without the third the dashboards have no data.
     fixed = {"CLINIC_HOST", "CLINIC_PORT"}
-    fixed |= {"OTEL_SEMCONV_STABILITY_OPT_IN", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"}
+    fixed |= {"OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"}
+    # It decides the addresses for traces and metrics.
+    fixed |= {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+    variables = settings | OTEL_DEFAULTS.keys() | CHECKS.keys()
 
-    assert (settings | OTEL_DEFAULTS.keys()) - fixed <= SERVICES["api"]["environment"].keys()
+    assert variables - fixed <= SERVICES["api"]["environment"].keys()
 
 
 def test_dockerfile_builds_and_runs_on_one_base() -> None:
@@ -512,7 +539,7 @@ def test_k6_service_sets_addresses_only_and_reads_the_rest_from_k6_env() -> None
     k6 = SERVICES["k6"]
 
     assert k6["env_file"] == "performance/k6.env"
-    assert set(k6["environment"]) == {
+    assert set(k6["environment"]) - {"NO_PROXY", "no_proxy"} == {
         "BASE_URL",
         "CONFIRM_TARGET",
         "GOMEMLIMIT",

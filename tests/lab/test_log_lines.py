@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from lab.cli import cli
 from lab.errors import UserError
+from lab.stack.inherited import base_environment
 from lab.stack.log_lines import LogLine, find_trace, in_order, parse, parse_container
 from lab.stack.tail import new_lines, tail
 
@@ -57,12 +58,13 @@ def test_each_format_has_its_time_and_message(text: str, seconds: float, message
     assert line.summary.startswith("02:18:30 a-service: ")
 
 
-def test_a_time_without_a_zone_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_without_a_zone_is_in_that_of_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "America/Santiago")
     time.tzset()
 
-    [line] = parse("supervisord", ["2026-11-26 23:18:30,289 INFO spawned: 'api' with pid 1"])
+    [line] = parse("supervisord", ["2026-11-27 02:18:30,289 INFO spawned: 'api' with pid 1"])
 
+    assert base_environment()["TZ"] == "UTC"
     assert line.time - AT == pytest.approx(0.289, abs=1e-5)
     monkeypatch.undo()
     time.tzset()

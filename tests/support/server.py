@@ -31,6 +31,9 @@ class OTLPReceiver(ThreadingHTTPServer):
         super().__init__((HOST, 0), OTLPHandler)
         self.spans: list[str] = []
         self.trace_ids: set[bytes] = set()
+        self.attributes: list[dict[str, str]] = []
+        """Attributes of each span that are text."""
+        self.dropped_attributes = 0
         self.spans_of: Counter[str] = Counter()
         """Number of spans by instance of the service."""
         self.counts_of: dict[str, dict[str, int]] = {}
@@ -59,9 +62,12 @@ class OTLPHandler(BaseHTTPRequestHandler):
                 names = [span.name for scope in spans.scope_spans for span in scope.spans]
                 self.server.spans += names
                 self.server.spans_of[instance(spans.resource)] += len(names)
-                self.server.trace_ids |= {
-                    span.trace_id for scope in spans.scope_spans for span in scope.spans
-                }
+                for span in (span for scope in spans.scope_spans for span in scope.spans):
+                    self.server.trace_ids.add(span.trace_id)
+                    self.server.dropped_attributes += span.dropped_attributes_count
+                    self.server.attributes.append(
+                        {it.key: it.value.string_value for it in span.attributes}
+                    )
         elif self.path == "/v1/metrics":
             for metrics in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 self.server.counts_of.setdefault(instance(metrics.resource), {}).update(

@@ -32,6 +32,7 @@ from opentelemetry.trace import SpanKind, TraceState
 
 from clinic.admission import Admission
 from clinic.database import Database
+from clinic.otel import exports
 from clinic.telemetry.aligned_reader import AlignedMetricReader
 from clinic.telemetry.arrival import measure_waits
 from clinic.telemetry.context import RUN_ID, add_trace_fields, store_exception
@@ -117,7 +118,7 @@ class Telemetry:
             {"service.version": version("vet-clinic"), "service.instance.id": str(uuid4())}
         )
         self.meter_provider = MeterProvider(
-            [self.reader or AlignedMetricReader(OTLPMetricExporter(), export_interval())],
+            self.metric_readers(),
             resource=resource,
             shutdown_on_exit=False,
             views=[View(instrument_type=Histogram, aggregation=BatchedHistogram())],
@@ -129,17 +130,25 @@ class Telemetry:
         )
         use_encoding()
         self.tracer_provider.sampler = RunSampler(self.tracer_provider.sampler)
-        self.tracer_provider.add_span_processor(
-            BatchSpanProcessor(
-                self.exporter or OTLPSpanExporter(meter_provider=self.meter_provider),
-                meter_provider=self.meter_provider,
+        if self.exporter or exports("TRACES"):
+            self.tracer_provider.add_span_processor(
+                BatchSpanProcessor(
+                    self.exporter or OTLPSpanExporter(meter_provider=self.meter_provider),
+                    meter_provider=self.meter_provider,
+                )
             )
-        )
         self.meter = self.meter_provider.get_meter("clinic", version("vet-clinic"))
         self.tracer = self.tracer_provider.get_tracer("clinic", version("vet-clinic"))
         self.system_metrics = SystemMetricsInstrumentor(config=process_metrics(self.meter))
         self.system_metrics.instrument(meter_provider=self.meter_provider)
         self.event_loop = EventLoopMonitor(self.meter)
+
+    def metric_readers(self) -> list[MetricReader]:
+        if self.reader:
+            return [self.reader]
+        if not exports("METRICS"):
+            return []
+        return [AlignedMetricReader(OTLPMetricExporter(), export_interval())]
 
     def flush(self) -> None:
         """Export all finished spans now."""

@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from lab.runs.environment import OtherCpu
+from lab.stack.inherited import without_variables
 
 SERVICE = "k6-process"
 # A thread's last values are lost when k6 ends, so they are read more often than pushed.
@@ -64,7 +65,8 @@ def observe(url: str, run_id: str, find_pid: FindPid, other_cpu: OtherCpu) -> It
     # The SDK logs each failed push, which would be in the middle of k6's output.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
     usage, over = Usage(), Event()
-    provider = _provider(url, run_id, usage, other_cpu)
+    with without_variables("OTEL_"):  # they are the API's
+        provider = _provider(url, run_id, usage, other_cpu)
 
     def push() -> None:
         with suppress(Exception):

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 import httpx
 import msgspec
@@ -151,8 +152,10 @@ def check_target(url: str, *, confirmed: bool) -> None:
             f"BASE_URL is {url}, which is not on this machine, and a load test can bring it down. "
             "Set CONFIRM_TARGET=1 if you are allowed to load-test it. Nothing was sent."
         )
+    if not local and urlsplit(url).scheme in getproxies_environment():
+        return  # k6 decides by its own rules whether to use the proxy; its script checks the same
     try:
-        response = httpx.get(f"{url}/readyz", timeout=10.0, trust_env=not local)
+        response = httpx.get(f"{url}/readyz", timeout=10.0, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL):
         raise TargetError(
             f"The API does not answer at {url}. Run `just up`, or set BASE_URL."

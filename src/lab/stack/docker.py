@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version as installed
+from pathlib import Path
 
 import msgspec
 
@@ -26,9 +27,10 @@ from lab.stack.base import (
     overview,
     unknown_service,
 )
-from lab.stack.compose import FILE, tag
+from lab.stack.compose import FILE, services, tag
 from lab.stack.config import API_ROLE, HOST, OWNER_ROLE, StackConfig, claim
 from lab.stack.log_lines import LogLine, parse_container
+from lab.stack.modes import allow_reading
 
 DOCKER = "docker"
 ANSWER_SECONDS = 2
@@ -189,6 +191,8 @@ class DockerStack:
         """Start what is not running; if that fails, stop what this call started."""
         claim(self.config.state)
         results_folder().mkdir(parents=True, exist_ok=True)  # else Docker makes it, as root
+        for path in mounted():
+            allow_reading(path, "the containers' users")
         was_running = any(container.is_running for container in self.compose.containers())
         if not was_running:
             ports.check(self.config.ports)
@@ -321,6 +325,13 @@ class DockerStack:
         """Remove the containers and the volumes."""
         self.compose.output("down", "--remove-orphans", "--volumes")
         self.config.saved.unlink(missing_ok=True)
+
+
+def mounted() -> list[Path]:
+    """List the files and folders of the project that containers mount."""
+    volumes = [it for service in services().values() for it in service.get("volumes", [])]
+    sources = {volume.partition(":")[0] for volume in volumes}
+    return [PROJECT / source for source in sorted(sources) if source.startswith("./")]
 
 
 def last_line(text: str) -> str:

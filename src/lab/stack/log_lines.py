@@ -128,5 +128,6 @@ def _time(text: str) -> float:
     zone = (match["zone"] or "").replace("UTC", "+00:00").replace("Z", "+00:00")
     if zone:
         moment = moment.replace(tzinfo=datetime.strptime(zone.replace(":", ""), "%z").tzinfo)
-    # Without a zone it is local time.
+    else:  # the services' own zone
+        moment = moment.replace(tzinfo=UTC)
     return moment.timestamp() + float(f"0.{match['fraction'] or 0}")

@@ -31,10 +31,11 @@ from lab.stack.config import (
     ports_from_env,
     saved_ports,
 )
+from lab.stack.inherited import base_environment
 from lab.stack.log_lines import LogLine
 from lab.stack.service import InternalPorts, Service, StartedStack
 from lab.stack.services import api_environment
-from lab.stack.supervisor import POLL_SECONDS, Supervisor, base_environment
+from lab.stack.supervisor import POLL_SECONDS, Supervisor
 from lab.stack.tail import new_lines, size, split_lines, tail
 
 NATIVE = "native"

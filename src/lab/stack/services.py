@@ -14,6 +14,7 @@ from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
 from lab.stack import compose, postgres, programs
 from lab.stack.config import API_ROLE, HOST, STATE_VARIABLE, StackConfig
+from lab.stack.inherited import API_PREFIXES
 from lab.stack.service import InternalPorts, Service, digests
 
 PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
@@ -21,8 +22,6 @@ ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
 GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 # node_exporter's collectors need cgo on macOS, and the stack's programs are built without it.
 NODE_EXPORTER_RUNS = sys.platform == "linux"
-# Prefixes of the API's variables, and the lab's own among them.
-API_PREFIXES = ("CLINIC_", "OTEL_")
 LAB_VARIABLES = (STATE_VARIABLE, RESULTS_VARIABLE)
 
 
@@ -170,7 +169,7 @@ def prometheus_service(config: StackConfig, internal: InternalPorts) -> Service:
 
 def with_start_time(command: tuple[str, ...]) -> tuple[str, ...]:
     """Tell a trace store when it starts, so that each start makes series of its own."""
-    return ("sh", "-c", 'TRACE_STORE_START=$(date +%Y%m%dT%H%M%S) exec "$0" "$@"', *command)
+    return ("sh", "-c", 'TRACE_STORE_START=$(date -u +%Y%m%dT%H%M%S) exec "$0" "$@"', *command)
 
 
 def tempo_service(config: StackConfig, internal: InternalPorts, program: Path) -> Service:

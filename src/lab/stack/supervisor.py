@@ -20,8 +20,8 @@ from supervisor.xmlrpc import SupervisorTransport  # type: ignore[import-untyped
 from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack.config import HOST, write_private
+from lab.stack.inherited import base_environment
 from lab.stack.service import Service
-from lab.stack.services import API_PREFIXES
 
 # The kernel allows 108 bytes, macOS 104, and supervisord first binds NAME.PID.
 LONGEST_SOCKET = 90
@@ -279,15 +279,6 @@ def make_private(folder: Path) -> None:
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise UserError(f"{folder} belongs to another user; remove it and try again.")
     folder.chmod(0o700)
-
-
-def base_environment() -> dict[str, str]:
-    """Return what every service inherits: no setting of the API, no proxy on this machine."""
-    no_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), HOST, "localhost")))
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(API_PREFIXES)
-    }
-    return {**inherited, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def section(name: str, **settings: str) -> str:
