@@ -203,7 +203,7 @@ test *args:
 test-all:
     {{ uv }} run pytest -n2 --dist=loadgroup --cov || { [ $? -eq 1 ] && {{ uv }} run pytest --last-failed --last-failed-no-failures=none; }
 
-# Measure the API beside its floor and a reference, in turns (just bench --scale, just bench --memory)
+# Measure the API beside its floor and a reference, in turns (just bench --scale, --memory or --stack)
 [group('check')]
 bench *options:
     {{ uv }} run python -m performance.bench "$@"

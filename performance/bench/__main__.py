@@ -17,7 +17,7 @@ import click
 from lab.console import duration as in_words
 from lab.console import echo, say
 from lab.errors import UserError
-from performance.bench import scale
+from performance.bench import scale, stack
 from performance.bench.measure import Bench, Sample
 from performance.bench.servers import LOAD_CORE, SERVERS, database
 
@@ -57,6 +57,7 @@ Samples = dict[str, list[Sample]]
 @click.option("--only", multiple=True, type=click.Choice(list(SERVERS)), help="Measure these.")
 @click.option("--scale", "by_scale", is_flag=True, help="Compare 1,000 with 1,000,000 rows.")
 @click.option("--memory", is_flag=True, help=f"Compare memory after {FIRST:,} and {LAST:,}.")
+@click.option("--stack", "whole_stack", is_flag=True, help="Measure the native stack as a whole.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Also write.")
 def main(  # noqa: PLR0913 one for each option
     *,
@@ -66,6 +67,7 @@ def main(  # noqa: PLR0913 one for each option
     only: tuple[str, ...],
     by_scale: bool,
     memory: bool,
+    whole_stack: bool,
     file: Path | None,
 ) -> None:
     """Measure the clinic beside its floor and a reference; print tables in Markdown."""
@@ -80,6 +82,10 @@ def main(  # noqa: PLR0913 one for each option
             used = Bench(settings.database_url, users).memory(SERVERS[TRACED], FIRST, LAST)
         result["memory"] = used
         echo(f"RSS {used[0]:.1f} MB, then {used[1]:.1f} MB: {used[1] / used[0]:.3f} x")
+    elif whole_stack:
+        sample = stack.measure()
+        result["stack"] = asdict(sample)
+        echo(stack_table(sample))
     else:
         with database() as settings:
             bench = Bench(settings.database_url, users)
@@ -137,6 +143,18 @@ def scale_table(times: scale.Times) -> str:
         for name, pairs in times.items()
     )
     return markdown(("", *(f"ms, {size:,} rows" for size in scale.SIZES), "ratio"), rows)
+
+
+def stack_table(sample: stack.StackSample) -> str:
+    names = sorted(sample.idle, key=lambda name: -sample.stress[name])
+    memory = [("all", sum(sample.idle.values()), sum(sample.stress.values()))]
+    memory += [(name, sample.idle[name], sample.stress[name]) for name in names]
+    rows = [(name, f"{idle:,.0f}", f"{stress:,.0f}") for name, idle, stress in memory]
+    return (
+        f"`just up`: {sample.up:.1f} s. "
+        f"A request can be searched after {spread(sample.search_delays, 2)} s.\n\n"
+        f"{markdown(('service', 'MB idle', 'MB under stress'), rows)}"
+    )
 
 
 def spread(values: Sequence[float], digits: int | None = None) -> str:
