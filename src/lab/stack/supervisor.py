@@ -149,7 +149,7 @@ class Supervisor:
             autostart="false",
             autorestart="unexpected",
             startsecs="1",
-            startretries="3",
+            startretries="1000",  # with a pause that grows by 1 s: what stops it may pass
             stopsignal=service.stop_signal,
             stopwaitsecs=str(service.stop_seconds),
             killasgroup="true",
