@@ -18,8 +18,9 @@ from lab.clients import tempo_or_jaeger
 from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.prometheus import Prometheus
 from lab.clients.trace_store import TraceStoreError, complete_trace_id
-from lab.console import echo, make_console, plain
+from lab.console import echo, make_console, plain, say
 from lab.errors import UserError
+from lab.promql.selectors import SERVICE
 from lab.reports import alert_list, trace_log, waterfall
 from lab.reports.live import watch
 from lab.reports.run_report import report as print_report
@@ -55,6 +56,11 @@ def up() -> None:
 
     Starts what is not running, restarts what has changed, and prints the address of each service.
     """
+    if os.environ.get("OTEL_SERVICE_NAME", "") not in ("", SERVICE):
+        say(
+            f"OTEL_SERVICE_NAME is ignored: alerts, dashboards and reports know the API as "
+            f"{SERVICE}. OTEL_RESOURCE_ATTRIBUTES may set service.namespace."
+        )
     selected_stack().up()
 
 

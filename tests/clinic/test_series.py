@@ -93,18 +93,6 @@ def test_exemplars_are_of_sampled_spans_only() -> None:
     assert (point.count, list(point.exemplars)) == (6, [])
 
 
-@pytest.mark.usefixtures("sampled")
-def test_an_untraced_value_of_a_sampled_request_is_no_exemplar() -> None:
-    reader, histogram = reader_and_histogram()
-    series = Series(histogram, {})
-
-    for _ in range(3):
-        series.record(0.5, UNTRACED)
-
-    (point,) = points(reader, "duration")
-    assert (point.count, list(point.exemplars)) == (3, [])
-
-
 def test_more_series_than_the_sdk_keeps_are_counted_together() -> None:
     reader, histogram = reader_and_histogram()
 
@@ -134,3 +122,13 @@ def test_values_that_are_recorded_during_an_export_are_counted_once() -> None:
 
     (point,) = points(reader, "duration")
     assert (point.count, sum(point.positive.bucket_counts)) == (20 * MAX_PENDING,) * 2
+
+
+def test_a_negative_value_is_left_to_the_sdk() -> None:
+    reader, histogram = reader_and_histogram()
+    histogram.record(-1.0)
+    histogram.record(2.0)
+
+    (point,) = points(reader, "duration")
+    assert (point.count, point.min, point.max) == (2, -1, 2)
+    assert sum(point.negative.bucket_counts) == sum(point.positive.bucket_counts) == 1

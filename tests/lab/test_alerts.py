@@ -11,20 +11,26 @@ from typing import Any
 import pytest
 import yaml
 
+from clinic.app import create_app
+from clinic.settings import Settings
+from lab import slo
 from lab.paths import PROJECT
-from lab.rules import generate
+from lab.rules import generate, runbook
+from lab.rules.rule import DASHBOARDS
 from lab.stack.programs import find
 
 MONITORING = PROJECT / "observability"
 RULES = generate.FOLDER
 UNITS = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
 ALERTMANAGER = MONITORING / "alertmanager"
-RUNBOOK = MONITORING / "README.md"
 
 SEVERITIES = {"page", "ticket", "none", "heartbeat"}
 # The one always fires, the other on an absence.
 WITHOUT_VALUE = {"Watchdog", "ClinicDown"}
 AREAS = {"service", "machine", "load-run", "telemetry"}
+
+# They are not counted.
+PROBES = {"/livez", "/readyz"}
 
 Rule = dict[str, Any]
 
@@ -136,14 +142,36 @@ def test_each_alert_has_its_labels_and_a_section_in_the_runbook(alert: Rule) -> 
     assert re.fullmatch(r"\d+[smh]", alert["for"])
     assert annotations.keys() == {"summary", "description", "runbook", "dashboard"}
     assert "$value" in annotations["description"] or alert["alert"] in WITHOUT_VALUE
-    file, _, anchor = annotations["runbook"].partition("#")
-    assert PROJECT / file == RUNBOOK
-    assert anchor == alert["alert"].lower()
-    assert f"\n### {alert['alert']}\n" in RUNBOOK.read_text()
+    page, _, anchor = annotations["runbook"].partition("#")
+    assert page == runbook.URL
+    assert f'<h3 id="{anchor}">{alert["alert"]}</h3>' in runbook.FILE.read_text()
 
 
 def test_the_runbook_has_exactly_the_alerts() -> None:
-    assert sorted(re.findall(r"^### (\w+)$", RUNBOOK.read_text(), re.MULTILINE)) == NAMES
+    titles = re.findall(r"^### (\w+)$", runbook.SOURCE.read_text(), re.MULTILINE)
+
+    assert sorted(titles) == NAMES
+
+
+def test_the_runbooks_page_is_current_and_links_only_within_itself() -> None:
+    page = runbook.FILE.read_text()
+
+    assert page == runbook.render(), "run `just generate`"
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
+    assert len(re.findall("href=", page)) == len(re.findall('href="#', page))
+    assert "{{" not in page  # Prometheus would expand it
+
+
+def test_every_operation_has_an_objective() -> None:
+    paths = create_app(Settings()).openapi_schema.to_schema()["paths"]
+    operations = {
+        f"{method.upper()} {path}"
+        for path, methods in paths.items()
+        for method in methods
+        if path not in PROBES
+    }
+
+    assert operations == set(slo.OPERATIONS)
 
 
 def panels(dashboard: dict[str, Any]) -> list[int]:
@@ -162,7 +190,8 @@ def test_each_alert_links_to_an_existing_panel(alert: Rule) -> None:
     dashboards = {board["uid"]: board for board in map(json.loads, map(Path.read_text, files))}
 
     link = re.fullmatch(
-        r"/d/([\w-]+)\?viewPanel=panel-(\d+)(&var-testid=\{\{ \$labels.testid \}\})?",
+        re.escape(DASHBOARDS)
+        + r"/d/([\w-]+)\?viewPanel=panel-(\d+)(&var-testid=\{\{ \$labels.testid \}\})?",
         alert["annotations"]["dashboard"],
     )
 

@@ -163,6 +163,12 @@ SERVICE: dict[str, str] = {
     exported("pg_stat_activity_count", state="disabled"): "0x120",
     clinic("clinic_database_up"): "1x118 0x1",
     clinic("clinic_database_up", "b"): "1x120",
+    # Nobody calls the second operation.
+    named("operation:slo_p95:seconds", operation="POST /owners", profile="load"): "0.3x120",
+    named("operation:slo_p95:seconds", operation="POST /owners", profile="stress"): "0.8x120",
+    named("operation:slo_p95:seconds", operation="GET /pets/{pet_id}", profile="load"): "0.2x120",
+    named("operation:error_budget_burn:1h", operation="POST /owners", slo="availability"): "14x120",
+    named("operation:error_budget_burn:1h", operation="POST /owners", slo="latency"): "2x120",
     named("ALERTS", alertname="Down", alertstate="firing", severity="page", instance="a"): "1x120",
     named("ALERTS_FOR_STATE", alertname="Down", severity="page", instance="a"): "500x120",
     named("ALERTS", alertname="Slow", alertstate="pending", severity="ticket"): "1x120",
@@ -211,6 +217,11 @@ SERVICE_ANSWERS: dict[Address, Samples] = by_address(
         "Database": {"": total(0)},
         "Last metric received": {"": total(10)},
         "Alerts firing": {"": total(1)},
+        "Error budgets": {
+            "p95 limit": by("operation", {"POST /owners": 0.3, "GET /pets/{pet_id}": 0.2}),
+            "Errors": by("operation", {"POST /owners": 14}),
+            "Slow": by("operation", {"POST /owners": 2}),
+        },
         "Requests by route": {BY_ROUTE: by_route(44 / EACH, 12 / EACH, 1 / EACH)},
         "Organic requests and load runs": {
             "organic": total(13 / EACH),

@@ -21,7 +21,6 @@ from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.logarithm
     LogarithmMapping,
 )
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
-from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 from opentelemetry.util.types import Attributes
 
 MAX_PENDING = 1000
@@ -32,8 +31,8 @@ HALF = 0.5
 """What `frexp` returns for a power of two."""
 
 
-UNTRACED = set_span_in_context(INVALID_SPAN, Context())
-"""Records without an exemplar. An empty context would stand for the current one."""
+UNTRACED = Context()
+"""Records without an exemplar, which costs more than the rest of the measurement."""
 
 
 class Value(NamedTuple):
@@ -109,6 +108,9 @@ class BatchedAggregation(_ExponentialBucketHistogramAggregation):
         measurement: Any,
         should_sample_exemplar: bool = True,  # noqa: FBT001, FBT002 the SDK's signature
     ) -> None:
+        if not measurement.value >= 0:  # The SDK knows what to do with it.
+            super().aggregate(measurement, should_sample_exemplar)
+            return
         self.add(measurement.value)
         if measurement.value:
             self._sample_exemplar(measurement, should_sample_exemplar)

@@ -21,7 +21,7 @@ from lab.dashboards.panels import (
     stat,
 )
 from lab.promql import api, postgresql, telemetry, traceql
-from lab.promql.selectors import RETENTION, RunList
+from lab.promql.selectors import OPERATION, RETENTION, RunList
 
 WINDOW = "$__rate_interval"
 LAST_MINUTE = "1m"
@@ -38,7 +38,7 @@ def dashboard() -> builders.Dashboard:
         "clinic-api",
         {
             "": [panel.span(6).height(3) for panel in _now()],
-            "Alerts": [alert_table().height(8)],
+            "Alerts": [alert_table().height(8), _error_budgets().height(8)],
             "Requests": _requests(),
             "Database as the API sees it": _database(),
             "PostgreSQL": _postgresql(),
@@ -283,6 +283,22 @@ def alert_table() -> Table:
     since = Column("Since", f"1000 * ({api.active_alerts()})", style.TIME, [style.width(185)])
     alerts = join_table("Alerts", labels, since).no_value("No alerts")
     return alerts.description("For each alert, observability/README.md says what to do.")
+
+
+def _error_budgets() -> Table:
+    """List the operations with their objectives, and how fast each spends its error budget."""
+    burning = [style.limit(1, style.NEUTRAL), style.COLOURED_TEXT, style.decimals(1)]
+    table = join_table(
+        "Error budgets",
+        {OPERATION: ("Operation", [])},
+        Column("p95 limit", api.organic_p95_limit(), style.SECONDS),
+        Column("Errors", api.burn_rate("availability", "1h"), style.RATIO, burning),
+        Column("Slow", api.burn_rate("latency", "1h"), style.RATIO, burning),
+    )
+    return table.description(
+        "Organic requests of the last hour. Errors and Slow: how many times as fast as the SLO "
+        "allows they spent the error budget; 1 spends all of it."
+    )
 
 
 def _service_graph() -> Panel:

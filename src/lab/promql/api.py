@@ -6,6 +6,7 @@ zero at the start of each series of the API, so that the first failure of its ki
 """
 
 from lab.promql.selectors import (
+    OPERATION,
     SERVICE,
     SPAN_CALLS,
     SPAN_LABEL,
@@ -17,7 +18,8 @@ from lab.promql.selectors import (
     quoted,
 )
 
-CLINIC = f"job={quoted(SERVICE)}"
+# Prometheus writes service.namespace, which users may set, before the name.
+CLINIC = f"job=~{quoted(f'(.+/)?{SERVICE}')}"
 # Each process of the API is an instance. The worst shows how near a process is to a limit.
 INSTANCE = "instance"
 
@@ -178,6 +180,25 @@ def memory_bytes(window: str, by: str = "") -> str:
 def garbage_collection_rate(window: str) -> str:
     """Garbage collections per second, by generation."""
     return f"sum by (generation) (rate(cpython_gc_collections_total{{{CLINIC}}}[{window}]))"
+
+
+# Error budgets, which rules record by operation
+
+BUDGET_BURN = "operation:error_budget_burn"
+P95_LIMIT = "operation:slo_p95:seconds"
+# Organic traffic is held to the limits of this profile.
+ORGANIC_PROFILE = "load"
+
+
+def burn_rate(objective: str, window: str) -> str:
+    """How many times as fast as the SLO allows an operation spent its error budget."""
+    burn = f"{BUDGET_BURN}:{window}{{slo={quoted(objective)}}}"
+    return f"{aggregate('sum', burn, OPERATION)} >= 0"
+
+
+def organic_p95_limit() -> str:
+    """Limit of the p95 in seconds, by operation."""
+    return aggregate("sum", f"{P95_LIMIT}{{profile={quoted(ORGANIC_PROFILE)}}}", OPERATION)
 
 
 # Alerts

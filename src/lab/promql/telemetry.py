@@ -8,6 +8,9 @@ from lab.promql.api import CLINIC, increase, total_increase
 from lab.promql.load_run import VIRTUAL_USERS
 from lab.promql.selectors import SPAN_CALLS, SPAN_LABEL, histogram_quantile, quoted
 
+# Services start one after the other, the API last.
+START = "2m"
+
 TRACE_STORE = 'job="traces"'
 PROMETHEUS = 'job="prometheus"'
 NODE = 'job="node"'
@@ -183,9 +186,10 @@ def push_rate(window: str) -> str:
 # Scrapes, rules and notifications
 
 
-def prometheus_started_within(seconds: int) -> str:
-    """Age of Prometheus in seconds; no value once it is older than that."""
-    return f"time() - max(process_start_time_seconds{{{PROMETHEUS}}}) < {seconds}"
+def after_start(condition: str) -> str:
+    """Return a condition without values while Prometheus, and so perhaps the stack, starts."""
+    age = f"time() - max(process_start_time_seconds{{{PROMETHEUS}}})"
+    return f"({condition})\nunless on () ({age} < {START})"
 
 
 def target_up() -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 from lab.clients.alertmanager import WATCHDOG, Alertmanager, describe_silence
 from lab.clients.prometheus import Alert, Prometheus
 from lab.console import duration, plain
+from lab.errors import UserError
 
 FIRING, PENDING = "firing", "pending"
 # Not sent: it fires, but has not reached Alertmanager. Info: it notifies nobody.
@@ -19,18 +20,18 @@ SEVERITIES = ("page", "ticket", "none")
 
 
 def show(console: Console, prometheus: Prometheus, alertmanager: Alertmanager) -> None:
-    """Print the active alerts of Prometheus, with what Alertmanager does with each."""
+    """Print the active alerts of Prometheus, with what Alertmanager does with each.
+
+    Raise UserError after them if Alertmanager does not answer.
+    """
     alerts = prometheus.active_alerts()
-    received = alertmanager.alerts()
-    rows = sorted(
-        ((*alert_state(alert, received), alert) for alert in alerts if alert.name != WATCHDOG),
-        key=lambda row: (STATES.index(row[0]), _rank(row[2]), row[2].name, row[2].since),
-    )
-    if rows:
-        console.print(_table(rows))
-    else:
-        console.print("No alerts are active.")
-    for silence in alertmanager.silences():
+    try:
+        received, silences = alertmanager.alerts(), alertmanager.silences()
+    except UserError as error:
+        _print_alerts(console, alerts, [])
+        raise UserError(f"{error.message} Nobody is notified of alerts.") from error
+    _print_alerts(console, alerts, received)
+    for silence in silences:
         ends = datetime.fromisoformat(silence["endsAt"]).astimezone(UTC)
         console.print(
             f"{plain(describe_silence(silence))} is silenced until {ends:%Y-%m-%d %H:%M:%S} UTC "
@@ -41,6 +42,17 @@ def show(console: Console, prometheus: Prometheus, alertmanager: Alertmanager) -
             "The watchdog does not reach Alertmanager, so no alert would notify anybody. If the "
             "stack has just started, try again in a few seconds; otherwise see `just status`."
         )
+
+
+def _print_alerts(console: Console, alerts: list[Alert], received: list[dict[str, Any]]) -> None:
+    rows = sorted(
+        ((*alert_state(alert, received), alert) for alert in alerts if alert.name != WATCHDOG),
+        key=lambda row: (STATES.index(row[0]), _rank(row[2]), row[2].name, row[2].since),
+    )
+    if rows:
+        console.print(_table(rows))
+    else:
+        console.print("No alerts are active.")
 
 
 def alert_state(alert: Alert, received: list[dict[str, Any]]) -> tuple[str, str]:

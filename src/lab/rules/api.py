@@ -4,8 +4,6 @@ from lab.promql import api, telemetry
 from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group
 
 MEMORY_LIMIT = "200 * 1024 ^ 2"
-# A stack that starts migrates its database and may download or build programs first.
-START_SECONDS = 120
 CRASHES = 5
 FREE_DISK_LIMIT = "5 * 1024 ^ 3"
 
@@ -19,8 +17,7 @@ def _clinic_alerts() -> list[Rule]:
         # Pushed metrics leave no `up` series behind: all that shows is their absence.
         alert(
             "ClinicDown",
-            f"{api.metrics_absent('30s')}\n"
-            f"unless on () ({telemetry.prometheus_started_within(START_SECONDS)})",
+            telemetry.after_start(api.metrics_absent("30s")),
             wait="15s",
             severity="page",
             area="service",

@@ -3,19 +3,17 @@
 from dataclasses import dataclass
 
 from lab.promql import api
+from lab.promql.api import BUDGET_BURN, ORGANIC_PROFILE, P95_LIMIT
 from lab.rules.rule import Group, Rule, alert, group, record
 from lab.rules.slo import (
     ALL_REQUESTS,
     BAD_REQUEST_RATE,
     FAILED_LIMIT,
-    ORGANIC_PROFILE,
-    P95_LIMIT,
     REQUEST_RATE,
     organic,
 )
 
 BUDGET = "operation:error_budget:share"
-BURN_RATE = "operation:error_budget_burn"
 # A rule for each window, in this order; the long ones are evaluated less often.
 SHORT_WINDOWS, LONG_WINDOWS = ("5m", "30m", "1h"), ("2h", "6h", "1d", "3d")
 REQUEST_INTERVAL = "15s"
@@ -95,8 +93,11 @@ def _requests() -> list[Rule]:
 
 
 def _by_operation(matchers: str) -> str:
+    """Sum requests by operation; HEAD, which runs the code of GET, counts as GET."""
+    method = '"http_request_method", "GET", "http_request_method", "HEAD"'
     labels = '"operation", " ", "http_request_method", "http_route"'
-    return f"sum by (operation) (label_join({_count(matchers)}, {labels}))"
+    counts = f"label_replace({_count(matchers)}, {method})"
+    return f"sum by (operation) (label_join({counts}, {labels}))"
 
 
 def _count(matchers: str = "") -> str:
@@ -114,7 +115,7 @@ def _budgets() -> list[Rule]:
 
 def _burn_rate(window: str) -> Rule:
     return record(
-        f"{BURN_RATE}:{window}",
+        f"{BUDGET_BURN}:{window}",
         f"avg_over_time({BAD_REQUEST_RATE}[{window}])\n"
         f"/ on (operation) group_left () avg_over_time({REQUEST_RATE}[{window}])\n"
         f"/ on (operation, slo) group_left () {BUDGET}",
@@ -135,8 +136,8 @@ def _burn_alert(slo: str, rate: BurnRate) -> Rule:
     bad_requests = f'sum_over_time({BAD_REQUEST_RATE}{{slo="{slo}"}}[{rate.long}])'
     return alert(
         name,
-        f'{BURN_RATE}:{rate.long}{{slo="{slo}"}} > {rate.factor:g}\n'
-        f'and {BURN_RATE}:{rate.short}{{slo="{slo}"}} > {rate.factor:g}\n'
+        f'{BUDGET_BURN}:{rate.long}{{slo="{slo}"}} > {rate.factor:g}\n'
+        f'and {BUDGET_BURN}:{rate.short}{{slo="{slo}"}} > {rate.factor:g}\n'
         f"and {bad_requests} * {REQUEST_INTERVAL} >= {FEWEST_BAD_REQUESTS}",
         wait=rate.wait,
         severity=rate.severity,
@@ -144,7 +145,7 @@ def _burn_alert(slo: str, rate: BurnRate) -> Rule:
         window=rate.long,
         summary=summary,
         description=f"Over the last {rate.long}, {bad} spent the error budget "
-        '{{ printf "%.2g" $value }} times as fast as the SLO allows. '
+        '{{ printf "%.3g" $value }} times as fast as the SLO allows. '
         f"This alert fires above {rate.factor:g}.",
         panel=("clinic-api", panel),
     )

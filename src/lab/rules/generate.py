@@ -1,10 +1,10 @@
-"""The rules as the YAML files that Prometheus reads."""
+"""The rules as the YAML files that Prometheus reads, and the page to which alerts link."""
 
 import yaml
 
 from lab import generated
 from lab.paths import PROJECT
-from lab.rules import api, error_budget, load_run, slo, telemetry
+from lab.rules import api, error_budget, load_run, runbook, slo, telemetry
 
 FOLDER = PROJECT / "observability" / "prometheus" / "rules"
 FILES = {
@@ -37,3 +37,4 @@ def render(name: str) -> str:
 def write_all() -> None:
     for name in FILES:
         generated.write(FOLDER / f"{name}.yml", render(name))
+    generated.write(runbook.FILE, runbook.render())

@@ -1,6 +1,7 @@
 """Rules about load runs, in windows short enough that a run of minutes fires and resolves."""
 
 from lab.promql import load_run
+from lab.promql.api import P95_LIMIT
 from lab.promql.load_run import (
     CLIENT_SECONDS,
     DROPPED,
@@ -11,7 +12,7 @@ from lab.promql.load_run import (
 )
 from lab.promql.selectors import CLIENT_LABEL, RunList
 from lab.rules.rule import Group, Rule, alert, group, record
-from lab.rules.slo import FAILED_LIMIT, P95_LIMIT
+from lab.rules.slo import FAILED_LIMIT
 
 RATE = "run_operation:k6_http_reqs:rate1m"
 FAILED_SHARE = "run_operation:k6_http_reqs_failed:share1m"
@@ -69,7 +70,7 @@ def _alerts() -> list[Rule]:
             area="load-run",
             summary="A load test is running",
             description="{{ $value }} load generator(s) are sending metrics, or were within the "
-            "last 2 min. Service alerts are inhibited.",
+            "last 2 min. Service alerts are inhibited, except those of an outage.",
             panel=("clinic-load-test", "Load"),
         ),
         alert(

@@ -3,9 +3,11 @@
 from typing import Any
 
 from lab.dashboards.generate import panel_url
+from lab.rules import runbook
 from lab.stack import compose
 
-RUNBOOK = "observability/README.md"
+# The address of Grafana, which prometheus.yml takes from the environment.
+DASHBOARDS = "{{ $externalLabels.dashboards }}"
 
 Rule = dict[str, Any]
 Group = dict[str, Any]
@@ -52,8 +54,8 @@ def alert(  # noqa: PLR0913 - an alert has that many parts
             "annotations": {
                 "summary": summary,
                 "description": description,
-                "runbook": f"{RUNBOOK}#{name.lower()}",
-                "dashboard": f"{panel_url(*panel)}{run}",
+                "runbook": f"{runbook.URL}#{runbook.anchor(name)}",
+                "dashboard": f"{DASHBOARDS}{panel_url(*panel)}{run}",
             },
         }
     )

@@ -1,15 +1,11 @@
 """Rules from performance/slo.json: the limits themselves, and which requests exceed them."""
 
 from lab import slo
-from lab.promql.api import CLINIC, ORGANIC, REQUEST_SECONDS
+from lab.promql.api import CLINIC, ORGANIC, ORGANIC_PROFILE, P95_LIMIT, REQUEST_SECONDS
 from lab.promql.selectors import joined, quoted
 from lab.rules.rule import Group, Rule, group, record
 
 ALL_REQUESTS = "all requests"
-# Organic traffic is held to the limits of this profile.
-ORGANIC_PROFILE = "load"
-
-P95_LIMIT = "operation:slo_p95:seconds"
 FAILED_LIMIT = "operation:slo_failed:share"
 REQUEST_RATE = "operation:http_server_requests:rate1m"
 BAD_REQUEST_RATE = "operation:http_server_requests_bad:rate1m"
@@ -44,7 +40,8 @@ def _slow(operation: str) -> Rule:
     matchers = ""
     if operation != ALL_REQUESTS:
         method, route = operation.split(" ", 1)
-        matchers = f"http_request_method={quoted(method)},http_route={quoted(route)}"
+        methods = "GET|HEAD" if method == "GET" else method
+        matchers = f"http_request_method=~{quoted(methods)},http_route={quoted(route)}"
     durations = f"sum(rate({organic(matchers)}[1m]))"
     limit = _limits_of(operation, ORGANIC_PROFILE).p95
     # Without requests the fraction is NaN, and one NaN would spoil every average over time.

@@ -112,9 +112,9 @@ def _pipeline() -> list[Rule]:
         ),
         alert(
             "TraceStoreDown",
-            f"{up} == 0 or 0 * absent({up})",
+            telemetry.after_start(f"{up} == 0 or 0 * absent({up})"),
             wait="15s",
-            severity="page",
+            severity="ticket",
             area="telemetry",
             summary="The trace store is down",
             description="Prometheus cannot scrape the trace store (up is {{ $value }}). The API "
@@ -133,13 +133,26 @@ def _prometheus() -> list[Rule]:
     return [
         alert(
             "TargetDown",
-            f'up{{job!="traces"}} == 0{absent}',
+            telemetry.after_start(f'up{{job!="traces"}} == 0{absent}'),
             wait="30s",
             severity="ticket",
             area="telemetry",
             summary="{{ $labels.job }} is down",
             description="Prometheus cannot scrape {{ $labels.job }} (up is {{ $value }}).",
             panel=("clinic-telemetry", "Targets"),
+        ),
+        # Alerts are sent again every minute: a single failure has left the window before this
+        # fires. It is sent once Alertmanager is back; until then Grafana and `just alerts` show it.
+        alert(
+            "AlertsNotSent",
+            f"{api.total_increase(NOTIFICATIONS['dropped by Prometheus'], '90s')} > 0",
+            wait="2m",
+            severity="page",
+            area="telemetry",
+            summary="Alerts do not reach Alertmanager",
+            description='Prometheus could not send {{ printf "%.0f" $value }} alerts to '
+            "Alertmanager in the last 90 s: nobody is notified of anything.",
+            panel=("clinic-telemetry", "Notifications"),
         ),
         alert(
             "NotificationsFailing",

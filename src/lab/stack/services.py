@@ -12,6 +12,7 @@ import yaml
 from lab import credentials
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
+from lab.promql.selectors import SERVICE
 from lab.stack import compose, postgres, programs
 from lab.stack.config import API_ROLE, HOST, STATE_VARIABLE, StackConfig
 from lab.stack.inherited import API_PREFIXES
@@ -149,7 +150,10 @@ def prometheus_service(config: StackConfig, internal: InternalPorts) -> Service:
         **web_config(config),
         "--web.external-url": f"{config.prometheus_url}/",
         "--web.user-assets": str(results_folder()),
+        "--web.console.templates": str(PROMETHEUS_FOLDER / "consoles"),
     }
+    # Without Grafana, links to panels open the list of alerts, with their expressions.
+    grafana = config.grafana_url if shutil.which("grafana") else f"{config.prometheus_url}/alerts#"
     return Service(
         "prometheus",
         programs.version_text("prometheus", program),
@@ -160,7 +164,7 @@ def prometheus_service(config: StackConfig, internal: InternalPorts) -> Service:
             *compose.flags("prometheus", native),
             f"--web.listen-address={HOST}:{internal.prometheus}",
         ),
-        compose.go_memory_limit("prometheus"),
+        {"DASHBOARDS_URL": grafana, **compose.go_memory_limit("prometheus")},
         digests(PROMETHEUS_FOLDER / "prometheus.yml", PROMETHEUS_FOLDER / "rules"),
         stop_seconds=compose.stop_seconds("prometheus"),
         start_seconds=120,  # a long write-ahead log is replayed first
@@ -434,6 +438,7 @@ def api_environment(config: StackConfig, database_url: str = "") -> dict[str, st
     return {
         **({} if settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else endpoints),
         **settings,
+        "OTEL_SERVICE_NAME": SERVICE,
         "CLINIC_DATABASE_URL": database_url or config.database_url_with(API_ROLE),
         "CLINIC_DATABASE_PASSWORD_FILE": "" if database_url else str(config.api_password_file),
         "CLINIC_HOST": HOST,
