@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from clinic.telemetry.series import MAX_PENDING, UNTRACED, BatchedHistogram, Series
+from clinic.telemetry.series import MAX_PENDING, NO_EXEMPLAR, BatchedHistogram, Series
 from tests.support.metrics import points
 
 ATTRIBUTES: list[dict[str, Any]] = [
@@ -71,7 +71,7 @@ def test_a_series_records_what_its_histogram_would(temporality: AggregationTempo
             number = random.randrange(len(ATTRIBUTES))
             power = 2.0 ** random.randrange(-30, 10)
             value = random.choice([0, 0.001, power, 10 ** random.uniform(-2 - spread, -2 + spread)])
-            context = random.choice([None, None, Context(), UNTRACED])
+            context = random.choice([None, None, Context(), NO_EXEMPLAR])
             histogram.record(value, ATTRIBUTES[number], context)
             series[number].record(value, context)
         now = described(actual)
@@ -91,6 +91,18 @@ def test_exemplars_are_of_sampled_spans_only() -> None:
 
     (point,) = points(reader, "duration")
     assert (point.count, list(point.exemplars)) == (6, [])
+
+
+@pytest.mark.usefixtures("sampled")
+def test_an_untraced_value_of_a_sampled_request_is_no_exemplar() -> None:
+    reader, histogram = reader_and_histogram()
+    series = Series(histogram, {})
+
+    for _ in range(3):
+        series.record(0.5, NO_EXEMPLAR)
+
+    (point,) = points(reader, "duration")
+    assert (point.count, list(point.exemplars)) == (3, [])
 
 
 def test_more_series_than_the_sdk_keeps_are_counted_together() -> None:
@@ -116,19 +128,9 @@ def test_values_that_are_recorded_during_an_export_are_counted_once() -> None:
     exporter = Thread(target=export)
     exporter.start()
     for _ in range(20 * MAX_PENDING):
-        series.record(0.5, UNTRACED)
+        series.record(0.5, NO_EXEMPLAR)
     recorded.set()
     exporter.join()
 
     (point,) = points(reader, "duration")
     assert (point.count, sum(point.positive.bucket_counts)) == (20 * MAX_PENDING,) * 2
-
-
-def test_a_negative_value_is_left_to_the_sdk() -> None:
-    reader, histogram = reader_and_histogram()
-    histogram.record(-1.0)
-    histogram.record(2.0)
-
-    (point,) = points(reader, "duration")
-    assert (point.count, point.min, point.max) == (2, -1, 2)
-    assert sum(point.negative.bucket_counts) == sum(point.positive.bucket_counts) == 1

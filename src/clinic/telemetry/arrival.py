@@ -12,7 +12,7 @@ from opentelemetry.metrics import Meter
 
 from clinic.connection import BoundedProtocol
 from clinic.telemetry.requests import UNTRACED
-from clinic.telemetry.series import Series
+from clinic.telemetry.series import NO_EXEMPLAR, Series
 
 TCP_INFO = 11
 """`socket.TCP_INFO`, which exists on Linux only."""
@@ -47,7 +47,7 @@ class HTTPProtocol(BoundedProtocol):
     def record_wait(self, scope: Mapping[str, Any], arrived: float) -> None:
         path = scope.get("path")  # None for an upgrade, which does not reach the app
         if self.wait is not None and path is not None and path not in UNTRACED:
-            self.wait.record(perf_counter() - arrived)
+            self.wait.record(perf_counter() - arrived, NO_EXEMPLAR)
 
     def seconds_since_arrival(self) -> float | None:
         """Return the time since the connection last received data, None if it is not TCP."""

@@ -11,7 +11,7 @@ from sqlalchemy.pool import QueuePool
 
 from clinic.database import Database
 from clinic.telemetry.context import CURRENT
-from clinic.telemetry.series import UNTRACED, Series
+from clinic.telemetry.series import NO_EXEMPLAR, Series
 
 POOL = {"db.client.connection.pool.name": "clinic"}
 
@@ -69,14 +69,14 @@ class PoolMonitor:
             self.pending -= 1
             taken = time.perf_counter()
             long = taken - asked > SPAN_SECONDS
-            self.wait_time.record(taken - asked, None if long else UNTRACED)
+            self.wait_time.record(taken - asked, None if long else NO_EXEMPLAR)
             if long:
                 self.add_span(taken - asked, error)
         try:
             with connection:
                 yield connection
         finally:
-            self.use_time.record(time.perf_counter() - taken, UNTRACED)
+            self.use_time.record(time.perf_counter() - taken, NO_EXEMPLAR)
 
     def add_span(self, seconds: float, error: BaseException | None) -> None:
         request = CURRENT.get()

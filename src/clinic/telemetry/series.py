@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.logarithm
     LogarithmMapping,
 )
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 from opentelemetry.util.types import Attributes
 
 MAX_PENDING = 1000
@@ -31,8 +32,8 @@ HALF = 0.5
 """What `frexp` returns for a power of two."""
 
 
-UNTRACED = Context()
-"""Records without an exemplar, which costs more than the rest of the measurement."""
+NO_EXEMPLAR = set_span_in_context(INVALID_SPAN, Context())
+"""Records without an exemplar. An empty context would stand for the current one."""
 
 
 class Value(NamedTuple):
@@ -50,7 +51,7 @@ class Series:
         self.attributes = attributes
         self.exemplar_filter = histogram._measurement_consumer._sdk_config.exemplar_filter
         self.aggregations: list[Any] = []
-        """The SDK's, one for each reader and view; empty until the SDK has created them."""
+        """One for each reader and view; empty until the SDK has created them."""
 
     def record(self, value: float, context: Context | None = None) -> None:
         """Record a value, which must not be negative."""
@@ -58,7 +59,7 @@ class Series:
             self.histogram.record(value, self.attributes, context)
             self.aggregations = find_aggregations(self.histogram, self.attributes)
             return
-        if context is UNTRACED:
+        if context is NO_EXEMPLAR:
             for aggregation in self.aggregations:
                 aggregation.add(value)
             return
@@ -69,7 +70,10 @@ class Series:
 
 
 def find_aggregations(histogram: Any, attributes: Attributes) -> list[Any]:
-    """Return the SDK's aggregations for these attributes; none if the SDK will replace them."""
+    """Return the aggregations for these attributes; none if the SDK will replace them.
+
+    Nor if a view or a test has chosen another aggregation.
+    """
     key = _hash_attributes(attributes)
     matches = [
         match
@@ -80,7 +84,7 @@ def find_aggregations(histogram: Any, attributes: Attributes) -> list[Any]:
         None if match._reset_on_collect else match._attributes_aggregation.get(key)
         for match in matches
     ]
-    return [] if None in found else found
+    return found if all(isinstance(one, BatchedAggregation) for one in found) else []
 
 
 class BatchedHistogram(ExponentialBucketHistogramAggregation):
@@ -108,9 +112,6 @@ class BatchedAggregation(_ExponentialBucketHistogramAggregation):
         measurement: Any,
         should_sample_exemplar: bool = True,  # noqa: FBT001, FBT002 the SDK's signature
     ) -> None:
-        if not measurement.value >= 0:  # The SDK knows what to do with it.
-            super().aggregate(measurement, should_sample_exemplar)
-            return
         self.add(measurement.value)
         if measurement.value:
             self._sample_exemplar(measurement, should_sample_exemplar)
