@@ -25,8 +25,9 @@ CONNECTIONS = 100
 """Most connections of one client: as many as requests may wait during an outage."""
 ANSWER_SECONDS = 30.0
 """Longer than the API may take for an answer; then the answer is lost."""
-PAUSE_SECONDS = 0.5
-"""Time before a repeat after a refused connection or a lost answer."""
+FIRST_PAUSE_SECONDS = 0.5
+"""Time before the first repeat; each further one waits twice as long."""
+LONGEST_PAUSE_SECONDS = 4.0
 PATIENCE_SECONDS = 180.0
 """Time for which a request is repeated."""
 MOST_DETAILS = 20
@@ -177,9 +178,10 @@ class Client:
         self.ledger.writes.append(write)
         while write.id is None and time.monotonic() - write.began < self.patience:
             sent = datetime.now(UTC)
-            pause = await self.attempt(write, sent)
+            retry_after = await self.attempt(write, sent)
             if write.id is None:
-                await asyncio.sleep(pause)
+                pause = min(FIRST_PAUSE_SECONDS * 2 ** (write.attempts - 1), LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(max(pause, retry_after))
 
     def next_write(self) -> Write:
         kind = next(self.kinds)
@@ -207,7 +209,7 @@ class Client:
                 return Write(kind, f"/pets/{pet}/appointments", mark, body, content)
 
     async def attempt(self, write: Write, sent: datetime) -> float:
-        """Send the request once; return the seconds to wait before it is repeated."""
+        """Send the request once; return the seconds that `Retry-After` names, or 0."""
         write.attempts += 1
         headers = {"idempotency-key": write.mark}
         try:
@@ -215,11 +217,11 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             write.refused += 1
             self.ledger.note(REFUSED)
-            return PAUSE_SECONDS
+            return 0
         except httpx.TransportError:
             write.lost += 1
             self.ledger.note(LOST)
-            return PAUSE_SECONDS
+            return 0
         return self.answered(write, response, sent)
 
     def answered(self, write: Write, response: httpx.Response, sent: datetime) -> float:
@@ -241,7 +243,7 @@ class Client:
                 self.ledger.note(IN_PROGRESS)
             case status:
                 self.ledger.note(str(status), f"{write.kind}: {response.text}")
-        return float(retry_after or PAUSE_SECONDS)
+        return float(retry_after or 0)
 
 
 @asynccontextmanager

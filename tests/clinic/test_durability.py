@@ -98,11 +98,11 @@ async def until_rows(ledger: Ledger, count: int) -> None:
 
 
 async def test_no_acknowledged_row_is_lost_or_doubled_by_kills(programs: Programs) -> None:
-    async with writing(programs.config.api_url, clients=5, per_second=20) as ledger:
-        await until_rows(ledger, 20)
-        for names in (["postgres"], ["api"], ["postgres", "api"]):
+    async with writing(programs.config.api_url, clients=5, per_second=10) as ledger:
+        await until_rows(ledger, 10)
+        for names in (["postgres"], ["postgres", "api"]):
             await asyncio.to_thread(programs.kill, *names)
-            await until_rows(ledger, len(ledger.writes) + 20)
+            await until_rows(ledger, len(ledger.writes) + 10)
 
     connection = await asyncpg.connect(programs.settings.database_url.replace("+asyncpg", ""))
     found = await ledger.compare(connection)

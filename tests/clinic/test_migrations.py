@@ -12,7 +12,7 @@ from sqlalchemy import Index, Row, text
 from clinic.database import database_config
 from clinic.models import OWNER
 from clinic.settings import Settings
-from tests.support.clinic import migrated_database
+from tests.support.clinic import migrated_database, new_database
 
 
 def test_migrations_produce_the_models(settings: Settings) -> None:
@@ -54,6 +54,17 @@ def test_repeated_and_concurrent_migrations_succeed(settings: Settings) -> None:
     runs = [subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) for _ in range(2)]
 
     assert [run.wait(60) for run in runs] == [0, 0]
+
+
+def test_concurrent_migrations_of_a_new_database_succeed() -> None:
+    with new_database() as settings:
+        env = {"CLINIC_DATABASE_URL": settings.database_url}
+        command = [sys.executable, "-m", "clinic", "migrate"]
+        runs = [subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) for _ in range(2)]
+        codes = [run.wait(120) for run in runs]
+        AlembicCommands(database_config(settings)).check()
+
+    assert codes == [0, 0]
 
 
 def test_concurrent_migrations_build_indexes_anew_that_an_interruption_left_incomplete() -> None:
