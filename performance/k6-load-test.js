@@ -25,7 +25,7 @@ import { runIteration } from './lib/clinic.js';
 import { CUSTOM, customLoad } from './lib/custom-load.js';
 import { pauseAfterIteration, SHORT_PAUSE } from './lib/pause.js';
 import { plan, PROFILES } from './lib/profiles.js';
-import { endRun, startRun, writeVerdict } from './lib/run.js';
+import { endRun, receiverOptions, startRun, warnWithoutVerdict, writeVerdict } from './lib/run.js';
 import { choice, SETTINGS } from './lib/settings.js';
 import { thresholds } from './lib/slo.js';
 import { checkTarget } from './lib/target.js';
@@ -43,12 +43,14 @@ export const options = {
   thresholds: thresholds(PROFILE, operations),
   summaryTrendStats: ['avg', 'min', 'med', 'max', 'p(90)', 'p(95)', 'p(99)'],
   tags: SETTINGS.tags,
+  ...receiverOptions(),
   ...(SETTINGS.cleanup && { teardownTimeout: '1h' }),
 };
 
 export function setup() {
   const { newestOwner, clockOffset } = checkTarget();
   const traced = checkTraceEndpoint();
+  warnWithoutVerdict();
   // k6's own options replace all scenarios of the script.
   const { scenarios } = exec.test.options;
   const isCustom = !(scenarios && PROFILE in scenarios);
@@ -63,8 +65,9 @@ export function setup() {
   return run;
 }
 
-/** @param {import('./lib/run.js').Run} run */
+/** @param {import('./lib/run.js').Run} [run] missing if k6 was told not to run `setup` */
 export default function (run) {
+  if (!run) return exec.test.abort('The script needs its setup: unset K6_NO_SETUP (--no-setup).');
   const journey = drawJourney(JOURNEY);
   const failed = runIteration(journey, run);
   const endedAt = Date.now();

@@ -106,6 +106,7 @@ export function request(operation, { ids = {}, query = '', payload, isValid, res
     payload ? JSON.stringify(payload) : null,
     {
       headers: { ...headers(payload), baggage, ...startRequest() },
+      responseType: 'text', // also where k6's options discard bodies
       tags: { name: operation },
       responseCallback: http.expectedStatuses(expected),
     },
@@ -132,7 +133,12 @@ export function request(operation, { ids = {}, query = '', payload, isValid, res
  * @returns {import('k6/http').RefinedParams<'text'>}
  */
 export function unmeasured(name) {
-  return { headers: headers(), tags: { name }, responseCallback: /** @type {any} */ (null) };
+  return {
+    headers: headers(),
+    responseCallback: /** @type {any} */ (null),
+    responseType: 'text',
+    tags: { name },
+  };
 }
 
 /**

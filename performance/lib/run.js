@@ -8,8 +8,11 @@ import { newClientPrefix } from './data.js';
 import { encodeWriteRequest } from './remote-write.js';
 import { SETTINGS } from './settings.js';
 import { summarySamples } from './summary.js';
+import { givenTags } from './tags.js';
 
 const REMOTE_WRITE = 'experimental-prometheus-rw';
+
+const RECEIVER = receiver();
 
 const startedAt = new Gauge('run_started_timestamp_seconds');
 const endedAt = new Gauge('run_ended_timestamp_seconds');
@@ -21,7 +24,7 @@ const clockOffsetSeconds = new Gauge('run_clock_offset_seconds');
  *
  * @typedef {object} Run
  * @property {string} id
- * @property {{ testid: string, profile: string, journey: string }} tags
+ * @property {Record<string, string> & { testid: string }} tags
  * @property {string} scenario of its requests: the one that the thresholds select
  * @property {number} [iterations] that k6 was told to make, if no length was planned
  * @property {string} clientPrefix starts the name of every client of this run and generator
@@ -51,11 +54,74 @@ const clockOffsetSeconds = new Gauge('run_clock_offset_seconds');
 export function startRun({ profile, journey, seconds, clockOffset, ...rest }) {
   const now = new Date();
   const id = SETTINGS.runId || `${timestamp(now)}-${profile}`;
-  const tags = { testid: id, profile, journey };
+  const tags = { ...givenTags(), testid: id, profile, journey };
   startedAt.add(now.getTime() / 1000, tags);
   if (seconds !== undefined) plannedSeconds.add(seconds, tags);
   if (clockOffset !== 0) clockOffsetSeconds.add(clockOffset, tags);
   return { id, tags, clientPrefix: newClientPrefix(), ...rest };
+}
+
+/**
+ * k6's options for the requests of the script to Prometheus: the certificate of remote write.
+ *
+ * @returns {Pick<import('k6/options').Options, 'tlsAuth'>}
+ */
+export function receiverOptions() {
+  const { K6_PROMETHEUS_RW_CLIENT_CERTIFICATE: certificate } = __ENV;
+  const { K6_PROMETHEUS_RW_CLIENT_CERTIFICATE_KEY: key } = __ENV;
+  const [, host] = /^https:\/\/([^/:@]+)/.exec(RECEIVER) || [];
+  if (!host || !certificate || !key) return {};
+  return { tlsAuth: [{ domains: [host], cert: read(certificate), key: read(key) }] };
+}
+
+/** @param {string} path from the folder that k6 was started in */
+function read(path) {
+  return open(path.startsWith('/') ? path : `${__ENV.PWD}/${path}`);
+}
+
+/**
+ * Where remote write goes; empty if the run does not use it.
+ *
+ * @returns {string}
+ */
+function receiver() {
+  // Without K6_OUT, the command line names the output.
+  const outputs = (__ENV.K6_OUT || REMOTE_WRITE).split(',');
+  if (outputs.some((output) => output.startsWith(`${REMOTE_WRITE}=`))) {
+    throw new Error(
+      `K6_OUT has an address after ${REMOTE_WRITE}, which k6 ignores: ` +
+        'set K6_PROMETHEUS_RW_SERVER_URL to it instead.',
+    );
+  }
+  return outputs.includes(REMOTE_WRITE) ? __ENV.K6_PROMETHEUS_RW_SERVER_URL || '' : '';
+}
+
+/**
+ * Why the script cannot write the verdict where k6 writes its metrics; empty if it can.
+ *
+ * @returns {string}
+ */
+function unwritable() {
+  if (!RECEIVER) return '';
+  if (__ENV.K6_PROMETHEUS_RW_SIGV4_REGION) return 'the script cannot sign requests for AWS (SigV4)';
+  const trustsAll = isTrue(__ENV.K6_PROMETHEUS_RW_INSECURE_SKIP_TLS_VERIFY);
+  if (RECEIVER.startsWith('https:') && trustsAll && !isTrue(__ENV.K6_INSECURE_SKIP_TLS_VERIFY)) {
+    return (
+      'K6_PROMETHEUS_RW_INSECURE_SKIP_TLS_VERIFY does not apply to requests of a script. ' +
+      'Set SSL_CERT_FILE to the certificate of the receiver instead'
+    );
+  }
+  return '';
+}
+
+/** @param {string} [value] a boolean as k6 reads it */
+function isTrue(value = '') {
+  return ['1', 't', 'true'].includes(value.toLowerCase());
+}
+
+export function warnWithoutVerdict() {
+  const reason = unwritable();
+  if (reason) console.warn(`The run's verdict will not be in Prometheus: ${reason}.`);
 }
 
 /** @param {Run} run */
@@ -72,12 +138,9 @@ export function endRun({ tags }) {
  */
 export function writeVerdict(summary) {
   const { metrics, setup_data: run } = summary;
-  const url = __ENV.K6_PROMETHEUS_RW_SERVER_URL;
-  // Without K6_OUT, the command line names the output.
-  const outputs = (__ENV.K6_OUT || REMOTE_WRITE).split(',');
-  if (!url || !outputs.includes(REMOTE_WRITE) || !run || !metrics) return;
+  if (!RECEIVER || unwritable() || !run || !metrics) return;
 
-  const labels = { ...parsePairs(__ENV.K6_TAGS), ...SETTINGS.tags, ...run.tags };
+  const labels = { ...SETTINGS.tags, ...run.tags };
   const verdict = verdictSamples(metrics, run.iterations).map(({ name, value, ...threshold }) => ({
     labels: { ...labels, __name__: `k6_run_${name}`, ...threshold },
     value,
@@ -87,7 +150,7 @@ export function writeVerdict(summary) {
     value,
   }));
   const body = encodeWriteRequest([...verdict, ...measured], Date.now());
-  const response = http.post(url, body.buffer, { headers: writeHeaders(), timeout: '10s' });
+  const response = http.post(RECEIVER, body.buffer, { headers: writeHeaders(), timeout: '10s' });
   if (response.status < 200 || response.status > 299) {
     const reason = response.status === 0 ? response.error : `status ${response.status}`;
     console.warn(`The run's verdict was not written to Prometheus: ${reason}.`);
@@ -141,7 +204,7 @@ function writeHeaders() {
 }
 
 /**
- * Parses k6's notation for tags and headers, `a:b,c:d`; only the first colon separates.
+ * Parses k6's notation for headers, `a:b,c:d`; only the first colon separates.
  *
  * @param {string} [text]
  * @returns {Record<string, string>}

@@ -96,9 +96,9 @@ function scaling() {
 }
 
 function parsing() {
-  equal('tags', parsePairs('env:qa,owner:me'), { env: 'qa', owner: 'me' });
+  equal('headers', parsePairs('X-A:qa,X-B:me'), { 'X-A': 'qa', 'X-B': 'me' });
   equal('a header with a colon', parsePairs('X-Url:http://a'), { 'X-Url': 'http://a' });
-  equal('no tags', parsePairs(), {});
+  equal('no headers', parsePairs(), {});
   const link = '</owners?limit=2&cursor=7>; rel="next"';
   const response = /** @type {any} */ ({ headers: { Link: link } });
   equal('the next page', nextPage(response), '?limit=2&cursor=7');

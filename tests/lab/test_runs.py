@@ -265,7 +265,22 @@ def test_verdict(verdict: Verdict, reason: VerdictReason, marks: Marks) -> None:
         ({"PROFILE": "foo"}, "PROFILE is 'foo'; expected one of smoke, load, stress"),
         ({"PROFILE": "stress"}, "PROFILE is stress, but the command runs load: use `just stress`"),
         ({"JOURNEY": "foo"}, "Invalid value for '--journey'"),
-        ({"K6_VUS": "7"}, "K6_VUS in the environment would silently replace the profile's"),
+        ({"K6_VUS": "7"}, "K6_VUS is set: it replaces the load of the profile"),
+        ({"K6_STAGES": "1m:5"}, "K6_STAGES is set"),
+        ({"K6_NO_THRESHOLDS": "true"}, "K6_NO_THRESHOLDS is set: the run would not be judged"),
+        ({"K6_THRESHOLDS": "http_reqs:count>1"}, "K6_THRESHOLDS is set"),
+        ({"K6_NO_SETUP": "1"}, "K6_NO_SETUP is set"),
+        ({"K6_NO_TEARDOWN": "T"}, "K6_NO_TEARDOWN is set"),
+        ({"K6_NO_SUMMARY": "true"}, "K6_NO_SUMMARY is set"),
+        ({"K6_SUMMARY_MODE": "disabled"}, "K6_SUMMARY_MODE is disabled"),
+        ({"K6_PAUSED": "true"}, "K6_PAUSED is set: k6 would wait forever"),
+        ({"K6_LINGER": "True"}, "K6_LINGER is set: k6 would wait forever"),
+        ({"K6_THROW": "yes"}, "K6_THROW is set"),
+        ({"K6_INCLUDE_SYSTEM_ENV_VARS": "false"}, "K6_INCLUDE_SYSTEM_ENV_VARS is false"),
+        ({"K6_SYSTEM_TAGS": "url,name"}, "K6_SYSTEM_TAGS lacks status, scenario, "),
+        ({"K6_FEATURES": "native-histograms"}, "K6_FEATURES lacks merge-run-tags"),
+        ({"K6_FEATURES": "merge-run-tags"}, "K6_FEATURES lacks native-histograms"),
+        ({"K6_OUT": "json=a,experimental-prometheus-rw=https://b"}, "which k6 ignores: set K6_PRO"),
         ({"RUN": "my run"}, "RUN is 'my run'; expected 1 to 64 of the characters"),
         ({"K6_TAGS": "testid=x"}, "K6_TAGS sets 'testid'"),
     ],
@@ -279,6 +294,21 @@ def test_wrong_settings_are_rejected_before_any_request(
     assert answer.returncode in {1, 2}
     assert words in answer.stderr
     assert not clinic.requests
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"K6_NO_THRESHOLDS": "false", "K6_PAUSED": "0", "K6_LINGER": ""},
+        {"K6_SYSTEM_TAGS": f"url, {k6.default_settings()['K6_SYSTEM_TAGS']}"},
+        {"K6_FEATURES": "merge-run-tags", "K6_PROMETHEUS_RW_SERVER_URL": "https://elsewhere"},
+        {"K6_OUT": "experimental-prometheus-rw,json=samples.json", "K6_SUMMARY_MODE": "full"},
+        {"K6_DISCARD_RESPONSE_BODIES": "true", "K6_RPS": "50", "K6_USER_AGENT": "me"},
+        k6.default_settings(),
+    ],
+)
+def test_variables_of_k6_that_a_run_allows_are_accepted(given: dict[str, str]) -> None:
+    k6.check_variables(given)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://a?x=1"])

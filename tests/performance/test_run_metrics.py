@@ -2,16 +2,23 @@
 
 import re
 import secrets
+import shutil
+import ssl
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from lab import slo
 from lab.clients.prometheus import Prometheus
+from lab.paths import PERFORMANCE
 from lab.runs import k6, reader
 from tests.support.fake_clinic import FakeClinic
 from tests.support.k6 import (
+    ABORTED,
     LIST_PETS,
+    SCRIPT_FAILED,
     STEPS,
     THRESHOLDS_FAILED,
     Script,
@@ -117,6 +124,113 @@ def test_clocks_that_differ_are_said_at_the_start_and_in_the_report(
     period = reader.find_period(prometheus, run_id)
     said = reader.describe_disturbances(prometheus, run_id, period)
     assert [rounded(text).startswith(sentence) for text in said] == ([True] if sentence else [])
+
+
+def test_the_verdict_has_the_tags_that_the_command_line_gives(
+    prometheus: Prometheus, run_id: str
+) -> None:
+    with FakeClinic() as clinic:
+        settings = environment(prometheus, run_id, clinic.url, DURATION="2s")
+        process = start_k6("--tag", "env=qa", "--tag", "owner=me", settings=settings)
+        output = output_of(process)
+    assert process.returncode == 0, output
+
+    ((passed, _),) = samples(prometheus, "k6_run_passed", run_id)
+    assert {passed["env"], passed["owner"]} == {"qa", "me"}
+    assert not [name for name in passed if name.startswith("k6_feature")]
+
+
+def a_receiver(folder: Path, *, asks_for_a_certificate: bool) -> FakeClinic:
+    """Return a receiver of remote write behind TLS, with a certificate that it has made."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*request, *name, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    if asks_for_a_certificate:
+        context.load_verify_locations(certificate)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return FakeClinic(override=lambda _: (200, {}), tls=context)
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({}, ""),
+        (
+            {
+                "K6_PROMETHEUS_RW_CLIENT_CERTIFICATE": "certificate.pem",
+                "K6_PROMETHEUS_RW_CLIENT_CERTIFICATE_KEY": "key.pem",
+            },
+            "",
+        ),
+        (
+            {"K6_PROMETHEUS_RW_INSECURE_SKIP_TLS_VERIFY": "true", "SSL_CERT_FILE": "/dev/null"},
+            "Set SSL_CERT_FILE to the certificate of the receiver",
+        ),
+        (
+            {
+                "K6_PROMETHEUS_RW_SIGV4_REGION": "eu-west-1",
+                "K6_PROMETHEUS_RW_SIGV4_ACCESS_KEY": "a",
+                "K6_PROMETHEUS_RW_SIGV4_SECRET_KEY": "b",
+            },
+            "cannot sign requests for AWS",
+        ),
+    ],
+    ids=["authority", "certificate", "no verification", "sigv4"],
+)
+def test_the_verdict_goes_where_the_metrics_go_or_the_run_says_that_it_cannot(
+    tmp_path: Path, options: dict[str, str], warning: str
+) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not on PATH")
+    asks = "K6_PROMETHEUS_RW_CLIENT_CERTIFICATE" in options
+    with FakeClinic() as clinic, a_receiver(tmp_path, asks_for_a_certificate=asks) as receiver:
+        url = f"{receiver.url}/write"
+        settings = {"SSL_CERT_FILE": str(tmp_path / "certificate.pem"), **options}
+        settings |= k6.run_settings("a-run", "smoke", clinic.url, url, {})
+        paths = {name: str(tmp_path / path) for name, path in options.items() if ".pem" in path}
+        process = start_k6(settings=settings | paths | {"DURATION": "2s"})
+        output = output_of(process)
+
+    assert process.returncode == 0, output
+    assert "was not written" not in output
+    assert warning in output
+    senders = [request.headers["user-agent"] for request in receiver.requests]
+    by_output = [sender for sender in senders if not sender.startswith("Grafana k6/")]
+    assert len(by_output) == len(senders) - (not warning), senders
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({"K6_DISCARD_RESPONSE_BODIES": "true"}, 0, ""),
+        ({"K6_NO_SETUP": "true"}, ABORTED, "unset K6_NO_SETUP"),
+        ({"K6_OUT": "experimental-prometheus-rw=https://x"}, SCRIPT_FAILED, "which k6 ignores"),
+        ({"K6_TAGS": "operation:mine"}, ABORTED, "The tag operation is a label"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_variables_of_k6_are_honoured_or_refused_in_a_sentence(
+    options: dict[str, str], status: int, words: str
+) -> None:
+    with FakeClinic() as clinic:
+        settings = {"BASE_URL": clinic.url, "PROFILE": "smoke", "DURATION": "2s", **options}
+        process = start_k6(settings=settings)
+        output = output_of(process)
+
+    assert process.returncode == status, output
+    assert words in output
+    assert bool(clinic.load) == (status == 0)
+
+
+def test_the_script_and_just_reserve_the_same_tags() -> None:
+    text = (PERFORMANCE / "lib" / "tags.js").read_text()
+    words = "".join(re.findall(r"^  '(.*)'", text.partition("RESERVED =")[2], re.MULTILINE))
+
+    assert set(words.split()) == k6.RESERVED_TAGS
 
 
 def verdict_of(prometheus: Prometheus, run_id: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
     server_timing: str | None = None
     clock_offset: float = 0.0
     """Seconds by which its clock is ahead."""
+    tls: ssl.SSLContext | None = None
     requests: list[Request] = field(default_factory=list)
     owners: dict[int, dict[str, Any]] = field(default_factory=dict)
     cancelled: dict[int, str] = field(default_factory=dict)
@@ -87,6 +89,8 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if self.tls:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
 
     def respond(self, request: Request) -> Response:
         self.requests.append(request)
@@ -129,7 +133,8 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
     def load(self) -> list[Request]:

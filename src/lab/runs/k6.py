@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lab.addresses import shown_address, shown_outputs
@@ -25,6 +25,27 @@ RESERVED_TAGS = frozenset(
     | {"error_code", "title", "result"}
 )
 
+# Variables of k6 with which it would not run the profile, or would not judge the run.
+REFUSED = {
+    **dict.fromkeys(
+        ("K6_VUS", "K6_DURATION", "K6_ITERATIONS", "K6_STAGES"),
+        "it replaces the load of the profile; RATE, VUS and DURATION change it",
+    ),
+    **dict.fromkeys(
+        ("K6_NO_THRESHOLDS", "K6_THRESHOLDS", "K6_NEW_MACHINE_READABLE_SUMMARY"),
+        "the run would not be judged by its limits",
+    ),
+    "K6_NO_SUMMARY": "k6 does not know it any more, and a run needs its summary",
+    "K6_NO_SETUP": "the script needs its setup",
+    "K6_NO_TEARDOWN": "the run would have no end",
+    "K6_PAUSED": "k6 would wait forever before the load",
+    "K6_LINGER": "k6 would wait forever after the load",
+    "K6_THROW": "failed requests would count as errors of the script",
+    "K6_TYPE": "the project's script is of one type",
+}
+FALSE = {"", "0", "f", "false"}
+STACK_FEATURES = ("native-histograms", "merge-run-tags")
+
 INTERRUPTED = 105
 EXIT_STATUSES = {
     0: "all thresholds passed",
@@ -36,6 +57,37 @@ EXIT_STATUSES = {
     108: "the script stopped the run, see k6's message above",
     110: "the script marked the run as failed",
 }
+
+
+def check_variables(given: Mapping[str, str]) -> None:
+    """Raise if a variable of k6 would falsify the run or its verdict."""
+    for name, reason in REFUSED.items():
+        if given.get(name, "").lower() not in FALSE:
+            raise UserError(f"{name} is set: {reason}. Unset it, or run k6 by hand.")
+    if given.get("K6_SUMMARY_MODE") == "disabled":
+        raise UserError("K6_SUMMARY_MODE is disabled: the run would have no verdict. Unset it.")
+    if (given.get("K6_INCLUDE_SYSTEM_ENV_VARS") or "true").lower() in FALSE:
+        raise UserError(
+            "K6_INCLUDE_SYSTEM_ENV_VARS is false: the script would not get its settings. Unset it."
+        )
+    for output in given.get("K6_OUT", "").split(","):
+        if output.startswith(f"{REMOTE_WRITE}="):
+            raise UserError(
+                f"K6_OUT has an address after {REMOTE_WRITE}, which k6 ignores: set "
+                "K6_PROMETHEUS_RW_SERVER_URL to it instead."
+            )
+    check_list(given, "K6_SYSTEM_TAGS", default_settings()["K6_SYSTEM_TAGS"].split(","))
+    # Another Prometheus need not accept native histograms.
+    own = not given.get("K6_PROMETHEUS_RW_SERVER_URL")
+    check_list(given, "K6_FEATURES", STACK_FEATURES if own else STACK_FEATURES[1:])
+
+
+def check_list(given: Mapping[str, str], name: str, required: Sequence[str]) -> None:
+    """Raise if a variable is set and lacks one of the names that reports need."""
+    has = [item.strip() for item in given.get(name, "").split(",")]
+    missing = [item for item in required if item not in has]
+    if given.get(name) and missing:
+        raise UserError(f"{name} lacks {', '.join(missing)}, which reports need. Add it.")
 
 
 def default_settings() -> dict[str, str]:

@@ -32,8 +32,6 @@ RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 TARGET = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?(/[^\s?#@]*)?")
 # A container reaches its own machine as host.docker.internal.
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
-# Variables by which k6 would replace the profile's scenario.
-REPLACES_PROFILE = ("K6_VUS", "K6_DURATION", "K6_ITERATIONS", "K6_STAGES")
 
 
 class TargetError(UserError):
@@ -66,6 +64,7 @@ def prepare(
     """
     given = os.environ
     check_profile_variables(given, profile)
+    k6.check_variables(given)
     run_id = check_run_id(given["RUN"]) if given.get("RUN") else new_run_id(profile)
     note = run_info.check_note(given.get("NOTE", ""))
     target = (given.get("BASE_URL") or config.api_url).rstrip("/")
@@ -123,7 +122,7 @@ def check_run_id(run_id: str, what: str = "RUN") -> str:
 
 
 def check_profile_variables(given: Mapping[str, str], profile: str) -> None:
-    """Raise if the environment names another profile, or a load that would replace it."""
+    """Raise if the environment names another profile."""
     asked = given.get("PROFILE") or profile
     if asked not in PROFILES:
         raise UserError(f"PROFILE is {asked!r}; expected one of {', '.join(PROFILES)}.")
@@ -131,11 +130,6 @@ def check_profile_variables(given: Mapping[str, str], profile: str) -> None:
         raise UserError(
             f"PROFILE is {asked}, but the command runs {profile}: use `just {asked}`, or unset "
             "PROFILE."
-        )
-    if names := [name for name in REPLACES_PROFILE if given.get(name)]:
-        raise UserError(
-            f"{' and '.join(names)} in the environment would silently replace the profile's "
-            "scenario: unset it, or run k6 by hand."
         )
 
 
