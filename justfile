@@ -51,6 +51,16 @@ restart service:
 psql *args:
     @{{ lab }} psql "$@"
 
+# Write all rows to a file (default: in backups/, named by the time); it holds personal data
+[group('run')]
+backup *file:
+    @{{ lab }} backup "$@"
+
+# Replace all rows by those of a backup, after asking; the API is stopped meanwhile
+[group('run')]
+restore *args:
+    @{{ lab }} restore "$@"
+
 # Print the services' logs (just logs api -f)
 [group('run')]
 logs *args:

@@ -6,6 +6,7 @@ import signal
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -18,7 +19,7 @@ from lab.clients import tempo_or_jaeger
 from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.prometheus import Prometheus
 from lab.clients.trace_store import TraceStoreError, complete_trace_id
-from lab.console import echo, make_console, plain, say
+from lab.console import echo, make_console, plain, say, short_path
 from lab.errors import UserError
 from lab.promql.selectors import SERVICE
 from lab.reports import alert_list, trace_log, waterfall
@@ -27,7 +28,7 @@ from lab.reports.run_report import report as print_report
 from lab.runs import k6, record, start
 from lab.runs.record import Record
 from lab.runs.run_list import UnknownRunError
-from lab.stack import log_lines, programs
+from lab.stack import backup, log_lines, programs
 from lab.stack.base import UP, Stack
 from lab.stack.config import API_ROLE, StackConfig
 from lab.stack.select import choose
@@ -119,6 +120,51 @@ def psql(arguments: tuple[str, ...]) -> None:
     ARGUMENTS are psql's.
     """
     development.open_psql(selected_stack().database_url(), arguments)
+
+
+@cli.command("backup")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def write_backup(file: Path | None) -> None:
+    """Write all rows of the running stack to FILE.
+
+    The default is a file in backups/, named by the time. No file is replaced. Only its user can
+    read it: it holds names, e-mail addresses, phone numbers and notes.
+    """
+    file = file or backup.new_file()
+    url = selected_stack().database_url()
+    counts = backup.rows(url)
+    size = backup.write(url, file)
+    echo(
+        f"Backed up {backup.in_words(counts)} to {short_path(file)} ({backup.megabytes(size)}); "
+        "it holds personal data."
+    )
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def restore(file: Path, *, yes: bool) -> None:
+    """Replace all rows of the running stack by those of FILE.
+
+    The rows that it replaces are backed up first. The API is stopped meanwhile; the database is
+    migrated before it starts again. If FILE cannot be restored, nothing is changed.
+    """
+    stack = selected_stack()
+    backup.check(file)
+    url = stack.database_url()
+    counts = backup.rows(url)
+    has_rows = any(counts.values())
+    question = f"Replace {backup.in_words(counts)} by the rows of {file}?"
+    if has_rows and not yes and not click.confirm(question):
+        echo("Nothing was restored.")
+        return
+    with stack.without_api():
+        if has_rows:
+            before = backup.new_file("before-restore")
+            backup.write(url, before)
+            echo(f"The rows until now are in {short_path(before)}.")
+        backup.restore(url, file)
+    echo(f"Restored {backup.in_words(backup.rows(url))} from {file}.")
 
 
 @cli.command()

@@ -3,7 +3,6 @@
 import os
 import sys
 from typing import NoReturn
-from urllib.parse import unquote, urlsplit
 
 from lab.paths import PROJECT
 from lab.stack import postgres
@@ -29,14 +28,7 @@ def write_migration(config: StackConfig, database_url: str, message: str) -> NoR
 
 def open_psql(database_url: str, arguments: tuple[str, ...]) -> NoReturn:
     """Run psql on the stack's database, with the password in the environment, not in `ps`."""
-    url = urlsplit(database_url)
-    environment = {
-        "PGHOST": url.hostname or HOST,
-        "PGPORT": str(url.port),
-        "PGUSER": url.username or "",
-        "PGPASSWORD": unquote(url.password or ""),
-        "PGDATABASE": url.path.lstrip("/"),
-    }
+    environment = postgres.client_environment(database_url)
     execute([str(postgres.binary("psql")), *arguments], environment)
 
 

@@ -1,5 +1,6 @@
 """What no linter checks in compose.yaml and the Dockerfile, and the Docker backend."""
 
+import asyncio
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 from click.testing import CliRunner
+from sqlalchemy import make_url
 
 from clinic.otel import CHECKS
 from clinic.settings import Settings
@@ -33,6 +35,8 @@ from lab.stack.ports import free_ports
 from lab.stack.programs import PROGRAMS
 from lab.stack.select import choose, in_docker
 from lab.stack.service import InternalPorts
+from tests.support.clinic import migrated_database
+from tests.support.rows import execute
 
 
 def read(path: Path) -> Any:
@@ -563,3 +567,47 @@ def test_target_that_a_container_cannot_reach_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(UserError, match="STACK_BACKEND=native"):
         docker_k6.command(StackConfig(tmp_path), settings)
+
+
+def test_data_of_another_postgresql_is_named_with_what_to_type(docker: FakeDocker) -> None:
+    restarting = {"State": "restarting", "Status": "Restarting (1)", "ExitCode": 1, "Health": ""}
+    postgres = container("postgres", Image="postgres:19.0-alpine", **restarting)
+    docker.script(f"""case "$*" in
+      *" ps "*) test ! -f "$0.up" || echo '{postgres}' ;;
+      *" up "*) touch "$0.up"; exit 1 ;;
+      *" logs "*) echo "Counter to that, there appears to be PostgreSQL data in:"
+                  echo "  /var/lib/postgresql/18/docker" ;;
+    esac""")
+
+    failed = docker.up()
+
+    assert failed.returncode == 1
+    assert "another version of PostgreSQL than 19.0" in failed.stderr
+    assert "`just restore clinic.dump`" in failed.stderr
+
+
+def test_a_restore_stops_the_api_migrates_and_starts_it(docker: FakeDocker, tmp_path: Path) -> None:
+    with migrated_database() as settings:
+        url = make_url(settings.database_url)
+        owners = "INSERT INTO owner (name, email) VALUES ('Ana', 'ana@example.org')"
+        environment = {"POSTGRES_PORT": str(url.port), "CLINIC_RESULTS_DIR": str(tmp_path)}
+        docker.script(f"""echo "$*" >> "$0.commands"
+        case "$*" in
+          *" ps "*) echo '{container("api")}' ;;
+          *" cat "*) echo '{url.password}' ;;
+        esac""")
+
+        def invoke(*words: str) -> str:
+            result = CliRunner(env=environment).invoke(cli, words)
+            assert result.exit_code == 0, result.output
+            return result.output
+
+        asyncio.run(execute(settings, owners))
+        invoke("backup", str(tmp_path / "clinic.dump"))
+        asyncio.run(execute(settings, "DELETE FROM owner"))
+        restored = invoke("restore", str(tmp_path / "clinic.dump"))
+
+    assert "Restored 1 owner, 0 pets and 0 appointments" in restored
+    commands = Path(f"{docker.path}.commands").read_text()
+    changing = re.findall(r" (stop api|run .*migrate|up .*api)$", commands, re.MULTILINE)
+    assert [command.split()[0] for command in changing] == ["stop", "run", "up"]

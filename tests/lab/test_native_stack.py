@@ -161,6 +161,22 @@ def test_up_gives_a_running_stack_of_an_earlier_version_the_role_of_the_api(
 
 
 @pytest.mark.stack
+def test_a_running_stack_stays_when_its_data_does_not_fit_the_new_postgresql(
+    stack: NativeStack,
+) -> None:
+    version = stack.config.state / "postgres" / "PG_VERSION"
+    before, fits = pids(stack), version.read_text()
+    version.write_text("17\n")
+
+    refused = stack.run("restart", "postgres")
+    version.write_text(fits)
+
+    assert refused.returncode == 1
+    assert "PostgreSQL 17; this is 18" in refused.stderr
+    assert pids(stack) == before
+
+
+@pytest.mark.stack
 def test_restart_replaces_one_service(stack: NativeStack) -> None:
     before = pids(stack)
 
@@ -348,6 +364,7 @@ def test_data_of_another_postgresql_is_not_touched(stopped: NativeStack) -> None
 
     assert refused.returncode == 1
     assert "PostgreSQL 17; this is 18" in refused.stderr
+    assert "`just backup clinic.dump`" in refused.stderr
     assert [path.name for path in data.iterdir()] == ["PG_VERSION"]
     assert stopped.left_behind() == []
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +65,9 @@ class Stack(Protocol):
 
     def database_url(self, role: str = OWNER_ROLE) -> str:
         """Return a role's URL, with its password, for programs on this machine."""
+
+    def without_api(self) -> AbstractContextManager[None]:
+        """Stop the API during a block; then migrate the database and start the API again."""
 
     def data(self) -> str:
         """Describe the data that `destroy` removes; empty if there is none."""

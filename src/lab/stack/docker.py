@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import msgspec
 from lab.console import echo, say
 from lab.errors import UserError
 from lab.paths import PROJECT, RESULTS_VARIABLE, results_folder
-from lab.stack import log_lines, ports
+from lab.stack import log_lines, ports, postgres
 from lab.stack.base import (
     UP,
     ServiceError,
@@ -41,6 +41,8 @@ PASSWORD_FILES = {
     OWNER_ROLE: "/run/clinic/postgres-password",
     API_ROLE: "/run/api/postgres-password",
 }
+OTHER_MAJOR = "there appears to be PostgreSQL data in"
+"""What the image's entrypoint writes instead of starting on the data of another major version."""
 ROLES = ("sh", "/docker-entrypoint-initdb.d/roles.sh")
 PASSWORD = f"by `docker compose exec postgres cat {PASSWORD_FILES[OWNER_ROLE]}`"
 
@@ -238,6 +240,11 @@ class DockerStack:
         for container in failed or waiting:
             service = container.service
             log = self.compose.output("logs", "--no-log-prefix", f"--tail={LOG_LINES}", service)
+            if service == "postgres" and OTHER_MAJOR in log:
+                return UserError(
+                    f"The data was created by another version of PostgreSQL than "
+                    f"{container.version}, which cannot read it. {postgres.TAKE_ROWS}"
+                )
             return ServiceError(
                 f"{service} did not start ({container.status}). Fix the error in its log, then run "
                 "`just up` again.",
@@ -312,6 +319,17 @@ class DockerStack:
     def database_url(self, role: str = OWNER_ROLE) -> str:
         read = ("exec", "--no-TTY", "postgres", "cat", PASSWORD_FILES[role])
         return self.config.database_url_with(role, self.compose.output(*read).strip())
+
+    @contextmanager
+    def without_api(self) -> Iterator[None]:
+        if not self.states():
+            raise UserError("Nothing is running; `just up` starts the stack.")
+        self.compose.output("stop", "api")
+        try:
+            yield
+        finally:
+            self.compose.show("run", "--rm", "--no-TTY", "migrate")
+            self.start("api")
 
     def data(self) -> str:
         """Name the volumes, if there are any."""

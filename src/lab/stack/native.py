@@ -165,6 +165,7 @@ class NativeStack:
 
         A service that fails to start is stopped; the others stay as they are.
         """
+        postgres.check_major(postgres.data_directory(self.config))  # before anything stops
         started = StartedStack.load(self.config)
         wanted = {it.name: it for it in services.assemble(self.config, started.internal_ports)}
         if only and only not in wanted:
@@ -371,6 +372,18 @@ class NativeStack:
 
     def database_url(self, role: str = OWNER_ROLE) -> str:
         return self.config.database_url_of(role)
+
+    @contextmanager
+    def without_api(self) -> Iterator[None]:
+        self.make_state_folder()
+        with self.lock():
+            if not self.supervisor.running():
+                raise UserError("Nothing is running; `just up` starts the stack.")
+            self.supervisor.stop(API)
+            try:
+                yield
+            finally:
+                self.update(API)
 
     def data(self) -> str:
         if not self.config.state.exists():

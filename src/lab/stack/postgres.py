@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
@@ -22,6 +23,12 @@ from lab.stack.inherited import base_environment
 from lab.stack.modes import allow_reading, allow_traversal
 from lab.stack.programs import dotted, parse_version
 
+TAKE_ROWS = (
+    "To keep the rows, run `just up`, `just backup clinic.dump` and `just down` in the version of "
+    "the project that made them; then, in this one, `just destroy`, `just up` and `just restore "
+    "clinic.dump`. Nothing was changed."
+)
+"""What to do with the data of another major version."""
 SYSTEM_USER = "embedded_postgres"
 # The superuser cannot connect: its work is done in single-user mode, without a server.
 HBA = f"host all all {HOST}/32 scram-sha-256\n"
@@ -110,14 +117,20 @@ def owner_role(password: str) -> list[str]:
     return [role_exists("clinic"), f"ALTER ROLE clinic LOGIN PASSWORD '{password}'"]
 
 
+RIGHTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON"
+API_RIGHTS = (
+    f"{RIGHTS} ALL TABLES IN SCHEMA public TO clinic_api",
+    f"ALTER DEFAULT PRIVILEGES FOR ROLE clinic IN SCHEMA public {RIGHTS} TABLES TO clinic_api",
+)
+"""Statements that give the API its rights, on the tables that are there and on later ones."""
+
+
 def api_role(password: str) -> list[str]:
     """Return statements, as in observability/postgres/roles.sh."""
-    rights = "GRANT SELECT, INSERT, UPDATE, DELETE ON"
     return [
         role_exists("clinic_api"),
         f"ALTER ROLE clinic_api LOGIN CONNECTION LIMIT 80 PASSWORD '{password}'",
-        f"{rights} ALL TABLES IN SCHEMA public TO clinic_api",
-        f"ALTER DEFAULT PRIVILEGES FOR ROLE clinic IN SCHEMA public {rights} TABLES TO clinic_api",
+        *API_RIGHTS,
     ]
 
 
@@ -186,12 +199,13 @@ def single_user(data: Path, database: str, *statements: str) -> None:
 
 
 def check_major(data: Path) -> None:
+    """Raise UserError if another major version of PostgreSQL has created the data."""
     creator = (data / "PG_VERSION").read_text().strip()
     installed = version()
     if creator != installed.split(".")[0]:
         raise UserError(
             f"The data in {data} was created by PostgreSQL {creator}; this is {installed} and "
-            "cannot read it. Move the directory away; `just up` then starts with an empty database."
+            f"cannot read it. {TAKE_ROWS}"
         )
 
 
@@ -282,6 +296,18 @@ def run(command: Sequence[str | Path], purpose: str, statements: str = "") -> st
     if result.returncode:
         raise UserError(f"PostgreSQL could not {purpose}:\n{output.strip()}")
     return output
+
+
+def client_environment(database_url: str) -> dict[str, str]:
+    """Return the variables by which PostgreSQL's programs connect: `ps` shows no password."""
+    url = urlsplit(database_url)
+    return {
+        "PGHOST": url.hostname or HOST,
+        "PGPORT": str(url.port),
+        "PGUSER": url.username or "",
+        "PGPASSWORD": unquote(url.password or ""),
+        "PGDATABASE": url.path.lstrip("/"),
+    }
 
 
 def ready(port: int) -> bool:
