@@ -166,6 +166,11 @@ dev *options:
 migration name:
     @{{ lab }} migration "$@"
 
+# Return the database to an older schema, after asking, for an older version of the API (just downgrade 0004)
+[group('develop')]
+downgrade *args:
+    @{{ lab }} downgrade "$@"
+
 # Everything that must pass before a change lands: lint, types, tests
 [group('check')]
 check: lint lint-load build test-all

@@ -33,7 +33,7 @@ def main() -> int:
     """Run the command and return its exit status."""
     parser = ArgumentParser(
         prog="clinic",
-        usage="%(prog)s [-h] [serve | check | migrate | revision MESSAGE]",
+        usage="%(prog)s [-h] [serve | check | migrate | downgrade REVISION | revision MESSAGE]",
         description="Veterinary clinic API: owners, their pets and the pets' appointments.",
         epilog=EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
@@ -42,6 +42,8 @@ def main() -> int:
     commands.add_parser("serve", help="serve the API until SIGTERM or SIGINT (default)")
     commands.add_parser("check", help="check the settings, then exit")
     commands.add_parser("migrate", help="upgrade the database to the newest schema, then exit")
+    downgrade = commands.add_parser("downgrade", help="return to an older schema, then exit")
+    downgrade.add_argument("revision", choices=revisions(), help="number of the schema")
     revision = commands.add_parser("revision", help="write a migration from the models' changes")
     revision.add_argument("message", help='what it does, such as "add owner.birthday"')
     arguments = parser.parse_args()
@@ -58,6 +60,8 @@ def main() -> int:
             return 0
         case "migrate":
             return migrate(settings)
+        case "downgrade":
+            return migrate(settings, down_to=arguments.revision)
         case "revision":
             return write_revision(settings, arguments.message)
         case _:
@@ -95,13 +99,24 @@ def serve(settings: Settings) -> int:
     return workers.serve_with_workers(config, settings.workers, stop_seconds)
 
 
-def migrate(settings: Settings) -> int:
-    """Upgrade the database to the newest schema."""
+def migrate(settings: Settings, down_to: str | None = None) -> int:
+    """Upgrade the database to the newest schema, or return to an older one."""
+    commands = AlembicCommands(
+        database_config(replace(settings, statement_timeout=MIGRATION_SECONDS))
+    )
     try:
-        patient = replace(settings, statement_timeout=MIGRATION_SECONDS)
-        AlembicCommands(database_config(patient)).upgrade()
+        if down_to:
+            commands.downgrade(down_to)
+        else:
+            commands.upgrade()
     except CommandError:
-        log.error("Cannot migrate the database: another version of the API has migrated it")  # noqa: TRY400 the traceback says no more
+        if down_to:
+            log.error(
+                "Cannot downgrade the database to %s: it is older already, or newer than the API",
+                down_to,
+            )  # noqa: TRY400 the traceback says no more
+        else:
+            log.error("Cannot migrate the database: another version of the API has migrated it")  # noqa: TRY400 the traceback says no more
         return 1
     except (SQLAlchemyError, OSError) as error:
         *_, root_cause = causes(error)
@@ -110,9 +125,16 @@ def migrate(settings: Settings) -> int:
     return 0
 
 
+def revisions() -> list[str]:
+    """Return the numbers of all migrations."""
+    return sorted(
+        file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py")
+    )
+
+
 def write_revision(settings: Settings, message: str) -> int:
     """Write a migration from the difference between models and database, numbered in sequence."""
-    number = len(list((MIGRATIONS / "versions").glob("[0-9]*.py"))) + 1
+    number = len(revisions()) + 1
     AlembicCommands(database_config(settings)).revision(
         message, autogenerate=True, rev_id=f"{number:04}"
     )

@@ -178,6 +178,25 @@ def migration(message: str) -> None:
 
 
 @cli.command()
+@click.argument("revision")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+def downgrade(revision: str, *, yes: bool) -> None:
+    """Return the database of the running stack to the schema REVISION, such as 0004.
+
+    For an older version of the API: until that one is started, requests that write are refused.
+    """
+    stack = selected_stack()
+    url = stack.database_url()
+    if not yes and not click.confirm(
+        f"Return to the schema {revision}? What it cannot hold is lost (docs/running.md, "
+        "Migrations); `just backup` keeps it."
+    ):
+        echo("Nothing was changed.")
+        return
+    development.downgrade(StackConfig.from_env(), url, revision)
+
+
+@cli.command()
 @click.argument("service", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
 @click.option("-n", "--lines", type=int, help="Last lines of each log (default: 50; of all, 10).")

@@ -26,6 +26,12 @@ def write_migration(config: StackConfig, database_url: str, message: str) -> NoR
     execute(command, api_environment(config, database_url))
 
 
+def downgrade(config: StackConfig, database_url: str, revision: str) -> NoReturn:
+    """Return the database to an older schema."""
+    command = [sys.executable, "-m", "clinic", "downgrade", revision]
+    execute(command, api_environment(config, database_url))
+
+
 def open_psql(database_url: str, arguments: tuple[str, ...]) -> NoReturn:
     """Run psql on the stack's database, with the password in the environment, not in `ps`."""
     environment = postgres.client_environment(database_url)

@@ -41,7 +41,7 @@ from lab.stack.tail import new_lines, size, split_lines, tail
 NATIVE = "native"
 API = "api"
 POSTGRES = "postgres"
-MIGRATION_SECONDS = 120
+MIGRATION_SECONDS = 7200  # a statement may take an hour, and waits for locks
 FOLLOW_SECONDS = 0.3
 
 

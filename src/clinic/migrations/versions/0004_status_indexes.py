@@ -7,6 +7,8 @@ from the moment in which its indexes are gone until the new API replaces it.
 import sqlalchemy as sa
 from alembic import op
 
+from clinic.migrations.concurrently import concurrently
+
 revision = "0004"
 down_revision = "0003"
 
@@ -34,7 +36,7 @@ def downgrade() -> None:
 
 def replace(old: Indexes, new: Indexes) -> None:
     """Build the new indexes, then drop the old ones; what an interrupted build left is dropped."""
-    with op.get_context().autocommit_block():
+    with concurrently():
         for name, columns in new.items():
             drop(name)
             op.create_index(name, "appointment", columns, postgresql_concurrently=True)

@@ -6,6 +6,8 @@ The index is built while an older API reads and writes.
 import sqlalchemy as sa
 from alembic import op
 
+from clinic.migrations.concurrently import concurrently
+
 revision = "0005"
 down_revision = "0004"
 
@@ -25,7 +27,7 @@ def downgrade() -> None:
 
 def replace(name: str) -> None:
     """Build the index beside the old one; what an interrupted build left is dropped."""
-    with op.get_context().autocommit_block():
+    with concurrently():
         drop(BUILD)
         columns: list[str | sa.TextClause] = ["status", sa.text(name), "scheduled_at", "id"]
         op.create_index(BUILD, "appointment", columns, postgresql_concurrently=True)
