@@ -110,13 +110,12 @@ def migrate(settings: Settings, down_to: str | None = None) -> int:
         else:
             commands.upgrade()
     except CommandError:
-        if down_to:
-            log.error(
-                "Cannot downgrade the database to %s: it is older already, or newer than the API",
-                down_to,
-            )  # noqa: TRY400 the traceback says no more
-        else:
-            log.error("Cannot migrate the database: another version of the API has migrated it")  # noqa: TRY400 the traceback says no more
+        reason = (
+            f"to {down_to}: it is older already, or newer than the API"
+            if down_to
+            else "to the newest schema: another version of the API has migrated it"
+        )
+        log.error("Cannot migrate the database %s", reason)  # noqa: TRY400 the traceback says no more
         return 1
     except (SQLAlchemyError, OSError) as error:
         *_, root_cause = causes(error)
