@@ -203,7 +203,7 @@ lint-load:
     npm install --no-package-lock --no-audit --no-fund --prefer-offline --silent
     npm run --silent check
 
-# Build the programs of the stack that PATH does not have: about six minutes, once
+# Build the programs of the stack that PATH does not have: about five minutes, once
 [group('check')]
 build:
     {{ lab }} build
