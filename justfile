@@ -26,6 +26,11 @@ demo: up smoke status
 up:
     @{{ lab }} up
 
+# Check what this machine and this shell give the stack (just doctor --json)
+[group('run')]
+doctor *args:
+    @{{ lab }} doctor "$@"
+
 # Stop everything; the data stays
 [group('run')]
 down:

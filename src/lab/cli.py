@@ -14,7 +14,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from lab import development, run_commands
+from lab import development, doctor, run_commands
 from lab.clients import tempo_or_jaeger
 from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.prometheus import Prometheus
@@ -62,7 +62,24 @@ def up() -> None:
             f"OTEL_SERVICE_NAME is ignored: alerts, dashboards and reports know the API as "
             f"{SERVICE}. OTEL_RESOURCE_ATTRIBUTES may set service.namespace."
         )
-    selected_stack().up()
+    config = StackConfig.from_env()
+    doctor.require(config)
+    choose(config).up()
+
+
+@cli.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def examine(*, as_json: bool) -> None:
+    """Check this machine and the variables of this shell.
+
+    Exits with 1 if something would stop `just up`.
+    """
+    findings = list(doctor.examine(StackConfig.from_env(), doctor.CHECKS))
+    if as_json:
+        echo(json.dumps(msgspec.to_builtins(findings), indent=2))
+    else:
+        doctor.show(findings)
+    sys.exit(int(any(finding.state == doctor.State.ERROR for finding in findings)))
 
 
 @cli.command()

@@ -559,6 +559,7 @@ def test_k6_in_docker_gets_every_variable_that_the_script_reads() -> None:
     read = set(re.findall(r"(?:'|__ENV\.)([A-Z][A-Z0-9_]+)\b", source))
 
     own = {name for name in read if not name.startswith("K6_")}
+    own -= {"PWD"}  # each shell has its own
     assert own - {"GET", "POST", "PATCH", "DELETE"} == set(docker_k6.SCRIPT_VARIABLES)
 
 
