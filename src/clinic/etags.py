@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Column, Delete, Select, Table, Update, litera
 
 from clinic.database import Database, ResultRow, columns
 from clinic.problems import RefusedError, bad_parameter
+from clinic.responses import JSONResponse
 
 CONDITIONAL = frozenset({b"if-match", b"if-none-match"})
 ENTITY_TAG = rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")'
@@ -108,7 +109,7 @@ def etag(version: int) -> str:
 def represent(kind: type[Item], row: ResultRow, **headers: str) -> Response[Item]:
     """Return the resource of a row of `versioned_columns`, with its `ETag`."""
     *values, version = row
-    return Response(kind(*values), headers={"ETag": etag(version), **headers})
+    return JSONResponse(kind(*values), headers={"ETag": etag(version), **headers})
 
 
 def answer_read(

@@ -12,6 +12,7 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 
 from clinic.problems import bad_parameter
+from clinic.responses import JSONResponse
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
@@ -98,4 +99,4 @@ def page(
         query = [pair for pair in query if pair[0] != "cursor"]
         query.append(("cursor", str(cursor_key(items[-1]))))
         headers["Link"] = f'<{request.url.path}?{urlencode(query)}>; rel="next"'
-    return Response(items, headers=headers)
+    return JSONResponse(items, headers=headers)
