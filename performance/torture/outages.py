@@ -1,0 +1,490 @@
+"""Outages of the trace store and of Prometheus, under a load that k6 sends at a steady rate."""
+
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
+
+from lab.clients.prometheus import Prometheus
+from lab.credentials import PASSWORD, USER
+from lab.errors import UserError
+from lab.paths import PROJECT
+from lab.promql import telemetry
+from lab.promql.api import CLINIC
+from lab.runs import record
+from lab.runs.record import Record
+from lab.stack.config import HOST
+from lab.stack.service import StartedStack
+from performance.stack import Stack
+from performance.torture.fault_proxy import Fault, FaultProxy
+from performance.torture.part import Context, Figures, Part, Result
+
+OUTAGE_SECONDS = 60
+HEALTHY_SECONDS = 30
+"""Before and after the outage; both together are what it is compared with."""
+WARM_UP_SECONDS = 15
+REST_SECONDS = 5
+"""Between the last measured moment and the end of the load."""
+ITERATIONS_PER_SECOND = 8
+MOST_SLOWER = 1.1
+MOST_MEGABYTES = 40.0
+"""The queue of 8,192 spans takes half of it."""
+ALERT_SECONDS = 180
+ARRIVAL_SECONDS = 60
+DISK_MEGABYTES = 400
+MEGABYTE = 2**20
+
+
+@dataclass
+class Period:
+    began: float = 0.0
+    ended: float = 0.0
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        self.began = time.time()
+        yield
+        self.ended = time.time()
+
+    def __contains__(self, moment: float) -> bool:
+        return self.began <= moment < self.ended
+
+
+@dataclass
+class Load:
+    """A run of k6 that writes each request to a file as well as to Prometheus."""
+
+    stack: Stack
+    run_id: str
+    seconds: float
+    file: Path
+    output: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        settings = {
+            "DURATION": f"{self.seconds:.0f}s",
+            "RATE": str(ITERATIONS_PER_SECOND),
+            "RUN": self.run_id,
+            "TRACE_EVERY": "0",
+            "K6_OUT": f"experimental-prometheus-rw,csv={self.file}",
+            "K6_CSV_TIME_FORMAT": "unix_milli",
+        }
+        with self.output.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lab", "run", "soak"],
+                cwd=PROJECT,
+                env={**self.stack.environment, **settings},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            deadline = time.monotonic() + ARRIVAL_SECONDS
+            while not self.requests():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise UserError(f"k6 did not start:\n{self.output.read_text()}")
+                time.sleep(0.5)
+            yield
+            process.wait(self.seconds + 2 * ARRIVAL_SECONDS)
+        finally:
+            process.terminate()
+            process.wait()
+
+    def requests(self) -> list[tuple[float, float, bool]]:
+        """Return when each request ended, its milliseconds, and whether it succeeded."""
+        if not self.file.exists():
+            return []
+        with self.file.open(newline="") as file:
+            return [
+                (
+                    float(row["timestamp"]) / 1000,
+                    float(row["metric_value"]),
+                    row["expected_response"] == "true",
+                )
+                for row in csv.DictReader(file)
+                if row["metric_name"] == "http_req_duration" and row["name"]
+            ]
+
+    def record(self) -> Record:
+        return record.load(self.stack.results / f"{self.run_id}.json")
+
+
+@dataclass
+class Outage:
+    """What an outage did to the requests and to the API's process."""
+
+    load: Load
+    before: Period = field(default_factory=Period)
+    during: Period = field(default_factory=Period)
+    after: Period = field(default_factory=Period)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    """Megabytes of the API's process over time."""
+    restarts: int = 0
+
+    def measure(self, context: Context, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        """Measure before, during and after the outage that `begin` begins and `end` ends."""
+        stack = self.load.stack
+        api = stack.process("api")
+        stop = Event()
+
+        def watch() -> None:
+            while not stop.wait(0.5):
+                self.memory.append((time.time(), api.memory_info().rss / MEGABYTE))
+
+        watcher = Thread(target=watch, daemon=True)
+        watcher.start()
+        time.sleep(context.seconds(WARM_UP_SECONDS))
+        with self.before.measured():
+            time.sleep(context.seconds(HEALTHY_SECONDS))
+        with self.during.measured():
+            begin()
+            time.sleep(context.seconds(OUTAGE_SECONDS))
+            end()
+        with self.after.measured():
+            time.sleep(context.seconds(HEALTHY_SECONDS))
+        stop.set()
+        watcher.join()
+        self.restarts = int(stack.process("api").pid != api.pid)
+
+    def figures(self) -> Figures:
+        requests = self.load.requests()
+        healthy = [ms for at, ms, _ in requests if at in self.before or at in self.after]
+        faulty = [ms for at, ms, _ in requests if at in self.during]
+        highest_before = max(megabytes for at, megabytes in self.memory if at in self.before)
+        highest = max(megabytes for _, megabytes in self.memory)
+        return {
+            "requests during": len(faulty),
+            "failed": sum(not success for _, _, success in requests),
+            "ms median": round(statistics.median(faulty), 2),
+            "/ without outage": ratio(statistics.median(faulty), statistics.median(healthy)),
+            "ms p95": round(quantile(faulty), 2),
+            "/ without outage, p95": ratio(quantile(faulty), quantile(healthy)),
+            "MB more memory": round(highest - highest_before, 1),
+            "API restarts": self.restarts,
+        }
+
+    @staticmethod
+    def passed(figures: Figures) -> bool:
+        """Say whether requests and memory are as promised."""
+        return (
+            figures["failed"] == 0
+            and float(figures["/ without outage"]) <= MOST_SLOWER
+            and float(figures["MB more memory"]) <= MOST_MEGABYTES
+            and figures["API restarts"] == 0
+        )
+
+
+def quantile(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def ratio(one: float, other: float) -> float:
+    return round(one / other, 3)
+
+
+def seconds_of_load(context: Context) -> float:
+    parts = (WARM_UP_SECONDS, HEALTHY_SECONDS, OUTAGE_SECONDS, HEALTHY_SECONDS, REST_SECONDS)
+    return sum(map(context.seconds, parts)) + REST_SECONDS
+
+
+def load(context: Context, name: str) -> Load:
+    run_id = f"torture-{name}"
+    for file in context.results.glob(f"{run_id}*"):
+        file.unlink()
+    return Load(
+        context.stack,
+        run_id,
+        seconds_of_load(context),
+        context.results / f"{run_id}.csv",
+        context.results / f"{run_id}.log",
+    )
+
+
+@contextmanager
+def prometheus_itself(stack: Stack) -> Iterator[Prometheus]:
+    """Ask Prometheus directly: the gateway may be part of what is out of order."""
+    port = StartedStack.load(stack.config).internal_ports.prometheus
+    password = (stack.config.credentials / PASSWORD).read_text()
+    with Prometheus(f"http://{USER}:{password}@{HOST}:{port}") as client:
+        yield client
+
+
+class AlertWatch:
+    """Notes when alerts began to fire."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.began = time.time()
+        self.fired: dict[str, float] = {}
+        """Seconds by name."""
+        self._stop = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        self.began = time.time()
+        self._thread.start()
+
+    def _watch(self) -> None:
+        with prometheus_itself(self.stack) as prometheus:
+            while not self._stop.wait(1):
+                with suppress(UserError):
+                    for alert in prometheus.active_alerts():
+                        if alert.firing:
+                            self.fired.setdefault(alert.name, time.time() - self.began)
+
+    def wait_for(self, name: str) -> float | None:
+        """Return the seconds after which an alert fired; wait for it first."""
+        deadline = self.began + ALERT_SECONDS
+        while name not in self.fired and time.time() < deadline:
+            time.sleep(1)
+        self._stop.set()
+        self._thread.join()
+        return self.fired.get(name)
+
+
+@dataclass
+class SpanCounts:
+    """Spans of the API by what became of them."""
+
+    created: int
+    dropped: int
+    failed: int
+    stored: int
+
+    @classmethod
+    def read(cls, stack: Stack) -> "SpanCounts":
+        """Read the counters once they agree or have come to rest."""
+        selectors = (
+            f"{telemetry.PROCESSED}{{{CLINIC}}}",
+            telemetry.QUEUE_FULL,
+            telemetry.EXPORT_FAILED,
+            telemetry.ACCEPTED,
+        )
+        with prometheus_itself(stack) as prometheus:
+
+            def read() -> "SpanCounts":
+                sums = (prometheus.number(f"sum({it})", time.time()) for it in selectors)
+                return cls(*(round(value or 0) for value in sums))
+
+            counts, deadline = read(), time.monotonic() + ARRIVAL_SECONDS
+            while counts.unaccounted and time.monotonic() < deadline:
+                time.sleep(1)
+                counts = read()
+        return counts
+
+    @property
+    def unaccounted(self) -> int:
+        """Spans that were created and are in no other count; negative if some are in two."""
+        return self.created - self.dropped - self.failed - self.stored
+
+    def figures(self) -> Figures:
+        return {
+            "spans": self.created,
+            "dropped": self.dropped,
+            "failed to send": self.failed,
+            "stored": self.stored,
+            "unaccounted": self.unaccounted,
+        }
+
+
+def seconds_until_stored(stack: Stack, since: float) -> float:
+    """Wait until the trace store has stored spans that were sent after a moment."""
+    selector, deadline = f"sum({telemetry.ACCEPTED})", time.time() + ARRIVAL_SECONDS
+    with prometheus_itself(stack) as prometheus:
+        before = prometheus.number(selector, since) or 0
+        while (prometheus.number(selector, time.time()) or 0) <= before:
+            if time.time() > deadline:
+                raise UserError("No spans were stored after the outage.")
+            time.sleep(0.5)
+    return time.time() - since
+
+
+def trace_store_outage(fault: Fault, context: Context) -> Result:
+    """Put the fault between the API and the trace store's receiver."""
+    proxy = context.resources.enter_context(FaultProxy(0))
+    stack = context.start_stack(
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"http://{HOST}:{proxy.port}/v1/traces"
+    )
+    proxy.target = stack.config.otlp_port
+    return measure_trace_store(
+        context, fault, partial(proxy.set, fault), partial(proxy.set, Fault.NONE)
+    )
+
+
+def measure_trace_store(
+    context: Context, fault: Fault, begin: Callable[[], None], end: Callable[[], None]
+) -> Result:
+    stack = context.stack
+    outage = Outage(load(context, f"traces-{fault.replace(' ', '-')}"))
+    alerts = AlertWatch(stack)
+    arrival = 0.0
+
+    def begin_and_watch() -> None:
+        alerts.start()
+        begin()
+
+    def end_and_wait() -> None:
+        nonlocal arrival
+        end()
+        arrival = seconds_until_stored(stack, time.time())
+
+    with outage.load.running():
+        outage.measure(context, begin_and_watch, end_and_wait)
+    # The receiver's answer to what it did not store is that it did.
+    name = "SpansMissing" if fault is Fault.GARBAGE else "SpansLost"
+    fired = alerts.wait_for(name)
+    figures, counts = outage.figures(), SpanCounts.read(stack)
+    figures |= counts.figures()
+    figures |= {"s until spans arrived": round(arrival, 1)}
+    figures |= {f"s until {name}": round(fired, 1) if fired else "never"}
+    match fault:
+        case Fault.GARBAGE:
+            accounted = counts.unaccounted > 0
+        case Fault.SLOW:  # stored after the API has given up
+            accounted = -counts.failed <= counts.unaccounted <= 0
+        case _:
+            accounted = counts.unaccounted == 0
+    return Result(outage.passed(figures) and accounted and fired is not None, figures)
+
+
+@contextmanager
+def small_disk(stack: Stack, service: str, folder: Path) -> Iterator[Callable[[], None]]:
+    """Give a service a small file system of its own; yield what fills or empties it.
+
+    It needs root.
+    """
+    supervisor = stack.native.supervisor
+    supervisor.stop(service)
+    options = f"size={DISK_MEGABYTES}m,mode=0700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)  # noqa: S603, S607
+    try:
+        supervisor.start(service)
+        stack.native.wait_until_ready(stack.services[service])
+        filler = folder / "filler"
+
+        def toggle() -> None:
+            if filler.exists():
+                filler.unlink()
+                return
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(MEGABYTE))
+
+        yield toggle
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S603, S607
+
+
+def full_disk(service: str, context: Context) -> Result:
+    """Fill the disk of a service for the time of the outage."""
+    if os.geteuid():
+        return Result(passed=True, figures={"not run": "it needs root, for a small file system"})
+    folders = {"jaeger": "jaeger", "prometheus": "prometheus/data"}
+    stack = context.stack
+    folder = stack.config.state / folders[service]
+    toggle = context.resources.enter_context(small_disk(stack, service, folder))
+    measured = measure_trace_store if service == "jaeger" else measure_prometheus
+    return measured(context, Fault.FULL, toggle, toggle)
+
+
+def prometheus_outage(fault: Fault, context: Context) -> Result:
+    """Put the fault between the gateway and Prometheus: the API and k6 send through it."""
+    stack = context.stack
+    proxy = context.resources.enter_context(
+        FaultProxy(StartedStack.load(stack.config).internal_ports.prometheus)
+    )
+    upstream = f"{stack.config.prometheus_port}=http://{HOST}:{proxy.port}"
+    context.resources.enter_context(stack.replaced("gateway", {"GATEWAY_PROMETHEUS": upstream}))
+    return measure_prometheus(
+        context, fault, partial(proxy.set, fault), partial(proxy.set, Fault.NONE)
+    )
+
+
+def measure_prometheus(
+    context: Context, fault: Fault, begin: Callable[[], None], end: Callable[[], None]
+) -> Result:
+    outage = Outage(load(context, f"prometheus-{fault.replace(' ', '-')}"))
+    alerts = AlertWatch(context.stack)
+
+    def begin_and_watch() -> None:
+        alerts.start()
+        begin()
+
+    with outage.load.running():
+        outage.measure(context, begin_and_watch, end)
+    figures = outage.figures()
+    saved = outage.load.record()
+    counted = saved.total.requests
+    sent = len(outage.load.requests())
+    rates = [rate for rate in saved.timeline.rate if rate is not None]
+    figures |= {
+        "requests sent": sent,
+        "in the report": counted,
+        "traced": saved.completeness.traced,
+        "intervals without samples": len(saved.timeline.rate) - len(rates),
+        "highest rate": round(max(rates), 1),
+        "median rate": round(statistics.median(rates), 1),
+    }
+    figures |= {f"s until {name}": round(at, 1) for name, at in alerts.fired.items()}
+    figures |= {"report says": " ".join(saved.missing) or "nothing"}
+    return Result(outage.passed(figures) and counted == sent, figures)
+
+
+PROMISES = {
+    Fault.AWAY: "refuses connections",
+    Fault.SLOW: "answers 5 s late",
+    Fault.UNAVAILABLE: "answers 503",
+    Fault.GARBAGE: "answers 200 with garbage",
+    Fault.BROKEN: "answers with what is not HTTP",
+}
+TRACES_PROMISE = (
+    "The trace store {}: requests are as fast, memory is bounded, each lost span is counted, an "
+    "alert fires, and spans arrive afterwards"
+)
+PROMETHEUS_PROMISE = (
+    "Prometheus {}: requests are as fast, memory is bounded, and no request of k6 is missing from "
+    "the run's totals"
+)
+MINUTES = 4.5
+
+PARTS = [
+    *(
+        Part(
+            f"outage-traces-{fault}",
+            TRACES_PROMISE.format(text),
+            MINUTES,
+            partial(trace_store_outage, fault),
+        )
+        for fault, text in PROMISES.items()
+    ),
+    *(
+        Part(
+            f"outage-prometheus-{fault}",
+            PROMETHEUS_PROMISE.format(text),
+            MINUTES,
+            partial(prometheus_outage, fault),
+        )
+        for fault, text in PROMISES.items()
+    ),
+    Part(
+        "outage-traces-full-disk",
+        TRACES_PROMISE.format("has a full disk"),
+        MINUTES,
+        partial(full_disk, "jaeger"),
+    ),
+    Part(
+        "outage-prometheus-full-disk",
+        PROMETHEUS_PROMISE.format("has a full disk"),
+        MINUTES,
+        partial(full_disk, "prometheus"),
+    ),
+]
