@@ -1,11 +1,19 @@
-"""Outages of the trace store and of Prometheus, under a load that k6 sends at a steady rate."""
+"""Outages of the trace store and of Prometheus, under a load that k6 sends at a steady rate.
 
+Beside the API runs a second one, whose telemetry is never out of order. Both get the same requests
+at the same time, so that whatever else happens on the machine happens to both.
+"""
+
+import asyncio
 import csv
+import itertools
 import os
+import secrets
 import statistics
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,6 +30,8 @@ from lab.promql.api import CLINIC
 from lab.runs import record
 from lab.runs.record import Record
 from lab.stack.config import HOST
+from lab.stack.ports import free as free_port
+from lab.stack.ports import is_taken
 from lab.stack.service import StartedStack
 from performance.stack import Stack
 from performance.torture.fault_proxy import Fault, FaultProxy
@@ -33,7 +43,9 @@ HEALTHY_SECONDS = 30
 WARM_UP_SECONDS = 15
 REST_SECONDS = 5
 """Between the last measured moment and the end of the load."""
-ITERATIONS_PER_SECOND = 8
+ITERATIONS_PER_SECOND = 5
+PAIRS_PER_SECOND = 20
+"""Requests to each of the two APIs."""
 MOST_SLOWER = 1.1
 MOST_MEGABYTES = 40.0
 """The queue of 8,192 spans takes half of it."""
@@ -71,6 +83,7 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[None]:
+        """Run k6; wait at the end until it has ended and its report is written."""
         settings = {
             "DURATION": f"{self.seconds:.0f}s",
             "RATE": str(ITERATIONS_PER_SECOND),
@@ -100,7 +113,7 @@ class Load:
             process.wait()
 
     def requests(self) -> list[tuple[float, float, bool]]:
-        """Return when each request ended, its milliseconds, and whether it succeeded."""
+        """Return when each request of the load ended, its milliseconds, and whether it succeeded."""
         if not self.file.exists():
             return []
         with self.file.open(newline="") as file:
@@ -111,11 +124,115 @@ class Load:
                     row["expected_response"] == "true",
                 )
                 for row in csv.DictReader(file)
-                if row["metric_name"] == "http_req_duration" and row["name"]
+                if row["metric_name"] == "http_req_duration" and row["scenario"]
             ]
 
     def record(self) -> Record:
         return record.load(self.stack.results / f"{self.run_id}.json")
+
+
+@contextmanager
+def second_api(stack: Stack) -> Iterator[int]:
+    """Run another API on the same database; yield its port.
+
+    It sends its spans to the trace store's port and its metrics to Prometheus itself.
+    """
+    port, prometheus = free_port(), StartedStack.load(stack.config).internal_ports.prometheus
+    credentials = f"{USER}:{(stack.config.credentials / PASSWORD).read_text()}"
+    environment = {
+        **os.environ,
+        **stack.services["api"].environment,
+        "CLINIC_PORT": str(port),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": stack.config.otlp_traces_endpoint,
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": (
+            f"http://{HOST}:{prometheus}/api/v1/otlp/v1/metrics"
+        ),
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS": (
+            f"authorization=Basic%20{b64encode(credentials.encode()).decode()}"
+        ),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clinic"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while not is_taken(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise UserError("The second API did not start.")
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Pairs:
+    """Sends each request to two APIs, one after the other, and notes the milliseconds of both."""
+
+    def __init__(self, *ports: int) -> None:
+        self.ports = ports
+        self.failed = 0
+        self.taken: list[tuple[float, float, float]] = []
+        """When, and the milliseconds of the first and of the second API."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        stop = Event()
+        thread = Thread(target=lambda: asyncio.run(self._send(stop)), daemon=True)
+        thread.start()
+        yield
+        stop.set()
+        thread.join()
+
+    async def _send(self, stop: Event) -> None:
+        connections = [await asyncio.open_connection(HOST, port) for port in self.ports]
+        for number in itertools.count():
+            if stop.is_set():
+                break
+            await asyncio.sleep(1 / PAIRS_PER_SECOND)
+            order = (0, 1) if number % 4 < 2 else (1, 0)  # noqa: PLR2004 - each request in each order
+            milliseconds = [0.0, 0.0]
+            for which in order:
+                milliseconds[which] = await self._ask(*connections[which], request(number))
+            self.taken.append((time.time(), milliseconds[0], milliseconds[1]))
+        for _, writer in connections:
+            writer.close()
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes
+    ) -> float:
+        began = time.perf_counter()
+        writer.write(sent)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        _, _, length = head.partition(b"content-length: ")
+        await reader.readexactly(int(length.partition(b"\r\n")[0]))
+        self.failed += not head.startswith(b"http/1.1 20")
+        return (time.perf_counter() - began) * 1000
+
+    def ratio(self, *periods: Period) -> float:
+        """Return by how much the first API is slower than the second, by their medians."""
+        pairs = [
+            (first, second)
+            for at, first, second in self.taken
+            if any(at in period for period in periods)
+        ]
+        first, second = zip(*pairs, strict=True)
+        return statistics.median(first) / statistics.median(second)
+
+
+def request(number: int) -> bytes:
+    """Return a request that reads owners or registers one."""
+    if number % 2:
+        return b"GET /owners?limit=10 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    body = b'{"name":"Ana","email":"%b@example.org"}' % secrets.token_hex(8).encode()
+    return (
+        b"POST /owners HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
 
 
 @dataclass
@@ -123,6 +240,7 @@ class Outage:
     """What an outage did to the requests and to the API's process."""
 
     load: Load
+    pairs: Pairs
     before: Period = field(default_factory=Period)
     during: Period = field(default_factory=Period)
     after: Period = field(default_factory=Period)
@@ -157,17 +275,17 @@ class Outage:
 
     def figures(self) -> Figures:
         requests = self.load.requests()
-        healthy = [ms for at, ms, _ in requests if at in self.before or at in self.after]
         faulty = [ms for at, ms, _ in requests if at in self.during]
+        healthy = [ms for at, ms, _ in requests if at in self.before or at in self.after]
         highest_before = max(megabytes for at, megabytes in self.memory if at in self.before)
         highest = max(megabytes for _, megabytes in self.memory)
+        slower = self.pairs.ratio(self.during) / self.pairs.ratio(self.before, self.after)
         return {
-            "requests during": len(faulty),
-            "failed": sum(not success for _, _, success in requests),
-            "ms median": round(statistics.median(faulty), 2),
-            "/ without outage": ratio(statistics.median(faulty), statistics.median(healthy)),
-            "ms p95": round(quantile(faulty), 2),
-            "/ without outage, p95": ratio(quantile(faulty), quantile(healthy)),
+            "requests during it": len(faulty),
+            "failed": sum(not success for _, _, success in requests) + self.pairs.failed,
+            "times slower": round(slower, 3),
+            "k6's median in ms": round(statistics.median(faulty), 2),
+            "before and after": round(statistics.median(healthy), 2),
             "MB more memory": round(highest - highest_before, 1),
             "API restarts": self.restarts,
         }
@@ -177,18 +295,10 @@ class Outage:
         """Say whether requests and memory are as promised."""
         return (
             figures["failed"] == 0
-            and float(figures["/ without outage"]) <= MOST_SLOWER
+            and float(figures["times slower"]) <= MOST_SLOWER
             and float(figures["MB more memory"]) <= MOST_MEGABYTES
             and figures["API restarts"] == 0
         )
-
-
-def quantile(values: list[float]) -> float:
-    return statistics.quantiles(values, n=20)[-1]
-
-
-def ratio(one: float, other: float) -> float:
-    return round(one / other, 3)
 
 
 def seconds_of_load(context: Context) -> float:
@@ -196,17 +306,20 @@ def seconds_of_load(context: Context) -> float:
     return sum(map(context.seconds, parts)) + REST_SECONDS
 
 
-def load(context: Context, name: str) -> Load:
+def begin_load(context: Context, name: str) -> Outage:
+    """Prepare the load of a part and start the second API."""
     run_id = f"torture-{name}"
     for file in context.results.glob(f"{run_id}*"):
         file.unlink()
-    return Load(
+    load = Load(
         context.stack,
         run_id,
         seconds_of_load(context),
         context.results / f"{run_id}.csv",
         context.results / f"{run_id}.log",
     )
+    second = context.resources.enter_context(second_api(context.stack))
+    return Outage(load, Pairs(context.stack.config.clinic_port, second))
 
 
 @contextmanager
@@ -324,7 +437,7 @@ def measure_trace_store(
     context: Context, fault: Fault, begin: Callable[[], None], end: Callable[[], None]
 ) -> Result:
     stack = context.stack
-    outage = Outage(load(context, f"traces-{fault.replace(' ', '-')}"))
+    outage = begin_load(context, f"traces-{fault}")
     alerts = AlertWatch(stack)
     arrival = 0.0
 
@@ -337,7 +450,7 @@ def measure_trace_store(
         end()
         arrival = seconds_until_stored(stack, time.time())
 
-    with outage.load.running():
+    with outage.load.running(), outage.pairs.running():
         outage.measure(context, begin_and_watch, end_and_wait)
     # The receiver's answer to what it did not store is that it did.
     name = "SpansMissing" if fault is Fault.GARBAGE else "SpansLost"
@@ -412,14 +525,14 @@ def prometheus_outage(fault: Fault, context: Context) -> Result:
 def measure_prometheus(
     context: Context, fault: Fault, begin: Callable[[], None], end: Callable[[], None]
 ) -> Result:
-    outage = Outage(load(context, f"prometheus-{fault.replace(' ', '-')}"))
+    outage = begin_load(context, f"prometheus-{fault}")
     alerts = AlertWatch(context.stack)
 
     def begin_and_watch() -> None:
         alerts.start()
         begin()
 
-    with outage.load.running():
+    with outage.load.running(), outage.pairs.running():
         outage.measure(context, begin_and_watch, end)
     figures = outage.figures()
     saved = outage.load.record()
