@@ -113,7 +113,7 @@ class Load:
             process.wait()
 
     def requests(self) -> list[tuple[float, float, bool]]:
-        """Return when each request of the load ended, its milliseconds, and whether it succeeded."""
+        """Return when each request ended, its milliseconds, and whether it succeeded."""
         if not self.file.exists():
             return []
         with self.file.open(newline="") as file:
@@ -220,8 +220,8 @@ class Pairs:
             for at, first, second in self.taken
             if any(at in period for period in periods)
         ]
-        first, second = zip(*pairs, strict=True)
-        return statistics.median(first) / statistics.median(second)
+        one, other = (statistics.median(each) for each in zip(*pairs, strict=True))
+        return float(one / other)
 
 
 def request(number: int) -> bytes:
