@@ -308,18 +308,19 @@ def seconds_of_load(context: Context) -> float:
 
 def begin_load(context: Context, name: str) -> Outage:
     """Prepare the load of a part and start the second API."""
+    second = context.resources.enter_context(second_api(context.stack))
+    return Outage(
+        make_load(context, name, seconds_of_load(context)),
+        Pairs(context.stack.config.clinic_port, second),
+    )
+
+
+def make_load(context: Context, name: str, seconds: float) -> Load:
     run_id = f"torture-{name}"
     for file in context.results.glob(f"{run_id}*"):
         file.unlink()
-    load = Load(
-        context.stack,
-        run_id,
-        seconds_of_load(context),
-        context.results / f"{run_id}.csv",
-        context.results / f"{run_id}.log",
-    )
-    second = context.resources.enter_context(second_api(context.stack))
-    return Outage(load, Pairs(context.stack.config.clinic_port, second))
+    file, output = (context.results / f"{run_id}.{kind}" for kind in ("csv", "log"))
+    return Load(context.stack, run_id, seconds, file, output)
 
 
 @contextmanager
@@ -509,14 +510,19 @@ def full_disk(service: str, context: Context) -> Result:
     return measured(context, Fault.FULL, toggle, toggle)
 
 
+@contextmanager
+def gateway_proxy(stack: Stack) -> Iterator[FaultProxy]:
+    """Put a proxy between the gateway and Prometheus."""
+    port = StartedStack.load(stack.config).internal_ports.prometheus
+    with FaultProxy(port) as proxy:
+        upstream = f"{stack.config.prometheus_port}=http://{HOST}:{proxy.port}"
+        with stack.replaced("gateway", {"GATEWAY_PROMETHEUS": upstream}):
+            yield proxy
+
+
 def prometheus_outage(fault: Fault, context: Context) -> Result:
     """Put the fault between the gateway and Prometheus: the API and k6 send through it."""
-    stack = context.stack
-    proxy = context.resources.enter_context(
-        FaultProxy(StartedStack.load(stack.config).internal_ports.prometheus)
-    )
-    upstream = f"{stack.config.prometheus_port}=http://{HOST}:{proxy.port}"
-    context.resources.enter_context(stack.replaced("gateway", {"GATEWAY_PROMETHEUS": upstream}))
+    proxy = context.resources.enter_context(gateway_proxy(context.stack))
     return measure_prometheus(
         context, fault, partial(proxy.set, fault), partial(proxy.set, Fault.NONE)
     )
@@ -550,6 +556,35 @@ def measure_prometheus(
     figures |= {f"s until {name}": round(at, 1) for name, at in alerts.fired.items()}
     figures |= {"report says": " ".join(saved.missing) or "nothing"}
     return Result(outage.passed(figures) and counted == sent, figures)
+
+
+def prometheus_away_at_the_end(context: Context) -> Result:
+    """Let Prometheus be away from the middle of a run until after its end."""
+    stack = context.stack
+    proxy = context.resources.enter_context(gateway_proxy(stack))
+    load = make_load(context, "prometheus-end", 2 * context.seconds(HEALTHY_SECONDS))
+    with load.running():
+        time.sleep(context.seconds(HEALTHY_SECONDS))
+        proxy.set(Fault.AWAY)
+    proxy.set(Fault.NONE)
+    report = subprocess.run(
+        [sys.executable, "-m", "lab", "report", load.run_id],
+        cwd=PROJECT,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    saved, sent = load.record(), len(load.requests())
+    said = [text for text in saved.missing if "did not arrive" in text]
+    figures: Figures = {
+        "requests sent": sent,
+        "in the report": saved.total.requests,
+        "verdict": f"{saved.verdict} {saved.verdict_reason}",
+        "report says": " ".join(saved.missing),
+    }
+    complete = saved.total.requests == sent
+    return Result(complete or bool(said and said[0] in " ".join(report.split())), figures)
 
 
 PROMISES = {
@@ -587,6 +622,12 @@ PARTS = [
             partial(prometheus_outage, fault),
         )
         for fault, text in PROMISES.items()
+    ),
+    Part(
+        "outage-prometheus-end",
+        "Prometheus is away from the middle of a run until after its end: the report says so",
+        2.5,
+        prometheus_away_at_the_end,
     ),
     Part(
         "outage-traces-full-disk",
