@@ -567,7 +567,7 @@ def prometheus_away_at_the_end(context: Context) -> Result:
         time.sleep(context.seconds(HEALTHY_SECONDS))
         proxy.set(Fault.AWAY)
     proxy.set(Fault.NONE)
-    report = subprocess.run(
+    report = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "lab", "report", load.run_id],
         cwd=PROJECT,
         env=stack.environment,
