@@ -38,13 +38,13 @@ from performance.torture.fault_proxy import Fault, FaultProxy
 from performance.torture.part import Context, Figures, Part, Result
 
 OUTAGE_SECONDS = 60
-HEALTHY_SECONDS = 30
+HEALTHY_SECONDS = 20
 """Before and after the outage; both together are what it is compared with."""
-WARM_UP_SECONDS = 15
+WARM_UP_SECONDS = 10
 REST_SECONDS = 5
 """Between the last measured moment and the end of the load."""
 ITERATIONS_PER_SECOND = 5
-PAIRS_PER_SECOND = 20
+PAIRS_PER_SECOND = 30
 """Requests to each of the two APIs."""
 MOST_SLOWER = 1.1
 MOST_MEGABYTES = 40.0
@@ -562,7 +562,7 @@ def prometheus_away_at_the_end(context: Context) -> Result:
     """Let Prometheus be away from the middle of a run until after its end."""
     stack = context.stack
     proxy = context.resources.enter_context(gateway_proxy(stack))
-    load = make_load(context, "prometheus-end", 2 * context.seconds(HEALTHY_SECONDS))
+    load = make_load(context, "prometheus-end", 3 * context.seconds(HEALTHY_SECONDS))
     with load.running():
         time.sleep(context.seconds(HEALTHY_SECONDS))
         proxy.set(Fault.AWAY)
@@ -602,7 +602,7 @@ PROMETHEUS_PROMISE = (
     "Prometheus {}: requests are as fast, memory is bounded, and no request of k6 is missing from "
     "the run's totals"
 )
-MINUTES = 4.5
+MINUTES = 2.5
 
 PARTS = [
     *(

@@ -16,7 +16,7 @@ from lab.paths import PROJECT
 from lab.stack import postgres, programs
 from lab.stack.config import HOST, claim
 from lab.stack.ports import free_ports
-from lab.stack.service import started_file
+from lab.stack.service import StartedStack, started_file
 from tests.support.clinic import unique_email
 from tests.support.native_stack import JUST, NativeStack, temporary_stack, until
 
@@ -223,6 +223,19 @@ def test_after_a_hard_stop_the_stack_comes_up_with_its_data(
     assert up.returncode == 0, up.stderr
     assert ("supervisor had been killed" in up.stderr) is (killed == "its supervisor")
     assert stack.config.password_file.read_text() == password
+
+
+@pytest.mark.stack
+def test_a_service_that_cannot_start_is_started_once_it_can(stack: NativeStack) -> None:
+    log = stack.supervisor.log("supervisord")
+    port = StartedStack.load(stack.config).internal_ports.alertmanager
+    stack.supervisor.stop("alertmanager")
+    failures = log.read_text().count("exited: alertmanager")
+    with socket.create_server((HOST, port)):
+        stack.supervisor.start("alertmanager")
+        until(lambda: log.read_text().count("exited: alertmanager") > failures + 5, 60)
+
+    until(lambda: stack.run("status").returncode == 0, 60)
 
 
 @pytest.mark.stack
