@@ -3,14 +3,19 @@
 A page of any site can make a browser on this machine send requests. The gateway refuses these. To
 all others it adds the credentials of the services behind it, so that people and programs need none.
 
+While Prometheus does not answer, the gateway keeps what k6 pushes. k6 sends each push once, and
+what changed once, such as a single error or the end of the run, is in no later push.
+
 A container runs this file alone, with the packages of the API's image.
 """
 
+import asyncio
 import json
 import os
 import re
 import socket
 from base64 import b64encode
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,9 +31,10 @@ HOST = os.environ.get("GATEWAY_HOST", "127.0.0.1")
 SECRETS = Path(os.environ.get("GATEWAY_SECRETS", "/run/web"))
 ADDED_NAMES = os.environ.get("GATEWAY_ALLOWED_HOSTS", "").lower().replace(",", " ").split()
 NAMES = {"localhost", "127.0.0.1", "[::1]", "gateway", "host.docker.internal", *ADDED_NAMES}
+PROMETHEUS = "Prometheus"
 # The service of each variable, and whether links on other sites may open its pages.
 SERVICES = {
-    "GATEWAY_PROMETHEUS": ("Prometheus", True),
+    "GATEWAY_PROMETHEUS": (PROMETHEUS, True),
     "GATEWAY_ALERTMANAGER": ("Alertmanager", True),
     "GATEWAY_TRACES": ("The trace store", os.environ.get("GATEWAY_TRACES_UI") == "1"),
     "GATEWAY_OTLP": ("The OTLP receiver", False),
@@ -43,6 +49,10 @@ MAX_FORWARDED = 64  # requests at a time to each service; others wait
 STOP_SECONDS = 1
 MAX_HEAD = 64 * 2**10
 MAX_BODY = 64 * 2**20
+PUSH = b"/api/v1/write"
+MAX_PUSH = 2**20  # larger ones are not kept
+MAX_KEPT = 8 * 2**20  # bytes of pushes, those of 20 minutes; Prometheus accepts the last ten
+KEPT_SECONDS = 1.0  # between attempts to send them
 HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te"}
 HOP_BY_HOP |= {b"proxy-connection", b"trailer", b"transfer-encoding", b"upgrade"}
 REPLACED = {b"authorization", b"expect", b"host"}
@@ -96,6 +106,15 @@ class Service:
         return text.replace(self.prefix.encode(), b"") or (b"/" if value else b"")
 
 
+@dataclass(frozen=True)
+class Push:
+    """Samples of k6 on their way to Prometheus."""
+
+    target: bytes
+    headers: Headers
+    body: bytes
+
+
 class Gateway:
     """The ASGI application; the port of a connection determines the service."""
 
@@ -109,6 +128,8 @@ class Gateway:
         # The pool's own limit is not used: the cost of a request grows with its queue.
         self.turns = {port: anyio.CapacityLimiter(MAX_FORWARDED) for port in self.services}
         self.problems: dict[str, str] = {}
+        self.kept: deque[Push] = deque()
+        self.sender: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         service = self.services[scope["server"][1]]
@@ -116,6 +137,8 @@ class Gateway:
             check_request(service, scope)
             if scope["raw_path"] == HEALTH:
                 await respond(send, HTTPStatus.OK, b"text/plain", b"OK\n")
+            elif is_push(service, scope):
+                await self.forward_push(service, scope, receive, send)
             else:
                 await self.forward(service, scope, receive, send)
         except RefusedError as refused:
@@ -128,6 +151,63 @@ class Gateway:
             await respond(send, refused.status, b"application/problem+json", body)
         except ClientLeftError:
             return
+
+    async def forward_push(
+        self, service: Service, scope: Message, receive: Receive, send: Send
+    ) -> None:
+        """Forward a push, or keep it and send it after those that were kept before."""
+        headers = [it for it in end_to_end(scope["headers"]) if it[0] not in REPLACED]
+        headers = [it for it in headers if it[0] != b"content-length"]
+        headers += [(b"host", service.address.encode()), self.authorization]
+        body = b"".join([block async for block in read_body(receive)])
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        push = Push(scope["raw_path"] + query, headers, body)
+        response = None if self.kept else await self.try_push(service, push)
+        if response and response.status == HTTPStatus.UNAUTHORIZED:
+            raise self.problem(service, "refuses the gateway's password")
+        if response:
+            await respond(send, response.status, b"text/plain", response.content)
+            return
+        if sum(len(one.body) for one in self.kept) + len(body) > MAX_KEPT:
+            raise self.problem(service, "does not answer, and no more pushes can be kept")
+        self.kept.append(push)
+        if not self.sender or self.sender.done():
+            self.sender = asyncio.create_task(self.send_kept(service))
+        await respond(send, HTTPStatus.NO_CONTENT, b"text/plain", b"")
+
+    async def try_push(self, service: Service, push: Push) -> httpcore.Response | None:
+        """Send a push; return None if the service does not answer, or cannot take it now."""
+        try:
+            async with self.turns[service.port]:
+                response = await self.pool.request(
+                    "POST",
+                    service.url(push.target),
+                    headers=push.headers,
+                    content=push.body,
+                    extensions={"timeout": TIMEOUTS},
+                )
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+            self.problem(service, "does not answer")
+            return None
+        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.problem(service, f"refuses pushes with status {response.status}")
+            return None
+        return response
+
+    async def send_kept(self, service: Service) -> None:
+        """Send the pushes that were kept, in their order, until none is left."""
+        count = 0
+        while self.kept:
+            response = await self.try_push(service, self.kept[0])
+            if response is None:
+                await asyncio.sleep(KEPT_SECONDS)
+                continue
+            self.kept.popleft()
+            count += 1
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                log(f"{service.name} refused a push that was kept: status {response.status}.")
+        self.problems.pop(service.name, None)
+        log(f"{service.name} answers again: it got {count} pushes that were kept.")
 
     async def forward(self, service: Service, scope: Message, receive: Receive, send: Send) -> None:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
@@ -206,6 +286,17 @@ def check_request(service: Service, scope: Message) -> None:
         raise RefusedError(HTTPStatus.BAD_REQUEST, "Send the path without //, /./ and /../.")
     if any(int(length) > MAX_BODY for length in values(scope, b"content-length")):
         raise too_large()
+
+
+def is_push(service: Service, scope: Message) -> bool:
+    """Say whether a request is a push of k6 that may be kept."""
+    lengths = values(scope, b"content-length")
+    return (
+        service.name == PROMETHEUS
+        and (scope["method"], scope["raw_path"]) == ("POST", PUSH)
+        and all(int(length) <= MAX_PUSH for length in lengths)
+        and len(lengths) == 1
+    )
 
 
 def too_large() -> RefusedError:

@@ -22,6 +22,7 @@ import pytest
 from lab.paths import PROJECT
 from lab.stack import compose
 from lab.stack.ports import free_ports
+from tests.support.native_stack import until
 from tests.support.programs import running
 
 GATEWAY = PROJECT / "src" / "lab" / "gateway.py"
@@ -752,6 +753,51 @@ def test_a_service_that_is_away_is_named_and_logged_once(tmp_path: Path) -> None
             assert "The OTLP receiver" in response.text
             assert upstream.address not in response.text
         assert stack.log.read_text().count("does not answer") == 1
+
+
+def test_pushes_are_kept_while_prometheus_does_not_answer(tmp_path: Path) -> None:
+    """They arrive afterwards, each once and in their order, with the credentials."""
+    headers = {"Content-Encoding": "snappy"}
+
+    def push(stack: Gateway, body: bytes) -> httpx.Response:
+        return stack.send("POST", "/api/v1/write", content=body, headers=headers)
+
+    with Upstream() as upstream, gateway(tmp_path, upstream) as stack:
+        assert push(stack, b"0").status_code == 200
+        upstream.response = Response(503)
+        assert [push(stack, b"%d" % number).status_code for number in range(1, 6)] == [204] * 5
+        until(lambda: len(upstream.received) > 3)
+        refused = {one.body for one in upstream.received[1:]}
+        upstream.response = Response(204)
+        until(lambda: upstream.received[-1].body == b"5")
+        until(lambda: "answers again" in stack.log.read_text())
+        assert push(stack, b"6").status_code == 204
+
+    assert refused == {b"1"}
+    arrived = upstream.received[-6:]
+    assert [one.body for one in arrived] == [b"%d" % number for number in range(1, 7)]
+    assert {one.headers["authorization"][0] for one in arrived} == {CREDENTIALS}
+    assert {one.headers["content-encoding"][0] for one in arrived} == {"snappy"}
+
+
+def test_a_push_that_prometheus_rejects_is_not_kept(stack: Gateway) -> None:
+    stack.upstream.response = Response(400, body=b"out of bounds")
+
+    response = stack.send("POST", "/api/v1/write", content=b"x")
+
+    assert (response.status_code, response.content) == (400, b"out of bounds")
+    assert len(stack.upstream.received) == 1
+
+
+def test_pushes_are_kept_up_to_8_mib(tmp_path: Path) -> None:
+    with Upstream() as upstream, gateway(tmp_path, upstream) as stack:
+        upstream.response = Response(503)
+        body = b"x" * 2**20
+        statuses = [stack.send("POST", "/api/v1/write", content=body).status_code for _ in range(9)]
+        too_large = stack.send("POST", "/api/v1/write", content=body + b"x")
+
+    assert statuses == [204] * 8 + [502]
+    assert too_large.status_code == 503
 
 
 def test_a_client_that_leaves_in_mid_body_is_no_fault_of_the_service(stack: Gateway) -> None:
