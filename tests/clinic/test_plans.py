@@ -68,6 +68,9 @@ ONLY_FOR_SPEED = {
     index.name for table in Base.metadata.tables.values() for index in table.indexes
 } - {"uq_owner_email", "uq_appointment_pet_id_minute"}
 
+READS_SCHEMA = "alembic_versions"
+"""In the statement that reads the state of the database once a second."""
+
 Plan = dict[str, Any]
 Plans = dict[str, dict[str, list[Plan]]]
 """By the way of planning, and by request."""
@@ -84,7 +87,7 @@ class Explained:
     def record(self, _connection: object, message: Any) -> None:
         """Keep the plan of a statement."""
         _, explains, plan = message.message.partition("plan:\n")
-        if explains:
+        if explains and READS_SCHEMA not in plan:
             self.plans.append(json.loads(plan)["Plan"])
 
     async def plans_of(self, method: str, path: str, **content: Any) -> tuple[Any, list[Plan]]:
@@ -141,6 +144,8 @@ async def explained(explaining: Settings) -> Plans:
         @event.listens_for(database.engine.sync_engine, "connect")
         def listen(connection: Any, _record: object) -> None:
             connection.driver_connection.add_log_listener(explained.record)
+
+        await database.engine.dispose()  # for a connection with the listener
 
         async def run(statement: str) -> None:
             async with database.engine.connect() as connection:
