@@ -70,13 +70,14 @@ async def fill(stack: Stack, rows: int) -> None:
 
 async def migrate_under_load(context: Context, stack: Stack, rows: int) -> Result:
     reads: Counter[str] = Counter()
+    durations: list[float] = []
     seconds: dict[str, float] = {}
     written = 0
     connection = await stack.connect()
     stopping = asyncio.Event()
     try:
         async with writing(stack.config.api_url, clients=10, per_second=30) as ledger:
-            reading = asyncio.create_task(read(stack.config.api_url, reads, stopping))
+            reading = asyncio.create_task(read(stack.config.api_url, reads, durations, stopping))
             try:
                 await asyncio.sleep(context.seconds(5))
                 started = time.monotonic()
@@ -106,6 +107,7 @@ async def migrate_under_load(context: Context, stack: Stack, rows: int) -> Resul
         "twice": comparison.twice,
         "never answered": comparison.unknown,
         "written on another schema": written,
+        "s of the longest read": round(max(durations, default=0), 1),
         "s without a write": round(ledger.longest_gap(started), 1),
         **unexpected(ledger),
     }
@@ -116,12 +118,15 @@ def unexpected(ledger: Ledger) -> Figures:
     return {"unexpected": "; ".join(ledger.unexpected[:3])} if ledger.unexpected else {}
 
 
-async def read(url: str, answers: Counter[str], stopping: asyncio.Event) -> None:
-    """Read at a steady pace and count the answers."""
+async def read(
+    url: str, answers: Counter[str], durations: list[float], stopping: asyncio.Event
+) -> None:
+    """Read at a steady pace; count the answers and note how long they took."""
     async with httpx.AsyncClient(base_url=url, timeout=ANSWER_SECONDS, trust_env=False) as client:
         for path in itertools.cycle(READS):
             if stopping.is_set():
                 return
+            began = time.monotonic()
             try:
                 response = await client.get(path)
             except httpx.TransportError as error:
@@ -130,6 +135,7 @@ async def read(url: str, answers: Counter[str], stopping: asyncio.Event) -> None
                 is_refused = response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
                 is_polite = is_refused and "retry-after" in response.headers
                 answers[UNAVAILABLE if is_polite else str(response.status_code)] += 1
+            durations.append(time.monotonic() - began)
             await asyncio.sleep(READ_SECONDS)
 
 
