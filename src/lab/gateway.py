@@ -14,6 +14,7 @@ import json
 import os
 import re
 import socket
+import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -51,8 +52,9 @@ MAX_HEAD = 64 * 2**10
 MAX_BODY = 64 * 2**20
 PUSH = b"/api/v1/write"
 MAX_PUSH = 2**20  # larger ones are not kept
-MAX_KEPT = 8 * 2**20  # bytes of pushes, those of 20 minutes; Prometheus accepts the last ten
-KEPT_SECONDS = 1.0  # between attempts to send them
+MAX_KEPT = 8 * 2**20  # bytes of pushes: those of about 20 minutes
+KEEP_SECONDS = 600.0  # Prometheus accepts no samples that are older
+RETRY_SECONDS = 1.0
 HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te"}
 HOP_BY_HOP |= {b"proxy-connection", b"trailer", b"transfer-encoding", b"upgrade"}
 REPLACED = {b"authorization", b"expect", b"host"}
@@ -113,6 +115,8 @@ class Push:
     target: bytes
     headers: Headers
     body: bytes
+    until: float
+    """Time until which it is kept."""
 
 
 class Gateway:
@@ -161,7 +165,7 @@ class Gateway:
         headers += [(b"host", service.address.encode()), self.authorization]
         body = b"".join([block async for block in read_body(receive)])
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
-        push = Push(scope["raw_path"] + query, headers, body)
+        push = Push(scope["raw_path"] + query, headers, body, time.monotonic() + KEEP_SECONDS)
         response = None if self.kept else await self.try_push(service, push)
         if response and response.status == HTTPStatus.UNAUTHORIZED:
             raise self.problem(service, "refuses the gateway's password")
@@ -196,18 +200,21 @@ class Gateway:
 
     async def send_kept(self, service: Service) -> None:
         """Send the pushes that were kept, in their order, until none is left."""
-        count = 0
+        sent = 0
         while self.kept:
-            response = await self.try_push(service, self.kept[0])
-            if response is None:
-                await asyncio.sleep(KEPT_SECONDS)
+            push = self.kept[0]
+            response = await self.try_push(service, push)
+            if response is None and time.monotonic() < push.until:
+                await asyncio.sleep(RETRY_SECONDS)
                 continue
             self.kept.popleft()
-            count += 1
-            if response.status >= HTTPStatus.BAD_REQUEST:
-                log(f"{service.name} refused a push that was kept: status {response.status}.")
-        self.problems.pop(service.name, None)
-        log(f"{service.name} answers again: it got {count} pushes that were kept.")
+            if response is None or response.status >= HTTPStatus.BAD_REQUEST:
+                log(f"{service.name} did not take a push that was kept.")
+            else:
+                sent += 1
+        if sent:
+            self.problems.pop(service.name, None)
+            log(f"{service.name} answers again: it got {sent} pushes that were kept.")
 
     async def forward(self, service: Service, scope: Message, receive: Receive, send: Send) -> None:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+import lab.gateway
 from lab.paths import PROJECT
 from lab.stack import compose
 from lab.stack.ports import free_ports
@@ -787,6 +789,21 @@ def test_a_push_that_prometheus_rejects_is_not_kept(stack: Gateway) -> None:
 
     assert (response.status_code, response.content) == (400, b"out of bounds")
     assert len(stack.upstream.received) == 1
+
+
+@pytest.mark.anyio
+async def test_a_push_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that Prometheus never takes does not hold up those after it."""
+    prometheus = lab.gateway.Service(lab.gateway.PROMETHEUS, 1, "127.0.0.1:1", "", has_pages=True)
+    tried = lab.gateway.Gateway([prometheus], PASSWORD)
+    monkeypatch.setattr(lab.gateway, "RETRY_SECONDS", 0.01)
+    now = time.monotonic()
+    tried.kept += [lab.gateway.Push(b"/", [], b"", until) for until in (now - 1, now + 0.1)]
+
+    await tried.send_kept(prometheus)
+
+    assert not tried.kept
+    assert time.monotonic() > now + 0.1
 
 
 def test_pushes_are_kept_up_to_8_mib(tmp_path: Path) -> None:
