@@ -101,7 +101,7 @@ soak *options:
 breakpoint *options:
     @{{ lab }} run breakpoint "$@"
 
-# Print a run's table and write its page again (default: the newest run; just report RUN --from 1:00 --to 4:00)
+# Print a run's table and write its page again (default: the newest run; just report RUN --from 1:00 --to 4:00 --markdown)
 [group('load')]
 report *run:
     @{{ lab }} report "$@"

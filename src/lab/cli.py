@@ -24,6 +24,7 @@ from lab.errors import UserError
 from lab.promql.selectors import SERVICE
 from lab.reports import alert_list, trace_log, waterfall
 from lab.reports.live import watch
+from lab.reports.run_report import Form
 from lab.reports.run_report import report as print_report
 from lab.runs import k6, record, start
 from lab.runs.record import Record
@@ -272,7 +273,10 @@ def destroy(*, yes: bool) -> None:
     is_flag=True,
     help="Serve k6's own dashboard and keep the run's report page current, to watch it meanwhile.",
 )
-def run(profile: str, journey: str, *, without_prometheus: bool, live: bool) -> None:
+@run_commands.JUNIT
+def run(
+    profile: str, journey: str, *, without_prometheus: bool, live: bool, junit: Path | None
+) -> None:
     """Run the load test PROFILE and report it.
 
     The target is the stack's API, or BASE_URL. RUN names the run; DURATION, RATE and VUS change
@@ -292,7 +296,7 @@ def run(profile: str, journey: str, *, without_prometheus: bool, live: bool) -> 
     echo(k6.describe_status(status))
     if environment:
         try:
-            print_report(config, test.run_id, environment)
+            print_report(config, test.run_id, environment, Form(junit=junit))
         except UnknownRunError:
             echo("No metrics of this run reached Prometheus, so there is no report.")
         except UserError as error:

@@ -5,6 +5,7 @@ import os
 import sys
 import webbrowser
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import msgspec
@@ -64,6 +65,12 @@ FROM = click.option(
     metavar="TIME",
     help="Begin at this time since the start of the run, such as 1:00.",
 )
+JUNIT = click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the thresholds to FILE, as JUnit XML.",
+)
 TO = click.option("--to", "end", callback=_moment, metavar="TIME", help="End at this time.")
 
 
@@ -71,7 +78,16 @@ TO = click.option("--to", "end", callback=_moment, metavar="TIME", help="End at 
 @click.argument("run", required=False)
 @FROM
 @TO
-def report(run: str | None, begin: float | None, end: float | None) -> None:
+@click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a job.")
+@JUNIT
+def report(
+    run: str | None,
+    begin: float | None,
+    end: float | None,
+    *,
+    markdown: bool,
+    junit: Path | None,
+) -> None:
     """Report RUN, by default the newest run.
 
     Prints the run, and writes its record and its report page. The first characters of an id or
@@ -81,10 +97,11 @@ def report(run: str | None, begin: float | None, end: float | None) -> None:
     config = StackConfig.from_env()
     runs = list_runs(config.prometheus_url)
     found = runs.find(run) if run else runs.newest()
+    form = run_report.Form(markdown, junit)
     if bounds := Bounds(begin, end):
-        run_report.report_part(config, found.run_id, bounds)
+        run_report.report_part(config, found.run_id, bounds, form)
     else:
-        run_report.report(config, found.run_id)
+        run_report.report(config, found.run_id, form=form)
 
 
 def _find(run: str) -> tuple[StackConfig, Runs, RunSummary]:

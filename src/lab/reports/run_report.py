@@ -1,14 +1,17 @@
 """Print a run, and write its record and its report page."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from rich.console import Console
 from rich.text import Text
 
 from lab.clients.grafana import find_run_dashboard
 from lab.clients.prometheus import PrometheusError
-from lab.console import make_console, short_path
+from lab.console import echo, make_console, say, short_path
 from lab.findings import summary
 from lab.findings.summary import Findings
-from lab.reports import publication, run_html, run_terminal
+from lab.reports import junit, publication, run_html, run_markdown, run_terminal
 from lab.runs import part
 from lab.runs.part import Bounds
 from lab.runs.reader import read
@@ -17,7 +20,23 @@ from lab.runs.run_list import UnknownRunError
 from lab.stack.config import StackConfig
 
 
-def report(config: StackConfig, run_id: str, environment: Environment | None = None) -> None:
+@dataclass(frozen=True)
+class Form:
+    """How a run is reported: for a terminal or as Markdown, and in a file of JUnit XML."""
+
+    markdown: bool = False
+    junit: Path | None = None
+
+
+TERMINAL = Form()
+
+
+def report(
+    config: StackConfig,
+    run_id: str,
+    environment: Environment | None = None,
+    form: Form = TERMINAL,
+) -> None:
     """Report a run once all of it has arrived, or from its record if Prometheus does not have it.
 
     `environment` is that of a run that has just been made.
@@ -30,26 +49,26 @@ def report(config: StackConfig, run_id: str, environment: Environment | None = N
         if saved is None:
             raise
         error.show()
-        console.print("This is the saved record of the run:")
-        _show(console, saved, summary.find(saved), save=False)
+        _show_beside(console, "This is the saved record of the run:", form)
+        _show(console, saved, summary.find(saved), form, save=False)
         return
     findings = summary.find(record)
-    _show(console, record, findings, save=True)
+    _show(console, record, findings, form, save=True)
     if not record.operations:
         return
     if page := publication.publish(config, record, findings):
-        console.print(Text(f"In a browser: {page}"), soft_wrap=True)
+        _show_beside(console, f"In a browser: {page}", form)
     started, ended = record.period.started, record.period.ended
     if address := find_run_dashboard(config.grafana_url, run_id, started, ended):
-        console.print(Text(f"In Grafana: {address}"), soft_wrap=True)
+        _show_beside(console, f"In Grafana: {address}", form)
 
 
-def report_part(config: StackConfig, run_id: str, bounds: Bounds) -> None:
+def report_part(config: StackConfig, run_id: str, bounds: Bounds, form: Form = TERMINAL) -> None:
     """Report a part of a run, in files of its own."""
     console = make_console()
     with console.status("Reading a part of the run"):
         record = part.read(config, run_id, bounds)
-    _show(console, record, summary.find(record), save=True)
+    _show(console, record, summary.find(record), form, save=True)
 
 
 def _read(
@@ -66,14 +85,28 @@ def _read(
         return read(config, run_id, progress, environment)
 
 
-def _show(console: Console, record: Record, findings: Findings, *, save: bool) -> None:
+def _show(console: Console, record: Record, findings: Findings, form: Form, *, save: bool) -> None:
     """Print a run and write its report page, and its record if it is new."""
-    run_terminal.show(console, record, findings)
+    if form.junit:
+        junit.write(form.junit, record)
+    if form.markdown:
+        echo(run_markdown.render(record, findings))
+    else:
+        run_terminal.show(console, record, findings)
     if not record.operations:
         return
-    run_terminal.show_errors(console, record)
-    run_terminal.show_traces(console, record)
-    console.print()
+    if not form.markdown:
+        run_terminal.show_errors(console, record)
+        run_terminal.show_traces(console, record)
+        console.print()
     paths = [run_html.write(record, findings), *([record.save()] if save else [])]
     for path in paths:
-        console.print(Text(str(short_path(path))), soft_wrap=True)
+        _show_beside(console, str(short_path(path)), form)
+
+
+def _show_beside(console: Console, text: str, form: Form) -> None:
+    """Print what is not part of the report; as progress if that is Markdown."""
+    if form.markdown:
+        say(text)
+    else:
+        console.print(Text(text), soft_wrap=True)
