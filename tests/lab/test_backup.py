@@ -105,6 +105,22 @@ def test_a_backup_restores_every_row_into_an_empty_database(
     assert run(as_api, write) == [(301,)]
 
 
+def test_variables_of_the_shell_do_not_lead_to_another_database(
+    filled: str, other: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "clinic.dump"
+    with monkeypatch.context() as shell:
+        shell.setenv("PGHOSTADDR", "192.0.2.1")
+        shell.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+        shell.setenv("PGSERVICE", "another")
+        shell.setenv("PGSSLMODE", "require")
+        backup.write(filled, file)
+        backup.check(file)
+        backup.restore(other.database_url, file)
+
+    assert content(other.database_url) == content(filled)
+
+
 def test_restored_twice_the_rows_are_the_same(filled: str, other: Settings, file: Path) -> None:
     for _ in range(2):
         backup.restore(other.database_url, file)

@@ -20,6 +20,7 @@ from rich.console import Console
 from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.stack import postgres
+from lab.stack.inherited import base_environment
 
 FOLDER = PROJECT / "backups"
 MIGRATIONS = PROJECT / "src" / "clinic" / "migrations" / "versions"
@@ -193,7 +194,7 @@ def started(
             stdin=stdin,
             stdout=stdout,
             stderr=errors,
-            env={**os.environ, "LC_ALL": "C", **variables},
+            env={**base_environment(), "LC_ALL": "C", **variables},
         ) as process,
     ):
         try:
