@@ -4,10 +4,14 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from click.testing import CliRunner
 
+from lab.cli import cli
 from lab.errors import UserError
+from lab.promql.selectors import SERVICE
 from lab.stack import compose, programs, services
 from lab.stack.config import PORTS, StackConfig
 from lab.stack.services import api_service
@@ -27,6 +31,21 @@ def test_ports_come_from_the_environment_then_the_running_stack_then_the_default
     config = StackConfig.from_env()
 
     assert (config.clinic_port, config.otlp_port, config.prometheus_port) == (1, 3, 9090)
+
+
+def test_the_service_name_of_the_api_is_fixed_which_up_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "vet-api")
+    monkeypatch.setattr("lab.cli.doctor.require", Mock())
+    monkeypatch.setattr("lab.cli.choose", Mock())
+
+    printed = CliRunner().invoke(cli, ["up"]).output
+    native = services.api_environment(StackConfig(tmp_path), "postgresql+asyncpg://127.0.0.1")
+
+    assert printed.startswith("OTEL_SERVICE_NAME is ignored")
+    assert native["OTEL_SERVICE_NAME"] == SERVICE
+    assert compose.services()["api"]["environment"]["OTEL_SERVICE_NAME"] == SERVICE
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "1.5", "٣"])
