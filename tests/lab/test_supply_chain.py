@@ -20,7 +20,7 @@ from lab.audit import Result
 from lab.paths import PERFORMANCE, PROJECT
 from lab.sbom import GO, TOOLS
 from lab.stack.ports import free_ports
-from lab.stack.programs import GO_WHEEL, MODULES
+from lab.stack.programs import GO_WHEEL, JAEGER, MODULES, PROMETHEUS, Program, build
 from tests.support.programs import running
 
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
@@ -295,6 +295,29 @@ def test_a_vulnerable_function_that_a_program_can_call_is_found(
     monkeypatch.setattr(audit, "run_go", lambda *_: output)
 
     assert audit.go_vulnerabilities(MODULES / "k6", "file:///db") is result
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("program", [JAEGER, PROMETHEUS], ids=lambda it: it.name)
+def test_a_program_is_described_without_folders_of_ours_and_with_its_own_hashes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Program
+) -> None:
+    def describe(*command: str | Path, **_: object) -> None:
+        described.append(Path(command[-1]).read_bytes())
+        hashes = [{"name": f"{sbom.HASH}SHA-256", "value": "of the copy"}]
+        output.write_text(json.dumps({"metadata": {"properties": hashes}}))
+
+    monkeypatch.setattr(sbom, "run", describe)
+    described: list[bytes] = []
+    output = tmp_path / "program.cdx.json"
+    sbom.write_program(program, output)
+
+    content = build(program).read_bytes()
+    assert b"\n=>\t./" in content
+    assert b"\n=>\t./" not in described[0]
+    assert len(described[0]) == len(content)
+    (stated,) = json.loads(output.read_text())["metadata"]["properties"]
+    assert stated["value"] == sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(
