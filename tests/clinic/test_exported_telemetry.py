@@ -66,7 +66,7 @@ async def test_exported_spans_and_metrics_are_those_of_the_file(
 
         await send_usual(send)
         await send_refused(send)
-        holding = asyncio.create_task(database.one(text("SELECT pg_sleep(0.3)")))
+        holding = asyncio.create_task(database.one(text("SELECT pg_sleep(0.8)")))
         await asyncio.sleep(0.05)
         await send("wait for a connection", "GET", "/owners", RUN)
         await holding
