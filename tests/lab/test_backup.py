@@ -21,10 +21,12 @@ from clinic.database import database_config
 from clinic.settings import Settings
 from lab import cli
 from lab.errors import UserError
-from lab.stack import backup
-from lab.stack.config import API_ROLE
+from lab.stack import backup, services
+from lab.stack.config import API_ROLE, PORTS, StackConfig
+from lab.stack.native import NativeStack
+from lab.stack.ports import free_ports
+from lab.stack.service import Service
 from tests.support.clinic import migrated_database
-from tests.support.native_stack import temporary_stack
 
 TABLES = ("owner", "pet", "appointment", "idempotency_key", "alembic_versions")
 ROWS = """
@@ -312,35 +314,67 @@ def test_a_backup_is_named_by_the_time_and_says_what_it_holds(stack: StandIn, fi
     assert "personal data" in written.output
 
 
-@pytest.mark.stack
-def test_a_stack_is_restored_after_its_data_was_destroyed(tmp_path: Path) -> None:
+@pytest.fixture
+def small_stack(passable_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NativeStack]:
+    """Run the two services of the native stack that a backup is about, under its supervisor."""
+
+    def assemble(config: StackConfig, _: object) -> list[Service]:
+        return [services.postgres_service(config), services.api_service(config)]
+
+    ports = zip(PORTS, free_ports(len(PORTS)), strict=True)
+    config = StackConfig(passable_dir / "state", **{name.lower(): port for name, port in ports})
+    stack = NativeStack(config)
+    monkeypatch.setattr(services, "assemble", assemble)
+    monkeypatch.setattr(cli, "selected_stack", lambda: stack)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    umask = os.umask(0o077)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+        os.umask(umask)
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running")  # it is the supervisor
+def test_a_stack_is_restored_after_its_data_was_destroyed(
+    small_stack: NativeStack, tmp_path: Path
+) -> None:
     read = "SELECT * FROM owner, pet, appointment ORDER BY owner.id, pet.id, appointment.id"
-    file = tmp_path / "clinic.dump"
-    with temporary_stack() as stack:
-        up = stack.run("up")
-        assert up.returncode == 0, up.stdout + up.stderr
-        for name in ("Ana", "Eva"):
-            write_visit(stack.config.api_url, name)
-        rows = stack.run("psql", "-Atc", read).stdout
-        written = stack.run("backup", str(file))
-        write_visit(stack.config.api_url, "Zoe")
-        asked = stack.run("restore", str(file), answer="n\n")
-        unchanged = stack.run("psql", "-Atc", read).stdout
-        assert stack.run("destroy", "--yes").returncode == 0
-        up = stack.run("up")
-        assert up.returncode == 0, up.stdout + up.stderr
+    url = small_stack.config.api_url
+    file = str(tmp_path / "clinic.dump")
+    for name in ("Ana", "Eva"):
+        write_visit(url, name)
+    rows = run(small_stack.database_url(), read)
+    written = invoke("backup", file)
+    write_visit(url, "Zoe")
+    asked = invoke("restore", file, answer="n\n")
+    unchanged = run(small_stack.database_url(), read)
+    small_stack.destroy()
+    small_stack.up()
 
-        restored = stack.run("restore", str(file))
+    restored = invoke("restore", file)
 
-        assert restored.returncode == 0, restored.stdout + restored.stderr
-        assert stack.run("psql", "-Atc", read).stdout == rows
-        assert httpx.get(f"{stack.config.api_url}/readyz").status_code == 200
-        write_visit(stack.config.api_url, "Zoe")
-    assert rows.count("\n") == 8
-    assert "2 owners, 2 pets and 2 appointments" in written.stdout
-    assert "Replace 3 owners" in asked.stdout
-    assert "Nothing was restored." in asked.stdout
-    assert unchanged.count("\n") == 27
+    assert restored.exit_code == 0, restored.output
+    assert run(small_stack.database_url(), read) == rows
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    write_visit(url, "Zoe")
+    assert len(rows) == 8
+    assert "2 owners, 2 pets and 2 appointments" in written.output
+    assert "Replace 3 owners" in asked.output
+    assert "Nothing was restored." in asked.output
+    assert len(unchanged) == 27
+
+    api = small_stack.supervisor.process("api").pid
+    assert api
+    version = small_stack.config.state / "postgres" / "PG_VERSION"
+    fits = version.read_text()
+    version.write_text("17\n")
+    with pytest.raises(UserError, match="PostgreSQL 17; this is 18"):
+        small_stack.restart("postgres")
+    version.write_text(fits)
+    assert small_stack.supervisor.process("api").pid == api
+    assert small_stack.supervisor.process("postgres").alive
 
 
 def write_visit(url: str, name: str) -> None:

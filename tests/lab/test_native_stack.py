@@ -161,22 +161,6 @@ def test_up_gives_a_running_stack_of_an_earlier_version_the_role_of_the_api(
 
 
 @pytest.mark.stack
-def test_a_running_stack_stays_when_its_data_does_not_fit_the_new_postgresql(
-    stack: NativeStack,
-) -> None:
-    version = stack.config.state / "postgres" / "PG_VERSION"
-    before, fits = pids(stack), version.read_text()
-    version.write_text("17\n")
-
-    refused = stack.run("restart", "postgres")
-    version.write_text(fits)
-
-    assert refused.returncode == 1
-    assert "PostgreSQL 17; this is 18" in refused.stderr
-    assert pids(stack) == before
-
-
-@pytest.mark.stack
 def test_restart_replaces_one_service(stack: NativeStack) -> None:
     before = pids(stack)
 
