@@ -366,6 +366,28 @@ def test_stack_is_native_where_no_engine_answers(
         choose(docker.config)
 
 
+def test_the_stack_of_another_checkout_is_not_touched(docker: FakeDocker, tmp_path: Path) -> None:
+    label = "com.docker.compose.project.working_dir=/home/me/other checkout"
+    state = '"Service":"api","Image":"a","State":"running","Status":"Up","Health":"","ExitCode":0'
+    docker.script(
+        f"""
+        case "$*" in
+          *" ps "*) echo '{{{state},"Labels":"a=b,{label},c=d"}}' ;;
+          *" build "*|*" up "*|*" down"*) touch {tmp_path}/touched ;;
+        esac
+        """
+    )
+
+    for act in (DockerStack(docker.config).down, DockerStack(docker.config).destroy):
+        with pytest.raises(UserError, match="belongs to the checkout /home/me/other checkout"):
+            act()
+    up = docker.up()
+
+    assert up.returncode == 1
+    assert "COMPOSE_PROJECT_NAME" in up.stderr
+    assert not (tmp_path / "touched").exists()
+
+
 def test_stack_is_in_docker_where_an_engine_answers_unless_native_runs_or_is_chosen(
     docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

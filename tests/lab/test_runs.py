@@ -26,7 +26,9 @@ from lab.runs.reader import (
 )
 from lab.runs.record import Completeness, Verdict, VerdictReason
 from lab.runs.run_list import UnknownRunError
+from lab.runs.start import resolve_target
 from lab.runs.verdict import Marks, judge
+from lab.stack.config import StackConfig
 from tests.support.fake_clinic import FakeClinic
 from tests.support.fake_series import Feed, feed_a_run, run_id
 from tests.support.programs import NOWHERE, PROJECT, ask, command
@@ -317,6 +319,25 @@ def test_a_target_without_a_scheme_is_not_called_remote(url: str) -> None:
 
     assert answer.returncode == 1
     assert "BASE_URL is not an address such as http://localhost:8000" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "own"),
+    [
+        ("http://localhost:8123", True),
+        ("http://LOCALHOST:8123//", True),
+        ("http://127.0.0.1:8123/", True),
+        ("http://127.1.2.3:8123", True),
+        ("http://localhost:8124", False),
+        ("http://localhost:8123/clinic", False),
+        ("https://localhost:8123", False),
+        ("http://localhost.example:8123", False),
+    ],
+)
+def test_the_stacks_api_has_one_address_however_it_is_written(url: str, *, own: bool) -> None:
+    config = StackConfig(Path("/nonexistent"), clinic_port=8123)
+
+    assert (resolve_target(config, url) == config.api_url) == own
 
 
 def test_an_api_that_is_not_ready_gets_no_load() -> None:

@@ -1,8 +1,11 @@
 """Variables of the shell that are meant for other programs change nothing of the stack."""
 
 import os
+import pwd
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,10 @@ from lab.runs import generator
 from lab.runs.environment import OtherCpu
 from lab.runs.start import TargetError, check_target
 from lab.stack import postgres
-from lab.stack.config import StackConfig
+from lab.stack.config import StackConfig, claim
 from lab.stack.inherited import base_environment
 from lab.stack.modes import allow_reading, allow_traversal
+from lab.stack.ports import free
 from tests.support.fake_clinic import FakeClinic
 from tests.support.programs import NOWHERE, ask
 
@@ -110,16 +114,39 @@ def test_services_do_not_inherit_variables_of_their_programs(shell: pytest.Monke
     assert not base_environment().keys() & POSTGRES.keys()
 
 
-def test_postgresql_is_set_up_whatever_its_variables_are(shell: pytest.MonkeyPatch) -> None:
-    hostile = {**POSTGRES, "PGDATESTYLE": "nonsense", "PGCLIENTENCODING": "EBCDIC"}
-    for name, value in hostile.items():
+@pytest.mark.stack
+def test_postgresql_is_set_up_and_starts_whatever_its_variables_are(
+    shell: pytest.MonkeyPatch, passable_dir: Path
+) -> None:
+    hostile = {"PGDATESTYLE": "nonsense", "PGCLIENTENCODING": "EBCDIC", "TZ": "America/Santiago"}
+    for name, value in {**POSTGRES, **hostile}.items():
         shell.setenv(name, value)
+    config = StackConfig(passable_dir / "state", postgres_port=free())
+    claim(config.state)
 
-    shown = postgres.run([postgres.binary("psql"), "--version"], "print its version")
-    refused = postgres.ready(1)
+    postgres.prepare(config)
+    user = postgres.user()
+    with subprocess.Popen(
+        postgres.command(config),
+        env=base_environment(),
+        user=user,
+        group=pwd.getpwnam(user).pw_gid if user else None,
+        extra_groups=[] if user else None,
+        cwd="/",
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            deadline = time.monotonic() + 60
+            while not postgres.ready(config.postgres_port) and time.monotonic() < deadline:
+                time.sleep(0.1)
+        finally:
+            server.send_signal(signal.SIGINT)
+            _, log = server.communicate()
 
-    assert "psql" in shown
-    assert refused is False
+    assert "ready to accept connections" in log, log
+    assert server.returncode == 0, log
+    assert " UTC " in log.splitlines()[0]
 
 
 def test_psql_gets_the_stacks_address_alone(shell: pytest.MonkeyPatch) -> None:

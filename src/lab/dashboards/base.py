@@ -59,7 +59,7 @@ def make_dashboard(
     title, description = DASHBOARDS[uid]
     run = run_variable() if uid in WITH_RUN_PICKER else run_variable().hide(HIDDEN)
     result = Dashboard(title).uid(uid).description(description).tags([TAG]).readonly()
-    result.tooltip(models.DashboardCursorSync.CROSSHAIR).timezone("browser").time(time, "now")
+    result.tooltip(models.DashboardCursorSync.CROSSHAIR).timezone("utc").time(time, "now")
     result.links([_link(other) for other in DASHBOARDS if other not in {uid, "clinic-home"}])
     result.variables([run, *variables])
     if band:

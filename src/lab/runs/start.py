@@ -31,6 +31,7 @@ JOURNEYS = ("book", "browse", "cancel", "mixed")
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 TARGET = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?(/[^\s?#@]*)?")
 # A container reaches its own machine as host.docker.internal.
+LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}", re.IGNORECASE)
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
 
 
@@ -67,7 +68,7 @@ def prepare(
     k6.check_variables(given)
     run_id = check_run_id(given["RUN"]) if given.get("RUN") else new_run_id(profile)
     note = run_info.check_note(given.get("NOTE", ""))
-    target = (given.get("BASE_URL") or config.api_url).rstrip("/")
+    target = resolve_target(config, given.get("BASE_URL") or config.api_url)
     url = None if without_prometheus else k6.remote_write_url(given, config.remote_write_url)
     settings = {**given, "JOURNEY": journey, "NOTE": note}
     settings |= k6.run_settings(run_id, profile, target, url, given)
@@ -106,6 +107,13 @@ def execute(config: StackConfig, test: LoadTest, page: str = "") -> tuple[int, E
     status = run_k6(test.command, test.settings, observe)
     share = other_cpu.share() if test.target == config.api_url else None
     return status, msgspec.structs.replace(test.environment, other_cpu_share=share)
+
+
+def resolve_target(config: StackConfig, url: str) -> str:
+    """Return the address of a target, the stack's own however this machine is called."""
+    target = url.rstrip("/")
+    own = re.fullmatch(rf"http://({LOOPBACK.pattern}):{config.clinic_port}", target, LOOPBACK.flags)
+    return config.api_url if own else target
 
 
 def new_run_id(profile: str) -> str:

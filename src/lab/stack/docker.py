@@ -56,6 +56,13 @@ class Container(msgspec.Struct, rename="pascal"):
     status: str
     health: str
     exit_code: int
+    labels: str = ""
+
+    @property
+    def checkout(self) -> str:
+        """The folder of the checkout that started it."""
+        found = re.search(r"(?:^|,)com\.docker\.compose\.project\.working_dir=([^,]*)", self.labels)
+        return found[1] if found else ""
 
     @property
     def is_running(self) -> bool:
@@ -158,11 +165,23 @@ class Compose:
             raise UserError(f"`docker compose {arguments[0]}` failed; its message is above.")
 
     def containers(self) -> list[Container]:
-        """List the containers of the stack, whether they run or not."""
+        """List the containers of the stack, whether they run or not.
+
+        Raises UserError if another checkout has started them.
+        """
         output = self.output("ps", "--all", "--format=json")
         if output.startswith("["):  # Compose before 2.21; newer ones print an object a line
-            return msgspec.json.decode(output, type=list[Container])
-        return msgspec.json.Decoder(Container).decode_lines(output)
+            containers = msgspec.json.decode(output, type=list[Container])
+        else:
+            containers = msgspec.json.Decoder(Container).decode_lines(output)
+        for checkout in {container.checkout for container in containers} - {""}:
+            if Path(checkout).resolve() != PROJECT:
+                raise UserError(
+                    f"The stack in Docker belongs to the checkout {checkout}: run `just down` "
+                    "there first. For one of its own beside it, set COMPOSE_PROJECT_NAME, "
+                    "CLINIC_SUBNET and all ports here, or STACK_BACKEND=native."
+                )
+        return containers
 
 
 class DockerStack:
@@ -341,6 +360,7 @@ class DockerStack:
 
     def destroy(self) -> None:
         """Remove the containers and the volumes."""
+        self.compose.containers()  # raises if they are another checkout's
         self.compose.output("down", "--remove-orphans", "--volumes")
         self.config.saved.unlink(missing_ok=True)
 
