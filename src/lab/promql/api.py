@@ -151,14 +151,13 @@ def metrics_absent(window: str) -> str:
 
 
 def running_processes() -> str:
-    """Number of the clinic's processes that run, at least one."""
-    return f"clamp_min(count(last_over_time({DATABASE_UP}[30s])) or vector(0), 1)"
+    """Number of the clinic's processes that run; no value if none does."""
+    return f"count(last_over_time({DATABASE_UP}[30s]))"
 
 
 def ended_processes(window: str) -> str:
-    """Number of the clinic's processes that ended within the window."""
-    running = f"count(last_over_time({DATABASE_UP}[30s])) or vector(0)"
-    return f"count(last_over_time({DATABASE_UP}[{window}])) - ({running})"
+    """Number of the clinic's processes that ended within the window, if others run."""
+    return f"count(last_over_time({DATABASE_UP}[{window}])) - {running_processes()}"
 
 
 def cpu_cores(window: str, by: str = "") -> str:

@@ -26,10 +26,12 @@ def _clinic_alerts() -> list[Rule]:
             "Prometheus.",
             panel=("clinic-api", "Last metric received"),
         ),
-        # Each process sends metrics for too short a time to be missed. A deployment replaces all.
+        # Each process sends metrics for too short a time to be missed. A deployment replaces all,
+        # and after a stop the workers start one after the other.
         alert(
             "ClinicRestarting",
             f"{api.ended_processes('15m')} >= {CRASHES} * {api.running_processes()}",
+            wait="30s",
             severity="page",
             area="service",
             summary="The API restarts again and again",
