@@ -5,6 +5,10 @@ set no-exit-message
 
 set positional-arguments
 
+# Files and output are UTF-8 in any locale.
+
+export PYTHONUTF8 := "1"
+
 # `uv run` sets UV, so this also works where uv itself is not on PATH (with pipx).
 # `exec`: just forwards SIGTERM to the shell that it starts, which would end alone.
 

@@ -125,6 +125,7 @@ def dev(port: int) -> None:
 
     It runs from src/clinic, on the database of the running stack.
     """
+    doctor.require(StackConfig.from_env())
     development.serve_with_reload(
         StackConfig.from_env(), selected_stack().database_url(API_ROLE), port
     )

@@ -82,6 +82,20 @@ def test_a_recipe_without_words_passes_none(tmp_path: Path) -> None:
     assert run(tmp_path, "smoke") == [["run", "--quiet", "lab", "run", "smoke"]]
 
 
+def test_programs_use_utf_8_in_any_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "es_CL.ISO-8859-1")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    program = tmp_path / "uv"
+    program.write_text('#!/bin/sh\nprintf "$PYTHONUTF8" > "$WORDS"\n')
+    program.chmod(0o755)
+    just = ["just", f"--justfile={PROJECT / 'justfile'}", f"--working-directory={tmp_path}"]
+    environment = os.environ | {"UV": str(program), "WORDS": str(tmp_path / "value")}
+
+    subprocess.run([*just, "report"], env=environment, check=True)
+
+    assert (tmp_path / "value").read_text() == "1"
+
+
 def test_no_recipe_gives_its_parameters_to_a_shell() -> None:
     text = (PROJECT / "justfile").read_text()
     dump = ["just", "--dump", "--dump-format", "json"]

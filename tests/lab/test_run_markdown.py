@@ -117,6 +117,7 @@ def test_the_command_prints_markdown_alone(tmp_path: Path) -> None:
         *(NOWHERE, NOWHERE, "report", record.run_id, "--markdown"),
         *("--junit", str(tmp_path / "junit.xml")),
         CLINIC_RESULTS_DIR=str(tmp_path),
+        FORCE_COLOR="1",
     )
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 

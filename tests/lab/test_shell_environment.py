@@ -250,3 +250,24 @@ def test_a_closed_pipe_ends_a_command_without_a_message(command: str) -> None:
 
     assert ended.returncode == 1
     assert ended.stderr == b""
+
+
+def test_a_user_without_a_home_folder_can_run_commands(
+    shell: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    shell.setattr(Path, "home", no_home)
+
+    claim(tmp_path / "state")
+
+    assert (tmp_path / "state").is_dir()
+
+
+@pytest.mark.parametrize("home", ["/proc", "/nonexistent"])
+def test_a_home_folder_that_cannot_be_written_stops_no_command(home: str) -> None:
+    runs = ask(NOWHERE, NOWHERE, "runs", HOME=home, XDG_CACHE_HOME="")
+
+    assert runs.returncode == 0, runs.stderr
+    assert "Traceback" not in runs.stderr

@@ -43,7 +43,7 @@ def report(
     """
     console = make_console()
     try:
-        record = _read(console, config, run_id, environment)
+        record = _read(config, run_id, environment)
     except (UnknownRunError, PrometheusError) as error:
         saved = load_saved(run_id)
         if saved is None:
@@ -66,15 +66,14 @@ def report(
 def report_part(config: StackConfig, run_id: str, bounds: Bounds, form: Form = TERMINAL) -> None:
     """Report a part of a run, in files of its own."""
     console = make_console()
-    with console.status("Reading a part of the run"):
+    with Console(stderr=True).status("Reading a part of the run"):
         record = part.read(config, run_id, bounds)
     _show(console, record, summary.find(record), form, save=True)
 
 
-def _read(
-    console: Console, config: StackConfig, run_id: str, environment: Environment | None
-) -> Record:
-    with console.status("Reading the run") as status:
+def _read(config: StackConfig, run_id: str, environment: Environment | None) -> Record:
+    # Not on stdout, where FORCE_COLOR would put it into what a program reads.
+    with Console(stderr=True).status("Reading the run") as status:
 
         def progress(completeness: Completeness) -> None:
             answered = completeness.sent - completeness.unanswered

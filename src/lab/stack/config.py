@@ -167,12 +167,20 @@ def check_removable(state: Path) -> None:
 def refuse_shared(state: Path) -> None:
     """Raise UserError for a folder that holds more than a stack by its nature."""
     resolved = state.resolve()
-    for folder in (PROJECT.resolve(), Path.home().resolve()):
+    for folder in (PROJECT.resolve(), *home_folder()):
         if resolved == folder or resolved in folder.parents:
             raise UserError(
                 f"{resolved} cannot be the state folder: it is, or contains, {folder}. Name a "
                 f"folder of the stack's own with {STATE_VARIABLE}."
             )
+
+
+def home_folder() -> list[Path]:
+    """Return the user's home; nothing for a user without one, as some containers have."""
+    try:
+        return [Path.home().resolve()]
+    except RuntimeError:
+        return []
 
 
 def is_earlier(state: Path) -> bool:
