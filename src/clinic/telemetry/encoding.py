@@ -20,8 +20,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, StatusCode
 
+from clinic.telemetry.spans import LeanSpan
+
 VALUES = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}
+IDS = Struct(">BB16sBBQ")
+PARENT = Struct(">BBQ")
 TIMES = Struct("<BQBQ")
+TRACE_ID, SPAN_ID, PARENT_ID = 1 << 3 | 2, 2 << 3 | 2, 4 << 3 | 2
+LOCAL: int = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+REMOTE: int = LOCAL | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 START, END = 7 << 3 | 1, 8 << 3 | 1
 SEVEN_BITS = 0x7F
 
@@ -60,18 +67,10 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
 def encode_span(span: ReadableSpan) -> bytes:
     context, parent = span.context, span.parent
     attributes: Any = span.attributes
-    rare = (
-        span.events
-        or span.links
-        or span.dropped_attributes
-        or span.dropped_events
-        or span.dropped_links
-    )
+    rare = span.has_lists if type(span) is LeanSpan else has_rare_fields(span)
     if rare or context is None or context.trace_state:
         return encode_rare(span)
-    flags: int = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
-    if parent and parent.is_remote:
-        flags |= SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+    flags = REMOTE if parent and parent.is_remote else LOCAL
     status = span.status
     try:
         encoded = [
@@ -82,13 +81,22 @@ def encode_span(span: ReadableSpan) -> bytes:
         return encode_rare(span)
     return b"".join(
         [
-            field(1, context.trace_id.to_bytes(16)),
-            field(2, context.span_id.to_bytes(8)),
-            field(4, parent.span_id.to_bytes(8)) if parent else b"",
+            IDS.pack(TRACE_ID, 16, context.trace_id.to_bytes(16), SPAN_ID, 8, context.span_id),
+            PARENT.pack(PARENT_ID, 8, parent.span_id) if parent else b"",
             TIMES.pack(START, span.start_time, END, span.end_time),
             encode_rest(span.name, span.kind, status.status_code, status.description, flags),
             *encoded,
         ]
+    )
+
+
+def has_rare_fields(span: ReadableSpan) -> bool:
+    return bool(
+        span.events
+        or span.links
+        or span.dropped_attributes
+        or span.dropped_events
+        or span.dropped_links
     )
 
 

@@ -131,6 +131,11 @@ class LeanSpan(Span):
         self._limits = tracer._span_limits
         self._lock = Lock()
 
+    @property
+    def has_lists(self) -> bool:
+        """Whether the span has had events or links."""
+        return bool(self._events != () or self._links != ())
+
     def set_attribute(self, key: str, value: Any) -> None:
         if self.is_open():
             self._attributes[key] = value
