@@ -133,15 +133,23 @@ def state_folder(config: StackConfig) -> Result:
     parent = existing(config.state)
     try:
         with tempfile.TemporaryDirectory(dir=parent, prefix=".clinic-") as folder:
-            Path(folder).chmod(OWN)
-            if os.geteuid() == 0:
-                os.chown(folder, NOBODY, -1)  # PostgreSQL runs as another user
-            mode = S_IMODE(Path(folder).stat().st_mode)
+            keeps = keeps_modes(Path(folder))
     except OSError as failure:
         return error(f"{config.state} cannot be written ({failure.strerror}). {ELSEWHERE}")
-    if mode != OWN:
-        return error(f"The filesystem of {parent} keeps no modes. {ELSEWHERE}")
-    return ok(str(config.state))
+    # In Docker, PostgreSQL's data is in a volume.
+    if keeps or isinstance(choose(config), DockerStack):
+        return ok(str(config.state))
+    return error(f"The filesystem of {parent} keeps no owners and modes. {ELSEWHERE}")
+
+
+def keeps_modes(folder: Path) -> bool:
+    try:
+        folder.chmod(OWN)
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, -1)  # PostgreSQL runs as another user
+    except OSError:
+        return False
+    return S_IMODE(folder.stat().st_mode) == OWN
 
 
 def existing(path: Path) -> Path:

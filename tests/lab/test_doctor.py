@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import doctor
-from lab.stack.config import HOST, PORTS
+from lab.stack.config import HOST, PORTS, StackConfig
 from lab.stack.ports import free_ports
 
 VARIABLES = ("CLINIC_", "OTEL_", "K6_", "PG", "COLUMNS", "NO_COLOR", "STACK_BACKEND")
@@ -88,6 +88,25 @@ def test_a_taken_port_is_an_error(outside: dict[str, str]) -> None:
 
     assert status == 1
     assert f"Port {outside['PROMETHEUS_PORT']} is taken" in findings["ports"][1]
+
+
+@pytest.mark.parametrize(("backend", "state"), [("native", "error"), ("docker", "ok")])
+def test_a_filesystem_without_modes_is_an_error_for_native_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, state: str
+) -> None:
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{docker.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("STACK_BACKEND", backend)
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)  # as on a Windows disk in WSL
+    monkeypatch.setattr(doctor, "OWN", 0o500)
+
+    found, detail = doctor.state_folder(StackConfig(tmp_path / "state"))
+
+    assert found == state
+    assert ("CLINIC_STATE_DIR" in detail) == (state == "error")
 
 
 def test_too_few_open_files_are_an_error(outside: dict[str, str]) -> None:
