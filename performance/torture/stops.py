@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import astuple
 
 import httpx
@@ -33,6 +32,11 @@ SPAN_SECONDS = 60
 TIMEOUT = 60
 STATED_SECONDS = compose.stop_seconds("api")
 REQUEST = b"GET /owners?limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SLOW = """
+CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_sleep(%s); RETURN new; END $$;
+CREATE OR REPLACE TRIGGER slow BEFORE INSERT ON owner FOR EACH ROW EXECUTE FUNCTION slow()
+"""
 SERVER_SPANS = (
     f"sum(last_over_time({SPAN_CALLS}"
     '{span_kind="SPAN_KIND_SERVER",clinic_operation="GET /owners"}[1h]))'
@@ -102,21 +106,19 @@ def wait_for_server_spans(stack: Stack, expected: int) -> int:
 
 
 def stop_during_slow_requests(context: Context) -> Result:
-    """Stop the API, with two signals, while requests wait for a lock."""
+    """Stop the API, with two signals, while requests wait for PostgreSQL."""
     stack = context.stack
 
-    async def stop(held: float) -> tuple[list[int], float]:
-        async with locked_owners(stack):
-            requests = asyncio.gather(*(register(stack) for _ in range(5)))
-            await asyncio.sleep(0.5)
-            stopping = asyncio.create_task(stop_twice(stack))
-            await asyncio.sleep(held - 0.5)
-        return await requests, await stopping
+    async def stop(seconds: float) -> tuple[float, list[int]]:
+        await asyncio.to_thread(stack.execute, SLOW % seconds)
+        requests = asyncio.gather(*(register(stack) for _ in range(5)))
+        await asyncio.sleep(0.5)
+        return await stop_twice(stack), await requests
 
-    slow, slow_seconds = asyncio.run(stop(LONG_REQUEST_SECONDS))
+    slow_seconds, slow = asyncio.run(stop(LONG_REQUEST_SECONDS))
     stack.native.supervisor.start("api")
     stack.wait_until_ready("api")
-    slower, slower_seconds = asyncio.run(stop(LONG_REQUEST_SECONDS + 3))
+    slower_seconds, slower = asyncio.run(stop(LONG_REQUEST_SECONDS + 3))
     figures: Figures = {
         "statuses after 9 s": " ".join(map(str, slow)),
         "stop in s": round(slow_seconds, 2),
@@ -135,18 +137,6 @@ async def stop_twice(stack: Stack) -> float:
     await asyncio.sleep(0.3)
     api.terminate()
     return await stopping or 0.0
-
-
-@asynccontextmanager
-async def locked_owners(stack: Stack) -> AsyncGenerator[None]:
-    """Let every INSERT of an owner wait."""
-    connection = await stack.connect()
-    try:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE owner IN EXCLUSIVE MODE")
-            yield
-    finally:
-        await connection.close()
 
 
 async def register(stack: Stack) -> int:

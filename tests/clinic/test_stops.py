@@ -20,7 +20,7 @@ from tests.support.server import OTLPReceiver, serving
 
 pytestmark = pytest.mark.anyio
 
-HELD_SECONDS = 4
+SLOW_SECONDS = 4
 # Without workers uvicorn ends by the signal that it got, once everything is done.
 ENDED = {0, -signal.SIGTERM}
 
@@ -31,18 +31,6 @@ def receiver() -> Iterator[OTLPReceiver]:
     yield receiver
     receiver.shutdown()
     receiver.server_close()
-
-
-@asynccontextmanager
-async def locked_owners(settings: Settings) -> AsyncIterator[None]:
-    """Let every INSERT of an owner wait."""
-    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    try:
-        async with connection.transaction():
-            await connection.execute("LOCK TABLE owner IN EXCLUSIVE MODE")
-            yield
-    finally:
-        await connection.close()
 
 
 async def register(client: httpx.AsyncClient) -> httpx.Response:
@@ -56,20 +44,37 @@ async def ended(server: subprocess.Popen[str]) -> float:
     return time.monotonic() - started
 
 
+@asynccontextmanager
+async def slow_owners(settings: Settings, seconds: float) -> AsyncIterator[None]:
+    """Let every INSERT of an owner take some seconds."""
+    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
+    try:
+        await connection.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN PERFORM pg_sleep({seconds}); RETURN new; END $$; "
+            "CREATE TRIGGER slow BEFORE INSERT ON owner FOR EACH ROW EXECUTE FUNCTION slow()"
+        )
+        yield
+    finally:
+        await connection.execute("DROP FUNCTION slow CASCADE")
+        await connection.close()
+
+
 @pytest.mark.parametrize("signals", [1, 3])
 async def test_a_slow_request_at_a_stop_is_answered_and_traced(
     settings: Settings, receiver: OTLPReceiver, signals: int
 ) -> None:
     """A second signal does not cut it short."""
     with serving(settings, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url) as (server, url):
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
-            async with locked_owners(settings):
-                requests = [asyncio.create_task(register(client)) for _ in range(5)]
-                await asyncio.sleep(1)
-                for _ in range(signals):
-                    server.send_signal(signal.SIGTERM)
-                    await asyncio.sleep(0.1)
-                await asyncio.sleep(HELD_SECONDS)
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=30) as client,
+            slow_owners(settings, SLOW_SECONDS),
+        ):
+            requests = [asyncio.create_task(register(client)) for _ in range(5)]
+            await asyncio.sleep(1)
+            for _ in range(signals):
+                server.send_signal(signal.SIGTERM)
+                await asyncio.sleep(0.1)
             statuses = [(await request).status_code for request in requests]
         await ended(server)
 
@@ -85,7 +90,7 @@ async def test_a_request_that_is_too_slow_at_a_stop_gets_503_and_is_traced(
     with serving(settings, **env) as (server, url):
         async with (
             httpx.AsyncClient(base_url=url, timeout=30) as client,
-            locked_owners(settings),
+            slow_owners(settings, 2 * SLOW_SECONDS),
         ):
             requests = [asyncio.create_task(register(client)) for _ in range(5)]
             await asyncio.sleep(1)
