@@ -618,7 +618,7 @@ PROMETHEUS_PROMISE = (
     "Prometheus {}: requests are as fast, memory is bounded, and no request of k6 is missing from "
     "the run's totals"
 )
-MINUTES = 2.5
+MINUTES = 4
 
 PARTS = [
     *(
