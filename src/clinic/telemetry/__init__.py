@@ -19,7 +19,6 @@ from uuid import uuid4
 from litestar import Litestar
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
@@ -39,6 +38,7 @@ from clinic.telemetry.context import RUN_ID, add_trace_fields, store_exception
 from clinic.telemetry.database import DatabaseSpans
 from clinic.telemetry.encoding import use_encoding
 from clinic.telemetry.event_loop import EventLoopMonitor
+from clinic.telemetry.exporter import CountingSpanExporter
 from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
 from clinic.telemetry.runtime import monitor_database, process_metrics
@@ -133,7 +133,7 @@ class Telemetry:
         if self.exporter or exports("TRACES"):
             self.tracer_provider.add_span_processor(
                 BatchSpanProcessor(
-                    self.exporter or OTLPSpanExporter(meter_provider=self.meter_provider),
+                    self.exporter or CountingSpanExporter(meter_provider=self.meter_provider),
                     meter_provider=self.meter_provider,
                 )
             )
