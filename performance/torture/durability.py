@@ -61,7 +61,7 @@ async def write_and_kill(context: Context, stack: Stack) -> Result:
             api = stack.process(API).pid
             killed = time.monotonic()
             await asyncio.to_thread(KILLS[name][1], stack)
-            await rows_arrive(ledger, killed)
+            await rows_arrive(ledger, time.monotonic())
             outages.append(ledger.longest_gap(killed))
             context.say(f"{number}/{len(kills)}: killed {name}; no row for {outages[-1]:.1f} s")
             restarted = stack.process(API).pid != api
