@@ -225,7 +225,7 @@ test *args:
 # All tests on two processes; what fails there is run once more by itself, since other tests may have delayed it
 [private]
 test-all:
-    {{ uv }} run pytest -n2 --dist=loadgroup --cov || { [ $? -eq 1 ] && {{ uv }} run pytest --last-failed --last-failed-no-failures=none; }
+    ({{ uv }} run pytest -n2 --dist=loadgroup --cov) || { [ $? -eq 1 ] && {{ uv }} run pytest --last-failed --last-failed-no-failures=none; }
 
 # Measure the API beside its floor and a reference, in turns (just bench --scale, --memory or --stack)
 [group('check')]

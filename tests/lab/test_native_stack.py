@@ -295,13 +295,26 @@ def test_service_that_exits_at_start_is_named_and_the_others_stop(stopped: Nativ
     assert stopped.left_behind() == []
 
 
-@pytest.mark.stack
-def test_failed_migrations_stop_the_stack(stopped: NativeStack) -> None:
+def test_up_starts_nothing_if_the_api_refuses_its_settings(stopped: NativeStack) -> None:
     refused = stopped.run("up", CLINIC_API_TOKEN="short")
 
     assert refused.returncode == 1
-    assert "The migrations failed" in refused.stderr
-    assert "CLINIC_API_TOKEN" in refused.stderr
+    assert refused.stderr.startswith("Error: CLINIC_API_TOKEN: ")
+    assert refused.stdout == ""
+    assert stopped.left_behind() == []
+
+
+@pytest.mark.stack
+def test_failed_migrations_stop_the_stack(stopped: NativeStack) -> None:
+    assert stopped.run("up").returncode == 0
+    stopped.run("psql", "-c", "UPDATE alembic_version SET version_num = 'unknown'")
+    stopped.run("down")
+
+    refused = stopped.run("up")
+
+    assert refused.returncode == 1
+    assert "The migrations failed (exit code 1)" in refused.stderr
+    assert "unknown" in refused.stderr
     assert stopped.left_behind() == []
 
 

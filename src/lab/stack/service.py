@@ -1,5 +1,6 @@
 """A service of the native stack, and the record of what was started."""
 
+import ssl
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from http import HTTPStatus
@@ -12,6 +13,9 @@ from lab.paths import PROJECT
 from lab.stack import ports, postgres
 from lab.stack.config import StackConfig, write_private
 
+# Services of the stack answer without TLS. To read the system's certificates for each request would
+# take longer than their answers.
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 READY_TIMEOUT = 3
 
 
@@ -40,7 +44,9 @@ class Service:
             return postgres.ready(int(port))
         try:
             # Without the environment: a proxy does not reach the services.
-            response = httpx.get(self.health, timeout=READY_TIMEOUT, trust_env=False)
+            response = httpx.get(
+                self.health, timeout=READY_TIMEOUT, trust_env=False, verify=NO_CERTIFICATES
+            )
         except httpx.HTTPError:
             return False
         # What asks for a password is ready to check it.
