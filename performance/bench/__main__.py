@@ -3,9 +3,7 @@
 import json
 import os
 import platform
-import signal
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,6 +15,7 @@ import click
 from lab.console import duration as in_words
 from lab.console import echo, say
 from lab.errors import UserError
+from performance import command_line
 from performance.bench import scale, stack
 from performance.bench.measure import Bench, Sample
 from performance.bench.servers import LOAD_CORE, SERVERS, database
@@ -181,12 +180,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        main.main(prog_name="bench", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        say("Interrupted.")
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    command_line.run(main, "bench")

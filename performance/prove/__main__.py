@@ -4,13 +4,11 @@ The stack is native and of its own: its ports are free ones, its data is removed
 runs' records and report pages stay.
 """
 
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 
 import click
 import psutil
@@ -19,6 +17,7 @@ from lab.console import duration as in_words
 from lab.console import echo, make_console, percent, say
 from lab.paths import PROJECT
 from lab.promql.bottleneck import Cause
+from performance import command_line
 from performance.prove import results as tables
 from performance.prove.causes import CAUSES, NOTHING
 from performance.prove.planters import CannotPlantError
@@ -29,7 +28,6 @@ from performance.stack import Stack, temporary_stack
 SECONDS_BESIDE_LOAD = 15
 NOTICEABLE_CPU = 0.1
 LOOK_SECONDS = 3
-INTERRUPTED = 130
 RESULTS = PROJECT / "performance" / "results" / "prove"
 
 
@@ -159,17 +157,5 @@ def status(results: Sequence[Result], wrong_allowed: int) -> int:
     return int(failed)
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        main.main(prog_name="prove", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        say("Interrupted.")
-        sys.exit(INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    command_line.run(main, "prove")

@@ -5,7 +5,6 @@ Each part has a native stack of its own: its ports are free ones, its data is re
 
 import importlib
 import pkgutil
-import signal
 import sys
 import time
 import traceback
@@ -14,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import click
 import msgspec
@@ -23,9 +21,9 @@ from rich.table import Table
 from lab.console import duration as in_words
 from lab.console import echo, make_console, say
 from lab.paths import PROJECT
+from performance import command_line
 from performance.torture.part import Context, Figures, Part, Result
 
-INTERRUPTED = 130
 QUICK = 0.1
 RESULTS = PROJECT / "performance" / "results" / "torture"
 
@@ -166,17 +164,5 @@ def table(outcomes: Sequence[Outcome]) -> Table:
     return output
 
 
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        main.main(prog_name="torture", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        say("Interrupted.")
-        sys.exit(INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    command_line.run(main, "torture")

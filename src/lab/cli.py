@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
 
 import click
 import msgspec
@@ -413,7 +412,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding need not have every character
-    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
             run_command()
@@ -439,7 +438,3 @@ def run_command() -> None:
     except OSError as error:
         echo(f"Error: {error}", err=True)
         sys.exit(1)
-
-
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
