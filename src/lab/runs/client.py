@@ -2,22 +2,20 @@
 
 import math
 from collections.abc import Iterable
-from itertools import pairwise
 
 from msgspec.structs import replace
 
-from lab.clients.prometheus import Buckets, Prometheus
+from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
 from lab.promql import client, load_run
 from lab.promql.selectors import RunSelector
+from lab.runs.histograms import count_between
 from lab.runs.record import Check, Heatmap, Iterations, OperationStats, Phase, PhaseName
 from lab.runs.timeline import QUANTILE, Intervals
 
 BUCKETS_PER_DOUBLING = 2
 # To the nanosecond: a histogram's quantile of zeros is not quite zero.
 DIGITS = 9
-# From a microsecond to a day.
-MIN_BUCKET, MAX_BUCKET = -20 * BUCKETS_PER_DOUBLING, 16 * BUCKETS_PER_DOUBLING
 
 
 def add_distribution(
@@ -95,26 +93,5 @@ def read_heatmap(prometheus: Prometheus, run_id: str, period: Period) -> Heatmap
     query = load_run.client_durations(run)
     totals = prometheus.histograms(query, "", bounds).get("", [{} for _ in bounds])
     last = prometheus.histograms(query, "", [period.read_at]).get("", [{}])
-    numbered = [_numbered(buckets) for buckets in (*totals[:-1], *last)]
-    numbers = {number for buckets in numbered for number in buckets}
-    if not numbers:
-        return None
-    first, end = min(numbers), max(numbers) + 1
-    return Heatmap(
-        first=first,
-        counts=[
-            [max(0, after.get(i, 0) - before.get(i, 0)) for i in range(first, end)]
-            for before, after in pairwise(numbered)
-        ],
-    )
-
-
-def _numbered(buckets: Buckets) -> dict[int, int]:
-    """Merge buckets to two per doubling, numbered by their upper bound."""
-    counts: dict[int, float] = {}
-    for upper, count in buckets.items():
-        exact = math.log2(max(upper, 1e-9)) * BUCKETS_PER_DOUBLING
-        number = MAX_BUCKET if upper == math.inf else math.ceil(exact - 1e-6)
-        number = min(max(number, MIN_BUCKET), MAX_BUCKET)
-        counts[number] = counts.get(number, 0) + count
-    return {number: round(count) for number, count in counts.items()}
+    first, counts = count_between((*totals[:-1], *last), BUCKETS_PER_DOUBLING)
+    return Heatmap(first=first, counts=counts) if any(counts) else None

@@ -1,7 +1,7 @@
 """Read the distribution of a run's durations by segment, from which noise is estimated."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from lab.clients.prometheus import Buckets, Prometheus
@@ -20,8 +20,8 @@ MIN_SEGMENT_SECONDS = PUSH_SECONDS - 0.2
 SEGMENT_SECONDS = 2 * PUSH_SECONDS
 # Spans that arrive up to this long after the end count for the last segment.
 LAST_FLUSH = 30.0
-# From a microsecond to a day.
-MIN_BUCKET, MAX_BUCKET = -20 * BUCKETS_PER_DOUBLING, 16 * BUCKETS_PER_DOUBLING
+# Buckets reach from a microsecond to a day.
+MIN_DOUBLING, MAX_DOUBLING = -20, 16
 
 
 def count_segments(seconds: float, planned: float | None) -> int:
@@ -75,22 +75,33 @@ def _bounds(totals: Sequence[Buckets], segments: int, *, part: bool) -> list[Buc
 
 def _histogram(operation: str, side: SideName, totals: Sequence[Buckets]) -> DurationHistogram:
     """Turn the running totals at the bounds of segments into counts of each segment."""
-    numbered = [_numbered(buckets) for buckets in totals]
+    rounded = [{upper: round(count) for upper, count in buckets.items()} for buckets in totals]
+    return DurationHistogram(operation, side, *count_between(rounded, BUCKETS_PER_DOUBLING))
+
+
+def count_between(
+    totals: Sequence[Mapping[float, float]], buckets_per_doubling: int
+) -> tuple[int, list[list[int]]]:
+    """Return the number of the first bucket, and the counts of each bucket between two totals.
+
+    Buckets are merged to some per doubling and numbered by their upper bound. Without any the
+    counts are empty.
+    """
+    numbered = [number_buckets(buckets, buckets_per_doubling) for buckets in totals]
     numbers = {number for buckets in numbered for number in buckets}
     first, last = min(numbers, default=0), max(numbers, default=-1)
-    segments = [
+    return first, [
         [max(0, after.get(i, 0) - before.get(i, 0)) for i in range(first, last + 1)]
         for before, after in pairwise(numbered)
     ]
-    return DurationHistogram(operation, side, first, segments)
 
 
-def _numbered(buckets: Buckets) -> dict[int, int]:
-    """Merge buckets to eight per doubling, numbered by their upper bound."""
-    counts: dict[int, int] = {}
+def number_buckets(buckets: Mapping[float, float], per_doubling: int) -> dict[int, int]:
+    lowest, highest = MIN_DOUBLING * per_doubling, MAX_DOUBLING * per_doubling
+    counts: dict[int, float] = {}
     for upper, count in buckets.items():
-        exact = math.log2(max(upper, 1e-9)) * BUCKETS_PER_DOUBLING
-        number = MAX_BUCKET if upper == math.inf else math.ceil(exact - 1e-6)
-        number = min(max(number, MIN_BUCKET), MAX_BUCKET)
-        counts[number] = counts.get(number, 0) + round(count)
-    return counts
+        exact = math.log2(max(upper, 1e-9)) * per_doubling
+        number = highest if upper == math.inf else math.ceil(exact - 1e-6)
+        number = min(max(number, lowest), highest)
+        counts[number] = counts.get(number, 0) + count
+    return {number: round(count) for number, count in counts.items()}
