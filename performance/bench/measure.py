@@ -98,7 +98,7 @@ class Bench:
             }
             with running(server, **environment) as (url, process):
                 yield url, process, received
-            received |= httpx.get(f"{sink}/received").json()
+            received |= httpx.get(f"{sink}/received", trust_env=False).json()
 
     def load(self, url: str, *options: str) -> dict[str, Any]:
         k6 = [str(programs.find("k6")), "run", "--quiet", "--vus", str(self.users), *options]

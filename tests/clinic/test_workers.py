@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from clinic.settings import Settings
-from lab.stack.config import HOST
+from performance.torture.stops import send_until_closed
 from tests.support.clinic import unique_email
 from tests.support.server import OTLPReceiver, serving, stop
 
@@ -175,7 +175,9 @@ async def test_a_stop_fails_no_request_of_busy_clients(settings: Settings, count
     env = {"CLINIC_WORKERS": str(count), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
     with serving(settings, **env) as (server, url):
         await asyncio.sleep(1)
-        clients = [asyncio.create_task(send_until_closed(url)) for _ in range(10)]
+        clients = [
+            asyncio.create_task(send_until_closed(httpx.URL(url).port or 0)) for _ in range(10)
+        ]
         await asyncio.sleep(1)
         server.send_signal(signal.SIGTERM)
         answered = [await client for client in clients]
@@ -185,21 +187,6 @@ async def test_a_stop_fails_no_request_of_busy_clients(settings: Settings, count
 
     assert min(answered) > 0
     assert receiver.spans.count("GET /owners") == sum(answered)
-
-
-async def send_until_closed(url: str) -> int:
-    """Send one request after the other on one connection; return how many were answered."""
-    reader, writer = await asyncio.open_connection(HOST, httpx.URL(url).port)
-    answered, is_closing = 0, False
-    while not is_closing:
-        writer.write(b"GET /owners?limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        _, _, length = head.partition(b"content-length: ")
-        await reader.readexactly(int(length.partition(b"\r\n")[0]))
-        answered += 1
-        is_closing = b"connection: close" in head
-    writer.close()
-    return answered
 
 
 def test_a_worker_that_dies_is_replaced_while_the_others_serve(settings: Settings) -> None:
