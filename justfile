@@ -271,6 +271,11 @@ pin-images *files:
             's/^(?:FROM|\s*image:) \Q$ENV{IMAGE}\E\K(?:@\S+)?(?=\s)/\@$ENV{DIGEST}/' -- "$@"
     done
 
+# Publish the dashboards to another Grafana (just publish --grafana URL --token-file FILE --dry-run)
+[group('generate')]
+publish *options:
+    @{{ lab }} publish "$@"
+
 # Fix style where a tool can
 [group('generate')]
 format:

@@ -16,9 +16,11 @@ from rich.text import Text
 from lab import development, doctor, run_commands
 from lab.clients import tempo_or_jaeger
 from lab.clients.alertmanager import Alertmanager, parse_duration
+from lab.clients.grafana_api import GrafanaApi, read_token
 from lab.clients.prometheus import Prometheus
 from lab.clients.trace_store import TraceStoreError, complete_trace_id
 from lab.console import echo, make_console, plain, say, short_path
+from lab.dashboards import publish
 from lab.errors import UserError
 from lab.promql.selectors import SERVICE
 from lab.reports import alert_list, trace_log, waterfall
@@ -390,6 +392,61 @@ def build() -> None:
     `up` builds those it needs, too.
     """
     programs.build_missing()
+
+
+@cli.command("publish")
+@click.option("--grafana", metavar="URL", help="Address of the Grafana.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="File with the token of a service account that has the role Editor.",
+)
+@click.option(
+    "--folder", default="vet-clinic", show_default=True, metavar="UID", help="The folder's uid."
+)
+@click.option(
+    "--folder-title",
+    default="Vet clinic",
+    show_default=True,
+    metavar="TITLE",
+    help="The folder's title, if it does not exist.",
+)
+@click.option("--prometheus", metavar="NAME", help="Data source of metrics: its name or uid.")
+@click.option("--tempo", metavar="NAME", help="Data source of traces: its name or uid.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would change.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write files to import by hand instead, which ask for the data sources.",
+)
+def publish_dashboards(  # noqa: PLR0913 - a command's options
+    *,
+    grafana: str | None,
+    token_file: Path | None,
+    folder: str,
+    folder_title: str,
+    prometheus: str | None,
+    tempo: str | None,
+    dry_run: bool,
+    output: Path | None,
+) -> None:
+    """Publish the dashboards to another Grafana.
+
+    Creates what it lacks and updates what differs, by its HTTP API; a second time changes nothing.
+    """
+    if output and not grafana:
+        publish.write_files(output)
+        return
+    if output or not grafana:
+        raise UserError("Give --grafana URL or --output FOLDER.")
+    sources = {"prometheus": prometheus, "tempo": tempo}
+    target = publish.Target(
+        folder, folder_title, {kind: name for kind, name in sources.items() if name}
+    )
+    with GrafanaApi(grafana, read_token(token_file) if token_file else "") as api:
+        publish.publish(api, target, dry_run=dry_run)
 
 
 @cli.command()

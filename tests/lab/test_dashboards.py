@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -50,11 +51,8 @@ WITHOUT_SOURCE = {"text"}
 PUBLISHED_ADDRESS = "${__value.raw}"
 
 
-def provisioned() -> dict[str, str]:
-    file = PROJECT / "observability/grafana/provisioning/datasources/datasources.yaml"
-    return {
-        source["uid"]: source["type"] for source in yaml.safe_load(file.read_text())["datasources"]
-    }
+# The data sources of every dashboard, by the references of its queries.
+SOURCES = {"${metrics}": "prometheus", "${traces}": "tempo"}
 
 
 def test_the_committed_files_are_what_generate_writes() -> None:
@@ -91,19 +89,44 @@ def test_a_panel_is_explained(panel: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_panel_queries_a_provisioned_data_source(panel: dict[str, Any]) -> None:
-    sources = provisioned()
+def test_a_panel_queries_a_data_source_that_the_dashboard_lets_choose(
+    panel: dict[str, Any],
+) -> None:
     if panel["type"] in WITHOUT_SOURCE:
         return
     assert panel["targets"]
     for asking in (panel, *panel["targets"]):
         source = asking["datasource"]
-        assert sources[source["uid"]] == source["type"]
+        assert SOURCES[source["uid"]] == source["type"]
 
 
-def test_every_query_asks_something_of_a_provisioned_data_source() -> None:
+@pytest.mark.parametrize("uid", UIDS)
+def test_data_sources_are_chosen_by_variables_and_named_nowhere(uid: str) -> None:
+    variables = [v for v in READ[uid]["templating"]["list"] if v["type"] == "datasource"]
+
+    assert {f"${{{v['name']}}}": v["query"] for v in variables} == SOURCES
+    assert not any("current" in v or v.get("regex") for v in variables)
+    assert not any(
+        value in {"prometheus", "tempo"} for key, value in leaves(READ[uid]) if key == "uid"
+    )
+    assert "orgId" not in json.dumps(READ[uid])
+
+
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Return every text of a document with the key that it has."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from leaves(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item, key)
+
+
+def test_every_query_asks_something_of_a_known_data_source() -> None:
     for query in queries().values():
-        assert query.source in provisioned(), query
+        assert query.source in SOURCES.values(), query
         assert query.text, query
     assert {*MAY_BE_EMPTY, *JAEGER_ONLY, *TEMPO_ONLY} <= set(queries())
 
@@ -144,11 +167,12 @@ def test_links_lead_to_a_dashboard_or_to_a_query_in_explore(panel: dict[str, Any
         path = urlsplit(url).path
         if path == "/explore":
             pane = explored(url)
-            assert pane["datasource"] in provisioned()
+            assert pane["datasource"] == pane["queries"][0]["datasource"]["uid"] == "${traces}"
             assert pane["queries"][0]["query"]
             assert pane["range"] == {"from": "${__from}", "to": "${__to}"}
         elif url != PUBLISHED_ADDRESS:
             assert path.removeprefix("/d/") in READ
+            assert url.endswith("&var-metrics=${metrics}&var-traces=${traces}")
 
 
 def test_every_list_of_traces_opens_in_explore_with_its_own_query() -> None:

@@ -128,17 +128,17 @@ def _queries_of_dashboard(dashboard: Mapping[str, Any]) -> Iterator[Query]:
         for target in panel.get("targets", []):
             yield Query(
                 (title, panel["title"], _series(panel, target)),
-                target["datasource"]["uid"],
+                target["datasource"]["type"],
                 target.get("expr") or target.get("query") or target["queryType"],
                 over_time=target.get("range", False),
             )
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            source, text = variable["datasource"]["uid"], variable["query"]["query"]
+            source, text = variable["datasource"]["type"], variable["query"]["query"]
             yield Query((title, VARIABLES, variable["name"]), source, text)
     for mark in dashboard["annotations"].get("list", []):
         address = (title, ANNOTATIONS, mark["name"])
-        yield Query(address, mark["datasource"]["uid"], mark["expr"], over_time=True)
+        yield Query(address, mark["datasource"]["type"], mark["expr"], over_time=True)
 
 
 def _series(panel: Mapping[str, Any], target: Mapping[str, Any]) -> str:

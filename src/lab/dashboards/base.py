@@ -1,13 +1,16 @@
 """What all dashboards share: links, annotations and variables."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.common import DataSourceRef
 
 from lab.dashboards import style
-from lab.dashboards.panels import PROMETHEUS_SOURCE, Panel
+from lab.dashboards.explore import METRICS, TRACE_STORE
+from lab.dashboards.panels import PROMETHEUS_SOURCE, TEMPO_SOURCE, Panel
 from lab.promql import load_run, run_list, run_range
 from lab.promql.selectors import RETENTION, RunList, RunSelector
 
@@ -51,9 +54,9 @@ def make_dashboard(
 ) -> Dashboard:
     """Make a dashboard of titled rows; the first may be untitled.
 
-    Every dashboard has the variable of the run, so that links pass it on; those about runs show
-    it. A row's panels fill lines of 24 columns, but for those with a place of their own. Panels of
-    the second row have ids 201, 202, …
+    Every dashboard has the variables of the run and of both data sources, so that links pass them
+    on; it shows those that it uses. A row's panels fill lines of 24 columns, but for those with a
+    place of their own. Panels of the second row have ids 201, 202, …
     Graphs have a band for each of the runs in `band`.
     """
     title, description = DASHBOARDS[uid]
@@ -61,7 +64,17 @@ def make_dashboard(
     result = Dashboard(title).uid(uid).description(description).tags([TAG]).readonly()
     result.tooltip(models.DashboardCursorSync.CROSSHAIR).timezone("utc").time(time, "now")
     result.links([_link(other) for other in DASHBOARDS if other not in {uid, "clinic-home"}])
-    result.variables([run, *variables])
+    traces_used = any(panel.build().datasource == TEMPO_SOURCE for panel in chain(*rows.values()))
+    result.variables(
+        [
+            _source_variable(PROMETHEUS_SOURCE, METRICS, "Metrics"),
+            _source_variable(TEMPO_SOURCE, TRACE_STORE, "Traces").hide(
+                models.VariableHide.DONT_HIDE if traces_used else HIDDEN
+            ),
+            run,
+            *variables,
+        ]
+    )
     if band:
         result.annotations([_annotation(run_range.band(band, "$__from", "$__to"))])
     bottom = 0
@@ -89,6 +102,12 @@ def _annotation(moments: str) -> dashboard.AnnotationQuery:
     annotation = dashboard.AnnotationQuery().name("Runs").datasource(PROMETHEUS_SOURCE).enable(True)
     annotation.icon_color(style.NEUTRAL).title_format("{{testid}}").text_format("Run {{testid}}")
     return annotation.expr(moments).use_value_for_time(True).step("5s")
+
+
+def _source_variable(source: DataSourceRef, name: str, label: str) -> dashboard.DatasourceVariable:
+    """Offer the data sources of a type; Grafana chooses its default one, or else the first."""
+    variable = dashboard.DatasourceVariable(name).label(label).type(str(source.type_val))
+    return variable.description(f"The data source of this dashboard's {label.lower()}.")
 
 
 def run_variable(name: str = "testid", label: str = "Run", matchers: str = "") -> QueryVariable:

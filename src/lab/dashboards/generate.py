@@ -8,10 +8,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from lab import generated
 from lab.dashboards import clinic_api, home, load_test, runs, telemetry
+from lab.dashboards.publish import FOLDER
 from lab.errors import UserError
-from lab.paths import PROJECT
-
-FOLDER = PROJECT / "observability" / "grafana" / "dashboards"
 
 
 @cache

@@ -12,7 +12,7 @@ from lab import slo
 from lab.dashboards import base, style
 from lab.dashboards import load_test_details as details
 from lab.dashboards import load_test_over_time as over_time
-from lab.dashboards.explore import explore_url
+from lab.dashboards.explore import SOURCES, explore_url
 from lab.dashboards.panels import (
     TEXT_SIZE,
     Column,
@@ -45,7 +45,7 @@ SLO = slo.all_requests_limits()
 
 NO_SERVER_DATA = "No data: this stack's API did not serve the run, or its metrics are missing"
 # Sets the time range to the run's.
-WHOLE_RUN = "/d/clinic-load-test?var-testid=$testid&from=${from}&to=${to}"
+WHOLE_RUN = f"/d/clinic-load-test?var-testid=$testid&from=${{from}}&to=${{to}}&{SOURCES}"
 COVERS: list[style.Word] = [
     (1, "complete", style.NEUTRAL),
     (0, "incomplete: click", style.WARNING),

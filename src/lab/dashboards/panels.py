@@ -31,11 +31,11 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
 from lab.dashboards import style
-from lab.dashboards.explore import TEMPO, TRACES, explore_url
+from lab.dashboards.explore import METRICS, TEMPO, TRACE_STORE, TRACES, explore_url
 from lab.dashboards.style import Property
 
-PROMETHEUS_SOURCE = options.DataSourceRef(type_val="prometheus", uid="prometheus")
-TEMPO_SOURCE = options.DataSourceRef(type_val=TEMPO, uid=TEMPO)
+PROMETHEUS_SOURCE = options.DataSourceRef(type_val="prometheus", uid=f"${{{METRICS}}}")
+TEMPO_SOURCE = options.DataSourceRef(type_val=TEMPO, uid=f"${{{TRACE_STORE}}}")
 LAST_VALUE = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")
 
 NO_DATA = "No data in this time range"

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, 
 from grafana_foundation_sdk.models.common import VisibilityMode
 
 from lab.dashboards import base, style
+from lab.dashboards.explore import SOURCES
 from lab.dashboards.panels import (
     Column,
     Fields,
@@ -36,7 +37,7 @@ from lab.promql.selectors import (
 # The time range of a run of another script is not known; its dashboard opens at the last minutes.
 RUN_URL = (
     "/d/clinic-load-test?var-testid=${__data.fields.Run}&from=${__data.fields.from}"
-    "&to=${__data.fields.to}&refresh=${__data.fields.refresh}"
+    f"&to=${{__data.fields.to}}&refresh=${{__data.fields.refresh}}&{SOURCES}"
 )
 ALL_RUNS = RunList(RETENTION)
 CHOSEN_RUNS = RunList(RETENTION, 'profile=~"$profile",journey=~"$journey"')
