@@ -69,6 +69,4 @@ async def measure(settings: Settings, rounds: int) -> list[tuple[float, float, f
                     for _ in range(rounds + 1)
                 ]
                 await floor.pool.close()
-    for app in (clinic, traced):
-        await app.state.database.engine.dispose()
     return result[1:]

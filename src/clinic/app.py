@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from advanced_alchemy.extensions.litestar import SQLAlchemyInitPlugin
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -39,8 +38,7 @@ def create_app(
 ) -> Litestar:
     """Create the ASGI app; read the settings from the environment unless given."""
     settings = settings or Settings.from_env()
-    config = database_config(settings)
-    database = Database(config.get_engine())
+    database = Database(database_config(settings).get_engine())
     admission = Admission(settings)
     telemetry = Telemetry(database, admission, exporter=exporter, reader=reader)
     readiness = Readiness(database)
@@ -58,7 +56,13 @@ def create_app(
             "readiness": Provide(lambda: readiness, sync_to_thread=False),
         },
         exception_handlers={Exception: problem_response},
-        lifespan=[telemetry.lifespan, readiness.watch, expire_keys, freeze_gc],
+        lifespan=[
+            telemetry.lifespan,
+            database.lifespan,
+            readiness.watch,
+            expire_keys,
+            freeze_gc,
+        ],
         logging_config=None,
         openapi_config=Config(
             title="Veterinary clinic",
@@ -69,8 +73,6 @@ def create_app(
             components=COMPONENTS,
             use_handler_docstrings=True,
         ),
-        # It disposes the engine at shutdown; no handler asks for its session.
-        plugins=[SQLAlchemyInitPlugin(config)],
         request_class=JSONRequest,
         request_max_body_size=settings.max_body_size,
         state=State({"database": database, "telemetry": telemetry}),

@@ -3,14 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-from advanced_alchemy.extensions.litestar import (
-    AlembicAsyncConfig,
-    EngineConfig,
-    SQLAlchemyAsyncConfig,
-)
+# Not from its extension for Litestar, whose import takes as long as that of Litestar.
+from advanced_alchemy.config import AlembicAsyncConfig, EngineConfig, SQLAlchemyAsyncConfig
 from msgspec import Struct
 from sqlalchemy import Column, Connection, Executable, Row, Table, event
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
@@ -18,11 +14,11 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
+from clinic import migrations
 from clinic.models import Base
 from clinic.settings import Settings
 
 ResultRow = Row[*tuple[Any, ...]]
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
@@ -60,8 +56,8 @@ def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
             },
         ),
         alembic_config=AlembicAsyncConfig(
-            script_location=str(MIGRATIONS),
-            script_config=str(MIGRATIONS / "alembic.ini"),
+            script_location=str(migrations.FOLDER),
+            script_config=str(migrations.FOLDER / "alembic.ini"),
             compare_type=True,
             render_as_batch=False,
         ),
@@ -96,6 +92,14 @@ class Database(Statements):
         self.connect: Callable[[], AbstractContextManager[Connection]] = engine.sync_engine.connect
         """Takes a connection from the pool; telemetry replaces it, to measure the wait."""
         event.listen(engine.sync_engine, "checkout", replace_dead_connection)
+
+    @asynccontextmanager
+    async def lifespan(self, _: object) -> AsyncGenerator[None]:
+        """Close the connections when the app stops."""
+        try:
+            yield
+        finally:
+            await self.engine.dispose()
 
     async def all(self, statement: Executable, /, **values: Any) -> Sequence[ResultRow]:
         """Run the statement and return its rows.

@@ -9,7 +9,8 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 from sqlalchemy import text
 
-from clinic.database import MIGRATIONS, Database
+from clinic.database import Database
+from clinic.migrations import NEWEST
 from clinic.models import Base
 from clinic.openapi import error_responses
 from clinic.problems import (
@@ -32,8 +33,6 @@ STATE = text(
     """
 )
 TABLES = [*Base.metadata.tables]
-NEWEST = max(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-"""Number of the newest migration."""
 NO_TABLE = "42P01"
 NO_SCHEMA = unavailable("The database has no schema: run `clinic migrate`.", "database")
 OLD_SCHEMA = unavailable(

@@ -8,8 +8,6 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from clinic.hosts import Hosts
 from clinic.networks import Networks, parse_address
@@ -108,6 +106,10 @@ class Settings:
         """Return settings whose `database_url` has the password from `database_password_file`."""
         if self.database_password_file is None:
             return self
+        # Their import takes longer than all else that most commands do.
+        from sqlalchemy import make_url  # noqa: PLC0415 - see above
+        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - see above
+
         password = read_secret(self.database_password_file, "DATABASE_PASSWORD_FILE")
         try:
             url = make_url(self.database_url).set(password=password)

@@ -81,7 +81,6 @@ async def test_exported_spans_and_metrics_are_those_of_the_file(
         monkeypatch.setattr(Database, "all", fail)
         await send("failure", "GET", "/owners", RUN)
         exported["metrics"] = describe_metrics(metrics)
-    await app.state.database.engine.dispose()
 
     described = json.dumps(exported, indent=1, sort_keys=True) + "\n"
     if os.environ.get("GOLDEN") == "write":

@@ -2,6 +2,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from anyio.to_thread import run_sync
 from sqlalchemy import Index, Row, text
 
 from clinic.database import database_config
-from clinic.health import NEWEST
+from clinic.migrations import NEWEST
+from clinic.migrations.newest import is_newest
 from clinic.models import OWNER
 from clinic.settings import Settings
 from tests.support.clinic import app_client, migrated_database, new_database, running_app
@@ -101,6 +103,43 @@ def test_concurrent_migrations_build_indexes_anew_that_an_interruption_left_inco
     assert f"(status, {folded}, scheduled_at, id)" in by_name.indexdef
     assert by_status.indisvalid
     assert by_name.indisvalid
+
+
+def test_only_the_newest_schema_has_nothing_to_migrate() -> None:
+    with new_database() as settings:
+        assert not is_newest(settings)
+        AlembicCommands(database_config(settings)).upgrade("0003")
+        assert not is_newest(settings)
+        AlembicCommands(database_config(settings)).upgrade()
+        assert is_newest(settings)
+        options = replace(settings, database_url=f"{settings.database_url}?ssl=disable")
+        assert not is_newest(options)
+
+
+@pytest.mark.parametrize(
+    ("command", "unused"),
+    [
+        (("-m", "clinic", "migrate"), {"alembic", "litestar", "sqlalchemy"}),
+        (("-m", "clinic", "check"), {"alembic", "asyncpg", "litestar", "sqlalchemy", "uvicorn"}),
+        (("-c", "import clinic.app"), {"alembic", "rich_click"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(
+    settings: Settings, command: Sequence[str], unused: set[str]
+) -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", *command],
+        env={"CLINIC_DATABASE_URL": settings.database_url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "clinic" in imported
+    assert not imported & unused
 
 
 def test_migrating_an_unavailable_database_fails_with_one_log_line() -> None:

@@ -11,7 +11,7 @@ from httpx import AsyncClient, Response
 from sqlalchemy import text
 
 from clinic.database import Database, database_config
-from clinic.health import NEWEST
+from clinic.migrations import NEWEST
 from clinic.settings import Settings
 from tests.support.clinic import app_client, migrated_database, running_app, unique_email
 

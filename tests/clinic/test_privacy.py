@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from clinic.database import Database, database_config
-from clinic.health import NEWEST
 from clinic.logs import JSONFormatter
+from clinic.migrations import NEWEST
 from clinic.models import Base
 from clinic.settings import Settings
 from lab.stack import postgres

@@ -327,7 +327,6 @@ async def single(
     async with app.lifespan():
         await app.state.database.one(text("SELECT 1"))
         yield app, metrics, RecordedSpans(app.state.telemetry, spans)
-    await app.state.database.engine.dispose()
 
 
 async def test_waiting_for_a_connection_is_a_span_of_the_request_and_measured(

@@ -95,8 +95,6 @@ async def running_app(settings: Settings, **changes: Any) -> AsyncIterator[Lites
     )
     async with app.lifespan():
         yield app
-    # advanced-alchemy disposes the engine of a process's first app only.
-    await app.state.database.engine.dispose()
 
 
 def app_client(app: Litestar, host: str = HOST) -> AsyncClient:
