@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 
 from lab.dashboards import style
-from lab.promql.load_run import MISMATCH_CODES, UNKNOWN_RUN, VERDICT_CODES
+from lab.promql.load_run import MISMATCH_CODES, OVER, UNKNOWN_RUN, VERDICT_CODES
 from lab.promql.selectors import ENDED, PASSED, PLANNED, SPAN_CALLS, STARTED, THRESHOLD_PASSED, Side
 from lab.runs.record import Verdict, VerdictReason
 from lab.runs.verdict import Marks, judge
-from tests.support.panels import ANNOTATIONS, TRENDS, VARIABLES, Address, by_address, queries
+from tests.support.panels import ANNOTATIONS, NEEDS, TRENDS, VARIABLES, Address, by_address, queries
 from tests.support.promtool import (
     AT,
     JAEGER,
@@ -59,6 +59,7 @@ NOT_BY_PROMTOOL |= {
     )
 }
 ELSEWHERE = {
+    **{(dashboard, NEEDS): "test_needs.py" for dashboard in DASHBOARDS},
     ("Load test", ANNOTATIONS): "test_dashboard_numbers_list.py",
     **{("Runs", f"{name} of each run"): "test_dashboard_numbers_list.py" for name in TRENDS},
     **{
@@ -86,6 +87,7 @@ CHOSEN = {
     "load_length": "27",
     "load_start": "100",
     "load_end": "127",
+    "__range": "60s",
     "__from": "90000",
     "__to": "150000",
     "profile": ".*",
@@ -268,7 +270,7 @@ TOTALS: dict[Address, Samples] = {
             "Client p95": {"": ALL_P95},
             "Missing": {"traces": total(1), "rows": total(2)},
             "Time range": {"": total(1)},
-            "Server side": {"": {}},
+            "Server side": {"": total(OVER)},
             "Findings": {"": {}},
             "4xx and 5xx": {"": total(3)},
             "Operations": {
@@ -316,7 +318,7 @@ TOTALS: dict[Address, Samples] = {
                 "Over by": {},
             },
             "Phases of a request": {"Mean": {}, "p95": {}},
-            "Database errors": {"Errors": {}},
+            "Database errors": {"Errors": by("operation", {"No statement was refused": 0})},
             "Errors": {
                 "Errors": {
                     '{operation="POST /owners",kind="status"}': 4,

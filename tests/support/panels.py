@@ -28,6 +28,7 @@ def by_address(dashboard: str, panels: Mapping[str, Mapping[str, T]]) -> dict[Ad
     }
 
 
+NEEDS = "What this dashboard needs"
 TRENDS = ("p95", "Throughput", "Failed share")
 
 # What stays empty for a run in which all went well.

@@ -8,10 +8,11 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, QueryVariable
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import DataSourceRef
 
-from lab.dashboards import style
+from lab.dashboards import panels, style
 from lab.dashboards.explore import METRICS, TRACE_STORE
 from lab.dashboards.panels import PROMETHEUS_SOURCE, TEMPO_SOURCE, Panel
 from lab.promql import load_run, run_list, run_range
+from lab.promql.needs import NEEDS
 from lab.promql.selectors import RETENTION, RunList, RunSelector
 
 TAG = "vet-clinic"
@@ -64,7 +65,8 @@ def make_dashboard(
     result = Dashboard(title).uid(uid).description(description).tags([TAG]).readonly()
     result.tooltip(models.DashboardCursorSync.CROSSHAIR).timezone("utc").time(time, "now")
     result.links([_link(other) for other in DASHBOARDS if other not in {uid, "clinic-home"}])
-    traces_used = any(panel.build().datasource == TEMPO_SOURCE for panel in chain(*rows.values()))
+    everything = [panel.build() for panel in chain(*rows.values())]
+    traces_used = any(built.datasource == TEMPO_SOURCE for built in everything)
     result.variables(
         [
             _source_variable(PROMETHEUS_SOURCE, METRICS, "Metrics"),
@@ -77,12 +79,18 @@ def make_dashboard(
     )
     if band:
         result.annotations([_annotation(run_range.band(band, "$__from", "$__to"))])
+    needed = {need for built in everything for need in panels.needed_by(built)}
+    for built in everything:
+        panels.say_needs(built)
+    if uid != "clinic-home":
+        in_order = [need for need in NEEDS if need in needed]
+        rows = {**rows, "Needs": [panels.needs_table(in_order)]}
     bottom = 0
-    for row, (row_title, panels) in enumerate(rows.items(), start=1):
+    for row, (row_title, its_panels) in enumerate(rows.items(), start=1):
         if row_title:
             below = models.GridPos(h=1, w=24, x=0, y=bottom)
             result.with_row(dashboard.Row(row_title).id(100 * row).grid_pos(below))
-        for number, panel in enumerate(panels, start=100 * row + 1):
+        for number, panel in enumerate(its_panels, start=100 * row + 1):
             panel.build().id_val = number
             result.with_panel(panel)
             if place := panel.build().grid_pos:

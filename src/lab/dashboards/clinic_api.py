@@ -27,7 +27,7 @@ WINDOW = "$__rate_interval"
 LAST_MINUTE = "1m"
 CALLS = 'user_agent_synthetic_type=~"$calls"'
 SLO = slo.all_requests_limits()
-NO_REQUESTS = "No requests"
+NO_REQUESTS = "no requests, or no API metrics"
 # So high that the legend has room for every route.
 FOR_ROUTES = 11
 
@@ -280,8 +280,9 @@ def alert_table() -> Table:
         "alertstate": ("State", [style.width(76)]),
         "subject": ("Subject", [style.WRAPPED]),
     }
-    since = Column("Since", f"1000 * ({api.active_alerts()})", style.TIME, [style.width(185)])
-    alerts = join_table("Alerts", labels, since).no_value("No alerts")
+    none = style.texts({"0": "-"})
+    since = Column("Since", api.alerts_or_none(), style.TIME, [none, style.width(185)])
+    alerts = join_table("Alerts", labels, since).no_value("No alert rules")
     return alerts.description("For each alert, observability/README.md says what to do.")
 
 
@@ -306,7 +307,7 @@ def _service_graph() -> Panel:
     query = tempo.Dataquery().ref_id("A").datasource(TEMPO_SOURCE).query_type("serviceMap")
     return (
         service_graph.targets([query])
-        .no_value("No requests in this time range, or no Tempo")
+        .no_value("No requests in this time range, or no service graph")
         .span(24)
         .height(12)
         .description(

@@ -43,7 +43,7 @@ LOAD = Window("${load_length}s", "$load_start", "$load_end")
 RUN = RunSelector("$testid", RETENTION, "$scenario")
 SLO = slo.all_requests_limits()
 
-NO_SERVER_DATA = "No data: this stack's API did not serve the run, or its metrics are missing"
+NO_SERVER_DATA = "No data: another API served the run, or metrics are missing"
 # Sets the time range to the run's.
 WHOLE_RUN = f"/d/clinic-load-test?var-testid=$testid&from=${{from}}&to=${{to}}&{SOURCES}"
 COVERS: list[style.Word] = [
@@ -90,7 +90,7 @@ def dashboard() -> Dashboard:
 
 
 def _verdict() -> list[Panel]:
-    lag = load_run.while_running(load_run.server_lag(RUN), RUN)
+    lag = load_run.lag_or_over(RUN)
     counted = f"{{{{{thresholds.FAILED_COUNT}}}}} of {{{{{thresholds.ALL_COUNT}}}}}"
     covers = run_range.covers(RUN, "$__from", "$__to")
     set_range = DashboardLink("Show the whole run").url(WHOLE_RUN)
@@ -107,7 +107,7 @@ def _verdict() -> list[Panel]:
         stat("Failed thresholds", style.COUNT, {counted: thresholds.failed(RUN)}, bad=1)
         .text_mode(BigValueTextMode.NAME)
         .text(VizTextDisplayOptions().value_size(TEXT_SIZE))
-        .without_value("none evaluated")
+        .without_value("none known")
         .span(6)
         .height(3)
         .description("How many of the thresholds that k6 evaluated failed. They are listed below."),
@@ -123,7 +123,7 @@ def _verdict() -> list[Panel]:
         ),
         stat("Server side", "suffix: s behind", lag)
         .decimals(0)
-        .without_value("complete")
+        .words([(load_run.OVER, "complete", style.NEUTRAL)])
         .text(VizTextDisplayOptions().value_size(TEXT_SIZE))
         .span(4)
         .height(3)
@@ -292,7 +292,7 @@ def _bottleneck() -> Panel:
     cause = {bottleneck.CAUSE: ("What limited the run", [style.texts(causes)])}
     return (
         join_table("Bottleneck", cause, share)
-        .no_value("None found")
+        .no_value("None found, or metrics are missing")
         .grid_pos(GridPos(x=0, y=14, w=13, h=5))
         .sort_by([SortBy().display_name("Share of time").desc(True)])
         .description(
@@ -370,7 +370,7 @@ def _traces() -> list[Panel]:
             "waterfall. Traces are kept for one day."
         ),
         trace_table("Latest failed traces", failed, "Started")
-        .no_value("No trace of a failed request of this run in this time range")
+        .no_value("No trace of a failed request of this run in this time range, or no traces")
         .height(7)
         .description(
             "The last requests whose response had status 400 or more. Click a trace id for its "

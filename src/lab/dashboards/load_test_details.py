@@ -14,6 +14,7 @@ from lab.promql.resources import Resource
 from lab.promql.selectors import OPERATION, RunSelector
 
 NO_REQUESTS = "No requests of this run before the end of the time range"
+NO_DATA_OF_RUN = "No data of this run before the end of the time range"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 PHASE = "phase"
 PROGRAMS = {
@@ -139,9 +140,11 @@ def failures(run: RunSelector) -> list[Panel]:
     }
     return [
         join_table(
-            "Errors", kinds, Column("Errors", errors.errors(run), style.COUNT, [style.width(88)])
+            "Errors",
+            kinds,
+            Column("Errors", errors.errors_or_none(run), style.COUNT, [style.width(88)]),
         )
-        .no_value("No errors in this run")
+        .no_value(NO_DATA_OF_RUN)
         .height(7)
         .sort_by([SortBy().display_name("Errors").desc(True)])
         .description(
@@ -152,9 +155,9 @@ def failures(run: RunSelector) -> list[Panel]:
         join_table(
             "Database errors",
             states,
-            Column("Errors", errors.database_errors(run), style.COUNT, [style.width(88)]),
+            Column("Errors", errors.database_errors_or_none(run), style.COUNT, [style.width(88)]),
         )
-        .no_value("PostgreSQL refused no statement of this run")
+        .no_value(NO_DATA_OF_RUN)
         .span(12)
         .sort_by([SortBy().display_name("Errors").desc(True)])
         .description(
@@ -215,7 +218,7 @@ def _statements(run: RunSelector, load: Window) -> Panel:
         only_first=True,
     )
     return (
-        table.no_value("No data: PostgreSQL's own metrics are missing")
+        table.no_value("No data")
         .sort_by([SortBy().display_name("Time").desc(True)])
         .description(
             "What PostgreSQL executed for the API during the run, whoever called it; the statement "
@@ -243,7 +246,7 @@ def _log_and_locks(run: RunSelector, load: Window) -> list[Panel]:
     return [
         *(tile.span(5).height(6) for tile in tiles),
         join_table("Waits for locks", kinds, waited)
-        .no_value("No waits for locks were seen")
+        .no_value("No waits for locks were seen, or no data")
         .span(9)
         .height(6)
         .sort_by([SortBy().display_name("Waited").desc(True)])

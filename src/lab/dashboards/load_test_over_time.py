@@ -80,7 +80,7 @@ def panels() -> list[Panel]:
         _where_the_time_goes(),
         run_graph("Errors by kind", style.PER_SECOND, errors)
         .colours_by_start(style.ERRORS)
-        .no_value("No errors of this run in this time range")
+        .no_value("No errors in this time range, or no data of this run")
         .description(
             "What k6 found wrong: an unexpected status, an incomplete body, no response, a timeout."
         ),

@@ -6,7 +6,7 @@ such as `.span(12).height(8)`.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Self
 
@@ -33,12 +33,15 @@ from grafana_foundation_sdk.models.tempo import SearchTableType
 from lab.dashboards import style
 from lab.dashboards.explore import METRICS, TEMPO, TRACE_STORE, TRACES, explore_url
 from lab.dashboards.style import Property
+from lab.promql import needs
 
 PROMETHEUS_SOURCE = options.DataSourceRef(type_val="prometheus", uid=f"${{{METRICS}}}")
 TEMPO_SOURCE = options.DataSourceRef(type_val=TEMPO, uid=f"${{{TRACE_STORE}}}")
 LAST_VALUE = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")
 
 NO_DATA = "No data in this time range"
+NOTHING = "-"
+TRACES_NEEDED = "a Tempo data source"
 TEXT_SIZE = 24  # pixels
 EXPLORE_TRACES = "Traces in Explore"
 # Which traces are the slowest shows only among more of them than are listed.
@@ -163,7 +166,7 @@ class Stat(stats.Panel):
     """One large value, or several with names."""
 
     _words: Sequence[style.Word] = ()
-    _text = "-"
+    _text = NOTHING
 
     def words(self, words: Sequence[style.Word]) -> Self:
         """Show coloured words in place of values."""
@@ -229,7 +232,7 @@ def stat(
     """Show one large value, or several with names, coloured from the given limits on."""
     steps = ((warning, style.WARNING), (bad, style.BAD))
     above = [(limit, colour) for limit, colour in steps if limit is not None]
-    panel = Stat().title(title).unit(unit).datasource(PROMETHEUS_SOURCE).without_value("-")
+    panel = Stat().title(title).unit(unit).datasource(PROMETHEUS_SOURCE).without_value(NOTHING)
     panel.span(4).height(4).graph_mode(options.BigValueGraphMode.NONE)
     panel.color_mode(options.BigValueColorMode.VALUE).text_mode(options.BigValueTextMode.AUTO)
     panel.reduce_options(LAST_VALUE)
@@ -276,6 +279,46 @@ def join_table(
     fields = {**labels, **values, **(labels_after or {})}
     table = _table(title, fields, rows).datasource(PROMETHEUS_SOURCE)
     return table.targets(table_queries(column.expression for column in columns))
+
+
+def needed_by(panel: models.Panel) -> list[needs.Need]:
+    """List what a panel's queries need of Prometheus."""
+    return needs.needs(*(getattr(target, "expr", None) or "" for target in panel.targets or []))
+
+
+def say_needs(panel: models.Panel) -> None:
+    """Say in a panel without values what it needs, as its data source may not have that."""
+    defaults = panel.field_config.defaults if panel.field_config else None
+    if not defaults or not panel.targets:
+        return
+    traces = [TRACES_NEEDED] if panel.datasource == TEMPO_SOURCE else []
+    names = ", ".join([*(need.name for need in needed_by(panel)), *traces])
+    if not names:
+        return
+    if defaults.no_value == NOTHING:
+        defaults.no_value = f"needs {names}"
+    elif panel.type_val != "stat":
+        defaults.no_value = f"{defaults.no_value} (needs {names})"
+
+
+def needs_table(needed: list[needs.Need]) -> Table:
+    """Say which of some needs the data source meets in the time range."""
+    met = [(1, "there", style.GOOD), (0, "missing", style.WARNING)]
+    found = Column("In this time range", needs.state(needed, "$__range"), style.TEXT)
+    return (
+        join_table(
+            "What this dashboard needs",
+            {needs.NEED: ("Needs", [style.width(246)])},
+            replace(found, properties=[*style.words(met), style.LEFT, style.width(150)]),
+            labels_after={needs.REQUIRES: ("Which must have", [style.WRAPPED])},
+        )
+        .no_value("No answer of a Prometheus data source: choose one at Metrics, above")
+        .sort_by([common.TableSortByFieldState().display_name("In this time range").desc(False)])
+        .description(
+            "Whether this Prometheus has each group of metrics that the panels above are made of. "
+            "docs/dashboards.md says who makes them."
+        )
+    )
 
 
 def text_table(title: str, label: str, order: str, expression: str) -> Table:

@@ -202,6 +202,9 @@ def organic_p95_limit() -> str:
 
 # Alerts
 
+# It always fires.
+HEARTBEAT = 'ALERTS{severity="heartbeat"}'
+
 
 def active_alerts() -> str:
     """Start time of each alert that is firing or pending."""
@@ -210,9 +213,16 @@ def active_alerts() -> str:
     return f'label_join({since}, "subject", " ", "operation", "testid", "instance", "job")'
 
 
+def alerts_or_none() -> str:
+    """As `active_alerts`, in milliseconds; a row that says so, if no alert of the rules is."""
+    none = f'label_replace(0 * group({HEARTBEAT}), "alertname", "No alerts", "", "")'
+    return f"1000 * ({active_alerts()}) or on () {none}"
+
+
 def firing_alerts() -> str:
-    """Number of firing alerts that notify; 0 if there are none."""
-    return 'count(ALERTS{alertstate="firing",severity=~"page|ticket"}) or vector(0)'
+    """Number of firing alerts that notify; 0 if there are none, no value without rules."""
+    firing = 'count(ALERTS{alertstate="firing",severity=~"page|ticket"})'
+    return f"{firing} or 0 * group({HEARTBEAT})"
 
 
 # Counters

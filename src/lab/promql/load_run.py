@@ -85,6 +85,8 @@ MISMATCH_CODES = {
     "journey": 5,
     "planned length": 6,
 }
+# What `lag_or_over` is when there is nothing more to arrive.
+OVER = -1
 # The last spans of a run arrive within this time after its end.
 SETTLING = "20s"
 # Over which the current rate of requests is taken.
@@ -419,6 +421,12 @@ def server_lag(run: RunSelector) -> str:
     seconds = f"clamp_max({load_seconds(run)}, {RECENT})"
     rate = f"({requests(recent)} / {seconds} > 0 or {request_rate(run)})"
     return f"{untraced(run)} / {rate}"
+
+
+def lag_or_over(run: RunSelector) -> str:
+    """`server_lag` while the run is on, `OVER` once it has ended or was killed."""
+    over = f"0 * max({requests(run)}) + {OVER}"
+    return f"{while_running(server_lag(run), run)} or {over}"
 
 
 def while_running(expression: str, run: RunSelector) -> str:
