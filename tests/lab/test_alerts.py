@@ -140,9 +140,9 @@ def test_each_alert_has_its_labels_and_a_section_in_the_runbook(alert: Rule) -> 
     assert labels["severity"] in SEVERITIES
     assert labels["area"] in AREAS
     assert re.fullmatch(r"\d+[smh]", alert["for"])
-    assert annotations.keys() == {"summary", "description", "runbook", "dashboard"}
+    assert annotations.keys() == {"summary", "description", "runbook_url", "dashboard_url"}
     assert "$value" in annotations["description"] or alert["alert"] in WITHOUT_VALUE
-    page, _, anchor = annotations["runbook"].partition("#")
+    page, _, anchor = annotations["runbook_url"].partition("#")
     assert page == runbook.URL
     assert f'<h3 id="{anchor}">{alert["alert"]}</h3>' in runbook.FILE.read_text()
 
@@ -192,7 +192,7 @@ def test_each_alert_links_to_an_existing_panel(alert: Rule) -> None:
     link = re.fullmatch(
         re.escape(DASHBOARDS)
         + r"/d/([\w-]+)\?viewPanel=panel-(\d+)(&var-testid=\{\{ \$labels.testid \}\})?",
-        alert["annotations"]["dashboard"],
+        alert["annotations"]["dashboard_url"],
     )
 
     assert link

@@ -175,13 +175,13 @@ def test_a_notification_links_to_the_runbook_and_to_a_panel(alerted: Alerted) ->
     alerted.is_sent("Watchdog", "firing")
     links = alerted.notifications()[0]["annotations"]
 
-    runbook = httpx.get(links["runbook"])
+    runbook = httpx.get(links["runbook_url"])
 
     assert runbook.headers["Content-Type"].startswith("text/html")
     assert '<h3 id="watchdog">' in runbook.text
     grafana = f"{alerted.config.grafana_url}/d/"
     alerts = f"{alerted.config.prometheus_url}/alerts#/d/"
-    assert links["dashboard"].startswith(grafana if shutil.which("grafana") else alerts)
+    assert links["dashboard_url"].startswith(grafana if shutil.which("grafana") else alerts)
 
 
 @pytest.mark.stack

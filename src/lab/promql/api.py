@@ -150,6 +150,11 @@ def metrics_absent(window: str) -> str:
     return f"absent_over_time({DATABASE_UP}[{window}])"
 
 
+def last_sample() -> str:
+    """Time of the clinic's newest sample; no value after five minutes without one."""
+    return f"max(timestamp({DATABASE_UP}))"
+
+
 def running_processes() -> str:
     """Number of the clinic's processes that run; no value if none does."""
     return f"count(last_over_time({DATABASE_UP}[30s]))"

@@ -93,7 +93,7 @@ def _rank(alert: Alert) -> int:
 
 def _details(alert: Alert) -> Text:
     text = Text(plain(alert.annotations.get("summary", "")), style="bold")
-    for name in ("description", "runbook"):
+    for name in ("description", "runbook_url"):
         if alert.annotations.get(name):
             text.append("\n" + plain(alert.annotations[name], limit=400), style="not bold")
     return text

@@ -1,31 +1,48 @@
 """Alerts about the API and the machine."""
 
 from lab.promql import api, telemetry
-from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group
+from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group, record
 
+LAST_SAMPLE = "clinic:last_sample:timestamp_seconds"
+# An API that has been silent for longer was removed on purpose.
+FORGOTTEN_AFTER = "7d"
 MEMORY_LIMIT = "200 * 1024 ^ 2"
 CRASHES = 5
 FREE_DISK_LIMIT = "5 * 1024 ^ 3"
 
 
 def groups() -> list[Group]:
-    return [group("clinic", _clinic_alerts()), group("machine", _machine_alerts(), "15s")]
+    # Pushed metrics leave no `up` series behind: all that shows is their absence.
+    down = _clinic_down(telemetry.after_start(api.metrics_absent("30s")))
+    return [
+        group("clinic", [down, *_clinic_alerts()]),
+        group("machine", _machine_alerts(), "15s"),
+    ]
+
+
+def groups_elsewhere() -> list[Group]:
+    """Build the rules about the API where it need not be: only one that was there can be absent."""
+    before = f"last_over_time({LAST_SAMPLE}[1h]) > time() - {FORGOTTEN_AFTER}"
+    last_sample = record(LAST_SAMPLE, f"{api.last_sample()}\nor {before}")
+    down = _clinic_down(f"time() - {LAST_SAMPLE} > 30")
+    return [group("clinic", [last_sample, down, *_clinic_alerts()])]
+
+
+def _clinic_down(expression: str) -> Rule:
+    return alert(
+        "ClinicDown",
+        expression,
+        wait="15s",
+        severity="page",
+        area="service",
+        summary="The API sends no metrics",
+        description="The API has sent no metrics for 30 s: it is down or cannot reach Prometheus.",
+        panel=("clinic-api", "Last metric received"),
+    )
 
 
 def _clinic_alerts() -> list[Rule]:
     return [
-        # Pushed metrics leave no `up` series behind: all that shows is their absence.
-        alert(
-            "ClinicDown",
-            telemetry.after_start(api.metrics_absent("30s")),
-            wait="15s",
-            severity="page",
-            area="service",
-            summary="The API sends no metrics",
-            description="The API has sent no metrics for 30 s: it is down or cannot reach "
-            "Prometheus.",
-            panel=("clinic-api", "Last metric received"),
-        ),
         # Each process sends metrics for too short a time to be missed. A deployment replaces all,
         # and after a stop the workers start one after the other.
         alert(

@@ -54,8 +54,8 @@ def alert(  # noqa: PLR0913 - an alert has that many parts
             "annotations": {
                 "summary": summary,
                 "description": description,
-                "runbook": f"{runbook.URL}#{runbook.anchor(name)}",
-                "dashboard": f"{DASHBOARDS}{panel_url(*panel)}{run}",
+                "runbook_url": f"{runbook.URL}#{runbook.anchor(name)}",
+                "dashboard_url": f"{DASHBOARDS}{panel_url(*panel)}{run}",
             },
         }
     )

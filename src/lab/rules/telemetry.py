@@ -9,21 +9,47 @@ from lab.rules.rule import Group, Rule, alert, docker_memory_limit, group, recor
 
 LOST = "counter:lost:total"
 LOST_IN_10M = "counter:lost:increase10m"
+NOT_EXPORTED = "spans not exported"
 # Longer than the window of what was exported: covers spans in transit.
 STORED_WINDOW = "10m30s"
 MANY_SERIES = 100_000
 
 
 def groups() -> list[Group]:
-    return [group("losses", _losses()), group("telemetry", [*_pipeline(), *_prometheus()])]
+    return [
+        *groups_elsewhere(),
+        group("losses", _losses()),
+        group("telemetry", [*_pipeline(), *_prometheus()]),
+    ]
+
+
+def groups_elsewhere() -> list[Group]:
+    """Build the rules about what the API itself counts."""
+    return [group("lost spans", _lost_spans())]
+
+
+def _lost_spans() -> list[Rule]:
+    return [
+        record(LOST, _by_counter(telemetry.SPANS_NOT_EXPORTED), kind=NOT_EXPORTED),
+        record(LOST_IN_10M, api.increase(f'{LOST}{{kind="{NOT_EXPORTED}"}}', "10m")),
+        alert(
+            "SpansLost",
+            _lost(NOT_EXPORTED, "job"),
+            severity="ticket",
+            area="telemetry",
+            summary="The API lost spans",
+            description='{{ printf "%.0f" $value }} spans were not exported in the last 10 min: '
+            "the queue was full, or the trace store was down or rejected them.",
+            panel=("clinic-telemetry", "Spans"),
+        ),
+    ]
 
 
 def _losses() -> list[Rule]:
     return [
-        record(LOST, _by_counter(telemetry.SPANS_NOT_EXPORTED), kind="spans not exported"),
         record(LOST, _by_counter(telemetry.SPANS_NOT_STORED), kind="spans not stored"),
         record(LOST, _by_counter(telemetry.LOST_SAMPLES.values()), kind="samples"),
-        record(LOST_IN_10M, api.increase(LOST, "10m")),
+        record(LOST_IN_10M, api.increase(f'{LOST}{{kind!="{NOT_EXPORTED}"}}', "10m")),
     ]
 
 
@@ -52,16 +78,6 @@ def _pipeline() -> list[Rule]:
             summary="Notifications arrive",
             description="This alert always fires. When it stops arriving, no other alert arrives.",
             panel=("clinic-telemetry", "Notifications"),
-        ),
-        alert(
-            "SpansLost",
-            _lost("spans not exported", "job"),
-            severity="ticket",
-            area="telemetry",
-            summary="The API lost spans",
-            description='{{ printf "%.0f" $value }} spans were not exported in the last 10 min: '
-            "the queue was full, or the trace store was down or rejected them.",
-            panel=("clinic-telemetry", "Spans"),
         ),
         alert(
             "SpansDiscarded",
