@@ -252,6 +252,11 @@ prove *options:
 torture *options:
     {{ uv }} run python -m performance.torture "$@"
 
+# Print the rules for your own Mimir, Grafana Cloud or Kubernetes (just rules mimir --grafana https://grafana.example.org)
+[group('generate')]
+rules *args:
+    @{{ lab }} rules "$@"
+
 # Write generated files: Grafana's dashboards and Prometheus's rules
 [group('generate')]
 generate:

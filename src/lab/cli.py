@@ -449,6 +449,40 @@ def publish_dashboards(  # noqa: PLR0913 - a command's options
         publish.publish(api, target, dry_run=dry_run)
 
 
+@cli.command("rules")
+@click.argument("kind", type=click.Choice(["mimir", "prometheus-operator"]))
+@click.option("--grafana", metavar="URL", default="", help="Grafana, for links to dashboards.")
+@click.option("--runbook", metavar="URL", default="", help="The runbook's page, for links to it.")
+@click.option("--namespace", default="vet-clinic", show_default=True)
+@click.option(
+    "--label",
+    "labels",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="By which the operator's Prometheus selects rules; "
+    "that of kube-prometheus-stack by default.",
+)
+def export_rules(
+    kind: str, grafana: str, runbook: str, namespace: str, labels: tuple[str, ...]
+) -> None:
+    """Print the rules for a Prometheus of your own, with links to your addresses.
+
+    KIND is mimir, also for Grafana Cloud, or prometheus-operator.
+    """
+    # grafana-foundation-sdk is a development dependency.
+    from lab.rules import export  # noqa: PLC0415
+
+    links = export.Links(export.address(grafana), export.address(runbook))
+    if kind == "mimir":
+        if labels:
+            raise UserError("Only rules for prometheus-operator have a --label.")
+        text = export.mimir(links, namespace)
+    else:
+        selected_by = export.selector(labels) or export.SELECTED_BY
+        text = export.prometheus_rule(links, namespace, selected_by)
+    echo(text.rstrip())
+
+
 @cli.command()
 def generate() -> None:
     """Write all dashboards and rules."""

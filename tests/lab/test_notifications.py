@@ -43,7 +43,11 @@ def alert(status: str = "firing", summary: str = "The clinic does not answer") -
     return {
         "status": status,
         "labels": {"alertname": "ClinicDown", "severity": "page", "area": "service"},
-        "annotations": {"summary": summary, "description": "For 30 s …", "runbook_url": "README.md#x"},
+        "annotations": {
+            "summary": summary,
+            "description": "For 30 s …",
+            "runbook_url": "README.md#x",
+        },
         "startsAt": "2026-11-24T22:00:00.123Z",
         "endsAt": "2026-11-24T22:05:00Z" if status == "resolved" else "0001-01-01T00:00:00Z",
         "fingerprint": "0123456789abcdef",
