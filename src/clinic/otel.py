@@ -6,7 +6,9 @@ imported. So this module does not import it.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from os import environ
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from clinic.settings import SettingsError
@@ -23,6 +25,10 @@ MIN_ATTRIBUTES = 32
 RESOURCE_ATTRIBUTE = re.compile(r"\s*([^\s=,]+)\s*=[^,]*")
 SPAN_ATTRIBUTES = re.compile(r"(clinic|db|http|k6|trace_store_start)(\.|$)")
 """Span metrics take these from the resource where a span has none: it would belong to a run."""
+
+HEADER = re.compile(r"\s*[\w!#$%&'*+.^`|~-]+[ \t]*=[ !#-+.-:<-\[\]-~-]*", re.ASCII)
+GRPC = "grpc"
+"""The module that exporters by gRPC need."""
 
 Check = Callable[[str], bool]
 
@@ -63,6 +69,26 @@ def names_resource(value: str) -> bool:
     return all(pair and not SPAN_ATTRIBUTES.match(pair[1]) for pair in pairs)
 
 
+def is_protocol(value: str) -> bool:
+    by_http = value.lower() == "http/protobuf"
+    return by_http or (value.lower() == "grpc" and find_spec(GRPC) is not None)
+
+
+def are_headers(value: str) -> bool:
+    """Say whether the SDK takes all headers: it would log the others, with their secrets."""
+    return all(HEADER.fullmatch(it) for it in value.split(",") if it.strip())
+
+
+def can_be_read(value: str) -> bool:
+    try:
+        return bool(Path(value).read_bytes())
+    except OSError:
+        return False
+
+
+READABLE = (can_be_read, "a file that can be read")
+
+
 def per_signal(name: str, check: tuple[Check, str]) -> dict[str, tuple[Check, str]]:
     """Return a check of OTEL_EXPORTER_OTLP_* and of its variables for traces and for metrics."""
     return {f"OTEL_EXPORTER_OTLP_{signal}{name}": check for signal in ("", "TRACES_", "METRICS_")}
@@ -81,9 +107,16 @@ CHECKS: dict[str, tuple[Check, str]] = {
     "OTEL_SEMCONV_STABILITY_OPT_IN": only(("http", "database"), "http"),
     "OTEL_METRICS_EXEMPLAR_FILTER": one_of("trace_based", "always_on", "always_off"),
     "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": one_of("cumulative"),
-    **per_signal("PROTOCOL", one_of("http/protobuf")),
+    **per_signal(
+        "PROTOCOL",
+        (is_protocol, "http/protobuf, or grpc with the extra `grpc`"),
+    ),
     **per_signal("COMPRESSION", one_of("none", "gzip", "deflate")),
     **per_signal("ENDPOINT", (is_address, "an address such as http://127.0.0.1:4318")),
+    **per_signal("HEADERS", (are_headers, "name=value,name=value, encoded as in a URL")),
+    **per_signal("CERTIFICATE", READABLE),
+    **per_signal("CLIENT_KEY", READABLE),
+    **per_signal("CLIENT_CERTIFICATE", READABLE),
     "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": whole(MIN_LENGTH),
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": whole(MIN_LENGTH),
     "OTEL_ATTRIBUTE_COUNT_LIMIT": whole(MIN_ATTRIBUTES),
@@ -97,6 +130,7 @@ CHECKS: dict[str, tuple[Check, str]] = {
     "OTEL_BSP_MAX_QUEUE_SIZE": whole(1),
     "OTEL_BSP_SCHEDULE_DELAY": whole(1),
 }
+GRPC_COMPRESSIONS = ("", "gzip")
 BATCH, QUEUE = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "OTEL_BSP_MAX_QUEUE_SIZE"
 DEFAULT_BATCH, DEFAULT_QUEUE = 512, 8192
 
@@ -107,12 +141,29 @@ def check_variables(env: Mapping[str, str] = environ) -> None:
         value = env.get(name, "").strip()
         if value and not check(value):
             raise SettingsError(f"{name}: expected {expected}.")
+    for signal in ("TRACES", "METRICS"):
+        compression = otlp("COMPRESSION", signal, env).lower()
+        if by_grpc(signal, env) and compression not in GRPC_COMPRESSIONS:
+            raise SettingsError(
+                f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION: gRPC expects gzip, or nothing."
+            )
     batch, queue = (
         int(env.get(name, "").strip() or default)
         for name, default in ((BATCH, DEFAULT_BATCH), (QUEUE, DEFAULT_QUEUE))
     )
     if batch > queue:
         raise SettingsError(f"{QUEUE}: expected at least {BATCH}, which is {batch}.")
+
+
+def otlp(name: str, signal: str, env: Mapping[str, str] = environ) -> str:
+    """Return a variable of OTEL_EXPORTER_OTLP_* for TRACES or METRICS."""
+    own = env.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}", "").strip()
+    return own or env.get(f"OTEL_EXPORTER_OTLP_{name}", "").strip()
+
+
+def by_grpc(signal: str, env: Mapping[str, str] = environ) -> bool:
+    """Say whether TRACES or METRICS are exported by gRPC."""
+    return otlp("PROTOCOL", signal, env).lower() == "grpc"
 
 
 def exports(signal: str, env: Mapping[str, str] = environ) -> bool:

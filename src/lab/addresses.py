@@ -8,6 +8,8 @@ ADDRESS = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)([^/?#\s]*@)?"
     r"(?P<host>(\[[0-9A-Fa-f:.]+\]|[^\s:/?#\[\]@]+)(:\d{1,5})?)([/?#][^\s@]*)?"
 )
+PLAIN_ADDRESS = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?(/[^\s?#@]*)?")
+"""An address without a user, a password, a query and a fragment."""
 FILE = re.compile(r"[^\s@?:&=]+")
 HIDDEN = "…"
 # k6's outputs that need no argument.

@@ -318,7 +318,7 @@ def trace(trace_id: str) -> None:
 
     The first digits of its id are enough.
     """
-    with tempo_or_jaeger.connect(StackConfig.from_env().traces_url) as store:
+    with tempo_or_jaeger.connect(StackConfig.from_env().trace_store) as store:
         full_id = complete_trace_id(store, trace_id, record.saved_trace_ids())
         spans = store.spans(full_id)
     if not spans:

@@ -95,7 +95,7 @@ def report(
     files of their own.
     """
     config = StackConfig.from_env()
-    runs = list_runs(config.prometheus_url)
+    runs = list_runs(config.prometheus)
     found = runs.find(run) if run else runs.newest()
     form = run_report.Form(markdown, junit)
     if bounds := Bounds(begin, end):
@@ -106,7 +106,7 @@ def report(
 
 def _find(run: str) -> tuple[StackConfig, Runs, RunSummary]:
     config = StackConfig.from_env()
-    runs = list_runs(config.prometheus_url)
+    runs = list_runs(config.prometheus)
     return config, runs, runs.find(run)
 
 
@@ -128,7 +128,7 @@ def runs(
 
     The list has the runs in Prometheus, and saved ones that it no longer has.
     """
-    every = list_runs(StackConfig.from_env().prometheus_url)
+    every = list_runs(StackConfig.from_env().prometheus)
     selected = every.select(profile, journey, tags)
     if not as_json:
         run_list.show(make_console(), every, selected, last)
@@ -199,7 +199,7 @@ def trend(profile: str | None, journey: str | None, tags: dict[str, str], last: 
     The runs are those of one profile and journey, by default those of the newest run; each is
     related to the baseline that `just baseline RUN` pins. Writes a page with charts.
     """
-    runs = list_runs(StackConfig.from_env().prometheus_url)
+    runs = list_runs(StackConfig.from_env().prometheus)
     for remark in run_list.describe_unreadable(runs):
         echo(remark, err=True)
     found = find_trend.find(runs, profile, journey, tags, last)
@@ -263,7 +263,7 @@ def open_page(run: str | None) -> None:
 
     Prints its address; without a display it only does that.
     """
-    runs = list_runs(StackConfig.from_env().prometheus_url)
+    runs = list_runs(StackConfig.from_env().prometheus)
     found = runs.find(run) if run else runs.newest()
     page = result_file(found.run_id, ".html")
     if not page.exists():
@@ -292,7 +292,7 @@ def baseline(run: str | None, *, clear: bool) -> None:
     `just compare` compares the newest run with it, and `just trend` all runs.
     """
     config = StackConfig.from_env()
-    runs = list_runs(config.prometheus_url)
+    runs = list_runs(config.prometheus)
     pinned = [one for one in runs.runs if one.baseline]
     if clear:
         cleared = runs.find(run) if run else _only(pinned)

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
+from clinic import otel
 from clinic.otel import CHECKS, check_variables
 from clinic.settings import Settings, SettingsError
+from tests.support.otlp import otlp_receiver
+from tests.support.protected import Certificate
 from tests.support.server import OTLPReceiver, serving, stop
 
 # As services of the stack inherit them.
@@ -36,7 +40,11 @@ PROXIES = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://a", "NO_PR
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "1.0"),
         ("OTEL_SEMCONV_STABILITY_OPT_IN", "database"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Basic YTpi"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b,c"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
@@ -69,6 +77,10 @@ def test_values_that_cannot_be_honoured_are_refused(name: str, value: str) -> No
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", "0"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example/otlp"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20YTpi, X-Scope-OrgID=vets,"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic YTpiYw=="),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", __file__),
     ],
 )
 def test_values_that_the_api_honours_are_accepted(name: str, value: str) -> None:
@@ -114,6 +126,53 @@ def test_an_exporter_that_is_switched_off_exports_nothing(settings: Settings) ->
         receiver.server_close()
 
     assert received == {"TRACES": (False, True), "METRICS": (True, False)}
+
+
+def test_grpc_is_refused_where_its_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "find_spec", lambda _: None)
+
+    with pytest.raises(SettingsError, match="with the extra `grpc`"):
+        check_variables({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"})
+
+
+def test_compression_is_what_grpc_can_do() -> None:
+    grpc = {"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"}
+    check_variables({**grpc, "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"})
+    check_variables({**grpc, "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "deflate"})
+
+    with pytest.raises(SettingsError, match="METRICS_COMPRESSION: gRPC expects gzip"):
+        check_variables({**grpc, "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"})
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_telemetry_reaches_a_receiver_that_requires_a_certificate_and_a_password(
+    settings: Settings, tmp_path: Path, protocol: str
+) -> None:
+    """And nothing does without the certificate, while the API serves nevertheless."""
+    certificate = Certificate.make(tmp_path)
+    given = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Basic%20YTpi,X-Scope-OrgID=vets",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate.certificate),
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(certificate.certificate),
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(certificate.key),
+    }
+    without = {name: value for name, value in given.items() if "CLIENT" not in name}
+    with otlp_receiver(protocol, certificate) as receiver:
+        endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
+        with serving(settings, **endpoint, **without) as (server, url):
+            refused = httpx.get(f"{url}/owners?limit=1")
+            stop(server)
+        before = receiver.accepted("spans") | receiver.accepted("metrics")
+        with serving(settings, **endpoint, **given) as (server, url):
+            accepted = httpx.get(f"{url}/owners?limit=1")
+            stop(server)
+
+    assert refused.status_code == accepted.status_code == 200
+    assert before == set()
+    assert "GET /owners" in receiver.accepted("spans")
+    assert "http.server.request.duration" in receiver.accepted("metrics")
+    assert receiver.accepted("tenants") == {"vets"}
 
 
 def test_limits_that_are_accepted_keep_run_and_operation(settings: Settings) -> None:

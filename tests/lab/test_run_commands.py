@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus
 from lab.clients.spans import Period
 from lab.promql import published
@@ -104,7 +105,7 @@ def test_the_list_fits_into_80_columns() -> None:
     make_record(
         run_id="20261124-130000-breakpoint", profile="breakpoint", journey="browse", note="n" * 200
     ).save()
-    runs, output = list_runs(NOWHERE), StringIO()
+    runs, output = list_runs(Endpoint(NOWHERE)), StringIO()
 
     run_list.show(Console(file=output, width=80), runs, runs.runs, None)
 

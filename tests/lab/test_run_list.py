@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus
 from lab.clients.publisher import publish
 from lab.promql import published, run_list
@@ -95,7 +96,7 @@ def test_the_newest_run_is_the_last_to_start_whatever_its_name(
     older = feed(prometheus, age=300, thresholds=PASSED)
     named = feed(prometheus, run=run_id("named").partition("-")[2], age=150, thresholds=PASSED)
 
-    ids = [run.run_id for run in list_runs(prometheus.url).runs]
+    ids = [run.run_id for run in list_runs(Endpoint(prometheus.url)).runs]
 
     assert ids.index(named) < ids.index(older)
 
@@ -179,7 +180,7 @@ def test_a_run_that_prometheus_alone_has_is_listed_with_its_published_words(
     assert publish(url, {published.BASELINE: [baseline]})
     assert publish(url, {published.DELETED: [{"testid": deleted}]})
 
-    found = {run.run_id: run for run in list_runs(prometheus.url).runs}
+    found = {run.run_id: run for run in list_runs(Endpoint(prometheus.url)).runs}
 
     assert deleted not in found
     words = found[run].info
@@ -200,7 +201,7 @@ def test_grafana_offers_runs_in_the_order_of_the_list(
 
     series = prometheus.series(run_list.choices(RunList("15d")), time.time())
     offered = [labels["testid"] for labels, _ in series if "profile" in labels]
-    listed = [run.run_id for run in list_runs(prometheus.url).runs]
+    listed = [run.run_id for run in list_runs(Endpoint(prometheus.url)).runs]
 
     assert [run for run in listed if run in offered] == offered
 
@@ -215,7 +216,7 @@ def test_the_record_counts_where_prometheus_says_something_else(
     assert publish(f"{prometheus.url}/api/v1/otlp/v1/metrics", {published.INFO: [info]})
     make_record(run_id=run, name="saved").save()
 
-    assert list_runs(prometheus.url).find("saved").run_id == run
+    assert list_runs(Endpoint(prometheus.url)).find("saved").run_id == run
 
 
 @stack
@@ -225,7 +226,7 @@ def test_a_run_without_marks_is_listed_by_its_first_samples(
     monkeypatch.setenv("CLINIC_RESULTS_DIR", str(tmp_path))
     run = feed(prometheus, run=f"by-hand-{run_id()[-8:]}", age=100)
 
-    started = list_runs(prometheus.url).find(run).started
+    started = list_runs(Endpoint(prometheus.url)).find(run).started
 
     assert started == pytest.approx(time.time() - 120, abs=5)
 

@@ -10,7 +10,7 @@ import pytest
 
 from lab.errors import UserError
 from lab.paths import PROJECT
-from lab.runs.k6 import api_token
+from lab.runs.k6 import secrets_in_files
 from lab.runs.record import write_file
 from lab.stack.config import MARKER, StackConfig, check_removable, claim
 
@@ -127,8 +127,8 @@ def test_k6_gets_the_token_from_a_file(tmp_path: Path) -> None:
     file.write_text("correct-horse-battery\n")
     named = {"CLINIC_API_TOKEN_FILE": str(file)}
 
-    assert api_token(named) == {"CLINIC_API_TOKEN": "correct-horse-battery"}
-    assert api_token({}) == {}
-    assert api_token({**named, "CLINIC_API_TOKEN": "another"}) == {}
+    assert secrets_in_files(named) == {"CLINIC_API_TOKEN": "correct-horse-battery"}
+    assert secrets_in_files({}) == {}
+    assert secrets_in_files({**named, "CLINIC_API_TOKEN": "another"}) == {}
     with pytest.raises(UserError, match="CLINIC_API_TOKEN_FILE"):
-        api_token({"CLINIC_API_TOKEN_FILE": str(tmp_path / "none")})
+        secrets_in_files({"CLINIC_API_TOKEN_FILE": str(tmp_path / "none")})

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lab.clients.endpoint import Endpoint
 from lab.clients.spans import Period
 from lab.errors import UserError
 from lab.findings.trend import find
@@ -51,7 +52,7 @@ def test_the_output_of_trend(saved: Path) -> None:
 
 @pytest.mark.usefixtures("saved")
 def test_a_trend_is_of_one_profile_and_journey() -> None:
-    runs = list_runs(NOWHERE)
+    runs = list_runs(Endpoint(NOWHERE))
 
     assert [run.run_id for run in find(runs, "load", "browse", {}).runs] == ["browsed"]
     assert [run.run_id for run in find(runs, None, None, {"env": "qa"}).runs] == [
@@ -67,7 +68,7 @@ def test_a_trend_is_of_one_profile_and_journey() -> None:
 
 @pytest.mark.usefixtures("saved")
 def test_the_difference_is_that_of_the_p95_to_the_baseline() -> None:
-    trend = find(list_runs(NOWHERE), None, None, {}, last=2)
+    trend = find(list_runs(Endpoint(NOWHERE)), None, None, {}, last=2)
 
     assert trend.baseline
     assert trend.baseline.info.name == "before"
@@ -83,7 +84,7 @@ def test_without_a_run_there_is_no_trend(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("saved")
 def test_the_page_has_charts_and_needs_nothing_else() -> None:
-    page = Elements(trend_html.render(find(list_runs(NOWHERE), None, None, {})))
+    page = Elements(trend_html.render(find(list_runs(Endpoint(NOWHERE)), None, None, {})))
 
     pictures = [a["aria-label"] for tag, a in page.elements if tag == "svg"]
     assert pictures == ["Client p95, ms by run", "Throughput, req/s by run", "Failed, % by run"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus
 from lab.findings.names import OUTCOMES, verdict_text
 from lab.promql.load_run import UNKNOWN_RUN, VERDICT_CODES
@@ -88,7 +89,7 @@ def test_a_verdict_has_the_same_words_everywhere(
     now = time.time()
 
     record = read_metrics(prometheus, run)
-    [listed] = [one for one in list_runs(prometheus.url).runs if one.run_id == run]
+    [listed] = [one for one in list_runs(Endpoint(prometheus.url)).runs if one.run_id == run]
     chosen = {"testid": run, "scenario": ".+"}
     of_run = prometheus.number(queries()[OF_RUN].filled(**chosen), now)
     of_list = prometheus.by_label(queries()[OF_LIST].text, "testid", now)[run]

@@ -48,6 +48,8 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
     clock_offset: float = 0.0
     """Seconds by which its clock is ahead."""
     tls: ssl.SSLContext | None = None
+    location: str = ""
+    """Where its responses redirect to."""
     requests: list[Request] = field(default_factory=list)
     owners: dict[int, dict[str, Any]] = field(default_factory=dict)
     cancelled: dict[int, str] = field(default_factory=dict)
@@ -76,6 +78,8 @@ class FakeClinic(AbstractContextManager["FakeClinic"]):
                 self.send_response(status)
                 if link := clinic.link(request, answer):
                     self.send_header("Link", link)
+                if clinic.location:
+                    self.send_header("Location", clinic.location)
                 if clinic.server_timing:
                     self.send_header("Server-Timing", clinic.server_timing)
                 problem = isinstance(answer, dict) and "title" in answer

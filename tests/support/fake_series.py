@@ -10,29 +10,53 @@ from typing import Any
 
 import httpx
 
-from lab.clients.prometheus import Prometheus
+from lab.clients.endpoint import Endpoint, remote_endpoint
+from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.stack.ports import free as free_port
 from lab.stack.programs import find
 from tests.support.programs import attributes, results, running
+from tests.support.protected import Certificate, variables, web_config
 
 
 @contextmanager
-def a_prometheus(folder: Path) -> Iterator[Prometheus]:
-    """Run a Prometheus that accepts samples of up to half an hour ago and serves report pages."""
+def a_prometheus(
+    folder: Path,
+    settings: str = "storage: { tsdb: { out_of_order_time_window: 30m } }\n",
+    certificate: Certificate | None = None,
+) -> Iterator[Prometheus]:
+    """Run a Prometheus that accepts samples of up to half an hour ago and serves report pages.
+
+    With a certificate it requires TLS and a password.
+    """
     config = folder / "prometheus.yml"
-    config.write_text("storage: { tsdb: { out_of_order_time_window: 30m } }\n")
-    url = f"http://127.0.0.1:{free_port()}"
+    config.write_text(settings)
+    url = f"http{'s' if certificate else ''}://127.0.0.1:{free_port()}"
+    endpoint: Endpoint | str = url
+    protection = []
+    if certificate:
+        endpoint = remote_endpoint("A", variables("A", url, certificate)) or url
+        protection = [f"--web.config.file={web_config(folder, certificate)}"]
     command: list[str | Path] = [
         find("prometheus"),
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={url.removeprefix('http://')}",
+        f"--web.listen-address={url.rpartition('/')[2]}",
+        *protection,
         "--web.enable-remote-write-receiver",
         "--web.enable-otlp-receiver",
         f"--web.user-assets={results()}",
     ]
-    with running(command, folder / "log", f"{url}/-/ready"), Prometheus(url) as client:
-        yield client
+    with Prometheus(endpoint) as client:
+
+        def is_ready() -> bool:
+            try:
+                client.check()
+            except PrometheusError:
+                return False
+            return True
+
+        with running(command, folder / "log", is_ready):
+            yield client
 
 
 @dataclass

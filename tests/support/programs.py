@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,16 +20,17 @@ NOWHERE = "http://127.0.0.1:1"
 
 @contextmanager
 def running(
-    command: list[str | Path], log: Path, ready: str, **settings: str
+    command: list[str | Path], log: Path, ready: str | Callable[[], bool], **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program, wait until it answers, and kill it at the end."""
+    """Run a program, wait until it answers at a URL or is ready, and kill it at the end."""
+    is_ready = ready if callable(ready) else partial(answers, ready)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=os.environ | settings, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         until = time.monotonic() + 60
-        while not answers(ready):
+        while not is_ready():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)

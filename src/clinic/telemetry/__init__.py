@@ -18,7 +18,6 @@ from uuid import uuid4
 
 from litestar import Litestar
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import Histogram, MeterProvider
@@ -38,7 +37,7 @@ from clinic.telemetry.context import RUN_ID, add_trace_fields, store_exception
 from clinic.telemetry.database import DatabaseSpans
 from clinic.telemetry.encoding import use_encoding
 from clinic.telemetry.event_loop import EventLoopMonitor
-from clinic.telemetry.exporter import CountingSpanExporter
+from clinic.telemetry.exporter import metric_exporter, span_exporter
 from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
 from clinic.telemetry.runtime import monitor_database, process_metrics
@@ -133,7 +132,7 @@ class Telemetry:
         if self.exporter or exports("TRACES"):
             self.tracer_provider.add_span_processor(
                 BatchSpanProcessor(
-                    self.exporter or CountingSpanExporter(meter_provider=self.meter_provider),
+                    self.exporter or span_exporter(self.meter_provider),
                     meter_provider=self.meter_provider,
                 )
             )
@@ -148,7 +147,7 @@ class Telemetry:
             return [self.reader]
         if not exports("METRICS"):
             return []
-        return [AlignedMetricReader(OTLPMetricExporter(), export_interval())]
+        return [AlignedMetricReader(metric_exporter(), export_interval())]
 
     def flush(self) -> None:
         """Export all finished spans now."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from lab.clients.endpoint import Endpoint
 from lab.clients.http import HttpClient
 from lab.errors import UserError
 
@@ -36,11 +37,14 @@ class Alert:
 class Prometheus(HttpClient):
     """Times are in seconds since 1970."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__("Prometheus", url, PrometheusError)
+    def __init__(self, endpoint: Endpoint | str) -> None:
+        super().__init__("Prometheus", endpoint, PrometheusError)
 
     def check(self) -> None:
         """Raise unless Prometheus is ready for queries."""
+        if self.endpoint.is_remote:  # it need not serve more than the API
+            self._data("GET", "/api/v1/query", params={"query": "1"})
+            return
         response = self.request("GET", "/-/ready")
         if response.status_code != httpx.codes.OK:
             raise PrometheusError(

@@ -80,12 +80,12 @@ def choose(runs: Runs, before: str | None, after: str | None) -> tuple[str, str]
 def read(config: StackConfig, run_id: str, bounds: Bounds) -> Record:
     """Return a run's saved record if it is complete, else read it, or a part, from Prometheus."""
     if bounds:
-        with Prometheus(config.prometheus_url) as prometheus:
+        with Prometheus(config.prometheus) as prometheus:
             return part.with_environment(part.read_metrics(prometheus, run_id, bounds))
     saved = record.load_saved(run_id)
     if saved and saved.verdict != "running":
         return saved
-    with Prometheus(config.prometheus_url) as prometheus:
+    with Prometheus(config.prometheus) as prometheus:
         run = reader.read_metrics(prometheus, run_id)
     return msgspec.structs.replace(run, environment=saved and saved.environment)
 
@@ -103,7 +103,7 @@ def run(
     Return the exit status.
     """
     console = make_console()
-    runs = list_runs(config.prometheus_url)
+    runs = list_runs(config.prometheus)
     for remark in run_list.describe_unreadable(runs):
         echo(remark, err=True)
     ids = choose(runs, *names)

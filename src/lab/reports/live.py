@@ -86,7 +86,7 @@ def renew(config: StackConfig, run_id: str) -> None:
     findings = summary.find(record)
     run_html.write(record, findings)
     series = {published.FINDING: findings_labels(record, findings)}
-    publisher.publish(config.otlp_metrics_endpoint, series)
+    publisher.publish(config.published_endpoint, series)
 
 
 def renew_until_orphaned(run_id: str) -> None:

@@ -20,7 +20,7 @@ def publish(config: StackConfig, record: Record, findings: Findings) -> str:
         published.FINDING: findings_labels(record, findings),
         published.INFO: [run_info.labels(record, address)],
     }
-    publisher.publish(config.otlp_metrics_endpoint, series)
+    publisher.publish(config.published_endpoint, series)
     return address
 
 

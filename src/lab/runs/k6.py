@@ -2,6 +2,7 @@
 
 import re
 import signal
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lab.stack.select import in_docker
 SCRIPT = PERFORMANCE / "k6-load-test.js"
 SETTINGS = PERFORMANCE / "k6.env"
 REMOTE_WRITE = "experimental-prometheus-rw"
+HEADERS = "K6_PROMETHEUS_RW_HTTP_HEADERS"
 TAG = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*([^\s:][^:]*)")
 # Labels that k6 or its script sets.
 RESERVED_TAGS = frozenset(
@@ -45,6 +47,9 @@ REFUSED = {
 }
 FALSE = {"", "0", "f", "false"}
 STACK_FEATURES = ("native-histograms", "merge-run-tags")
+
+# Each may be in a file, which a variable of the same name and `_FILE` names.
+SECRETS = ("CLINIC_API_TOKEN", "K6_PROMETHEUS_RW_PASSWORD", "K6_PROMETHEUS_RW_BEARER_TOKEN")
 
 INTERRUPTED = 105
 EXIT_STATUSES = {
@@ -109,18 +114,38 @@ def run_settings(
     if given.get("K6_TAGS"):
         tags = parse_tags(given["K6_TAGS"])
         settings["K6_TAGS"] = ",".join(f"{name}:{value}" for name, value in tags.items())
-    return settings | api_token(given) | {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
+    own = {"BASE_URL": target, "PROFILE": profile, "RUN_ID": run_id}
+    secrets = secrets_in_files(given)
+    return settings | secrets | credentials_header({**given, **secrets}) | own
 
 
-def api_token(given: Mapping[str, str]) -> dict[str, str]:
-    """Read the token from CLINIC_API_TOKEN_FILE: k6's script takes it from a variable."""
-    file = given.get("CLINIC_API_TOKEN_FILE")
-    if not file or given.get("CLINIC_API_TOKEN"):
+def credentials_header(given: Mapping[str, str]) -> dict[str, str]:
+    """Add user and password to the headers of remote write, if there are any.
+
+    k6 sends either its headers or its user and password.
+    """
+    headers, user = given.get(HEADERS), given.get("K6_PROMETHEUS_RW_USERNAME")
+    if not headers or not user:
         return {}
+    password = given.get("K6_PROMETHEUS_RW_PASSWORD", "")
+    encoded = b64encode(f"{user}:{password}".encode()).decode()
+    return {HEADERS: f"{headers},Authorization:Basic {encoded}"}
+
+
+def secrets_in_files(given: Mapping[str, str]) -> dict[str, str]:
+    """Read secrets from files, such as CLINIC_API_TOKEN_FILE: k6 takes them from variables."""
+    return {name: _secret(given, f"{name}_FILE") for name in SECRETS if _is_in_file(given, name)}
+
+
+def _is_in_file(given: Mapping[str, str], name: str) -> bool:
+    return bool(given.get(f"{name}_FILE")) and not given.get(name)
+
+
+def _secret(given: Mapping[str, str], name: str) -> str:
     try:
-        return {"CLINIC_API_TOKEN": Path(file).read_text().strip()}
+        return Path(given[name]).read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"CLINIC_API_TOKEN_FILE: {file} cannot be read ({error}).") from error
+        raise UserError(f"{name}: {given[name]} cannot be read ({error}).") from error
 
 
 def dashboard_settings(given: Mapping[str, str]) -> dict[str, str]:

@@ -80,12 +80,12 @@ def read_metrics(prometheus: Prometheus, run_id: str, bounds: Bounds) -> Record:
 
 def read(config: StackConfig, run_id: str, bounds: Bounds) -> Record:
     """Read metrics, traces and environment of a part of a run."""
-    with Prometheus(config.prometheus_url) as prometheus:
+    with Prometheus(config.prometheus) as prometheus:
         record = read_metrics(prometheus, run_id, bounds)
         missing = reader.describe_disturbances(prometheus, run_id, record.period)
         guess = reader.slow_seconds(prometheus, record)
     try:
-        with tempo_or_jaeger.connect(config.traces_url) as store:
+        with tempo_or_jaeger.connect(config.trace_store) as store:
             record = reader.with_traces(record, store, guess)
     except TraceStoreError as error:
         missing.append(error.message)

@@ -72,7 +72,7 @@ def read(
     Without it, that of a saved record is kept, as are traces that the store no longer has.
     """
     missing = []
-    with Prometheus(config.prometheus_url) as prometheus:
+    with Prometheus(config.prometheus) as prometheus:
         period = find_period(prometheus, run_id)
         finished = environment is not None or not is_running(prometheus, run_id, period)
         if finished and not wait_for_spans(prometheus, run_id, period, progress):
@@ -99,7 +99,7 @@ def read(
         )
     if record.operations:
         try:
-            with tempo_or_jaeger.connect(config.traces_url) as store:
+            with tempo_or_jaeger.connect(config.trace_store) as store:
                 record = with_traces(record, store, guess)
             if not record.slowest_traces:
                 missing.append(

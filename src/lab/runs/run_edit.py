@@ -41,7 +41,7 @@ def rename(config: StackConfig, runs: Runs, run: RunSummary, name: str) -> bool:
 def _published(config: StackConfig, run: RunSummary) -> dict[str, str]:
     """Return the labels that were published of a run, without those of Prometheus itself."""
     try:
-        with Prometheus(config.prometheus_url) as prometheus:
+        with Prometheus(config.prometheus) as prometheus:
             selector = RunSelector(run.run_id, RETENTION)
             labels = run_info.read_published(prometheus, selector, time.time()).get(run.run_id, {})
     except PrometheusError:
@@ -97,4 +97,4 @@ def _kind(run: RunSummary) -> dict[str, str]:
 
 
 def _publish(config: StackConfig, metric: str, labels: Mapping[str, str]) -> bool:
-    return publisher.publish(config.otlp_metrics_endpoint, {metric: [labels]})
+    return publisher.publish(config.published_endpoint, {metric: [labels]})

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.console import plain
 from lab.errors import UserError
@@ -123,12 +124,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(plain(name) for name in names[:MAX_SUGGESTIONS])
 
 
-def list_runs(prometheus_url: str) -> Runs:
+def list_runs(endpoint: Endpoint) -> Runs:
     """List the runs in Prometheus and in saved records; either may be unavailable."""
     runs: dict[str, RunSummary] = {}
     prometheus_error = None
     try:
-        with Prometheus(prometheus_url) as prometheus:
+        with Prometheus(endpoint) as prometheus:
             runs = {run.run_id: run for run in _runs_in_prometheus(prometheus)}
     except PrometheusError as error:
         prometheus_error = error

@@ -14,7 +14,9 @@ import msgspec
 import psutil
 
 from lab import slo
-from lab.clients import publisher
+from lab.addresses import PLAIN_ADDRESS, shown_address
+from lab.clients import publisher, remote_write
+from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
 from lab.promql import published, run_list
@@ -29,7 +31,6 @@ PROFILES = slo.PROFILES
 JOURNEYS = ("book", "browse", "cancel", "mixed")
 
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-TARGET = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:@?#\[\]]+)(:\d{1,5})?(/[^\s?#@]*)?")
 # A container reaches its own machine as host.docker.internal.
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}", re.IGNORECASE)
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
@@ -48,7 +49,7 @@ class LoadTest:
     command: list[str]
     settings: dict[str, str]
     environment: Environment | None
-    """None if the stack's Prometheus does not get the run's metrics."""
+    """None if the Prometheus that reports read does not get the run's metrics."""
 
 
 def prepare(
@@ -78,9 +79,11 @@ def prepare(
         settings[docker_k6.TRACES_ENDPOINT] = config.otlp_traces_endpoint
     check_target(target, confirmed=given.get("CONFIRM_TARGET") == "1")
     command = k6.command(config, settings)
+    if url and url != config.remote_write_url:
+        check_receiver(url, settings)
     environment = None
-    if url == config.remote_write_url:
-        check_prometheus(config.prometheus_url, run_id)
+    if url and (url == config.remote_write_url or config.prometheus.is_remote):
+        check_prometheus(config.prometheus, run_id)
         environment = read_environment(config, settings)
     return LoadTest(run_id, target, command, settings, environment)
 
@@ -96,7 +99,7 @@ def execute(config: StackConfig, test: LoadTest, page: str = "") -> tuple[int, E
     info["report"] = page
     baselines = run_info.saved_baselines()  # again, before their samples expire
     series = {published.INFO: [info], published.BASELINE: baselines}
-    publisher.publish(config.otlp_metrics_endpoint, series)
+    publisher.publish(config.published_endpoint, series)
     other_cpu = OtherCpu(config)
 
     def observe(pid: int) -> AbstractContextManager[None]:
@@ -143,7 +146,7 @@ def check_profile_variables(given: Mapping[str, str], profile: str) -> None:
 
 def check_target(url: str, *, confirmed: bool) -> None:
     """Raise unless the API is ready, and either on this machine or confirmed."""
-    if not TARGET.fullmatch(url):
+    if not PLAIN_ADDRESS.fullmatch(url):
         raise TargetError(
             "BASE_URL is not an address such as http://localhost:8000, without a user, a password "
             "and a query."  # it may hold a password, so it is not repeated
@@ -169,9 +172,27 @@ def check_target(url: str, *, confirmed: bool) -> None:
         )
 
 
-def check_prometheus(url: str, run_id: str) -> None:
+def check_receiver(url: str, settings: Mapping[str, str]) -> None:
+    """Raise if the receiver of k6's metrics refuses its credentials: k6 would go on without."""
+    user, password, token = (
+        settings.get(f"K6_PROMETHEUS_RW_{name}", "")
+        for name in ("USERNAME", "PASSWORD", "BEARER_TOKEN")
+    )
+    pairs = settings.get("K6_PROMETHEUS_RW_HTTP_HEADERS", "").split(",")
+    headers = {name: value for name, _, value in (it.partition(":") for it in pairs) if name}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    if remote_write.refuses(url, (user, password) if user else None, headers):
+        raise UserError(
+            f"{shown_address(url)} refuses k6's credentials: check K6_PROMETHEUS_RW_USERNAME and "
+            "K6_PROMETHEUS_RW_PASSWORD_FILE, or K6_PROMETHEUS_RW_BEARER_TOKEN_FILE. Nothing was "
+            "sent."
+        )
+
+
+def check_prometheus(endpoint: Endpoint, run_id: str) -> None:
     """Raise unless Prometheus is ready and has no run of this id."""
-    with Prometheus(url) as prometheus:
+    with Prometheus(endpoint) as prometheus:
         prometheus.check()
         if run_id in prometheus.label_values("testid", run_list.RUNS):
             raise UserError(

@@ -8,6 +8,7 @@ from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Any
 from urllib.parse import quote
 
+from lab.clients.endpoint import Endpoint, remote_endpoint
 from lab.errors import UserError
 from lab.paths import PROJECT, results_folder
 
@@ -89,6 +90,16 @@ class StackConfig:
         return f"http://{HOST}:{self.traces_port}"
 
     @property
+    def prometheus(self) -> Endpoint:
+        """The Prometheus that reports read: that of PROMETHEUS_URL, else the stack's own."""
+        return remote_endpoint("PROMETHEUS") or Endpoint(self.prometheus_url)
+
+    @property
+    def trace_store(self) -> Endpoint:
+        """The trace store that reports read: that of TEMPO_URL, else the stack's own."""
+        return remote_endpoint("TEMPO") or Endpoint(self.traces_url)
+
+    @property
     def alertmanager_url(self) -> str:
         return f"http://{HOST}:{self.alertmanager_port}"
 
@@ -103,6 +114,16 @@ class StackConfig:
     @property
     def otlp_metrics_endpoint(self) -> str:
         return f"{self.prometheus_url}/api/v1/otlp/v1/metrics"
+
+    @property
+    def published_endpoint(self) -> str:
+        """Where what `lab` says of runs is written; empty if it would not reach who reads them.
+
+        That is so with a remote Prometheus to which the stack's own does not forward.
+        """
+        if self.prometheus.is_remote and not remote_endpoint("REMOTE_WRITE"):
+            return ""
+        return self.otlp_metrics_endpoint
 
     @property
     def remote_write_url(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from lab.clients.endpoint import remote_endpoint
 from lab.console import echo, say
 from lab.errors import UserError
 from lab.paths import PROJECT, RESULTS_VARIABLE, results_folder
@@ -210,6 +211,11 @@ class DockerStack:
 
     def up(self) -> None:
         """Start what is not running; if that fails, stop what this call started."""
+        if remote_endpoint("REMOTE_WRITE"):
+            raise UserError(
+                "REMOTE_WRITE_URL is set, which only the native stack honours: unset it, or set "
+                "STACK_BACKEND=native."
+            )
         claim(self.config.state)
         results_folder().mkdir(parents=True, exist_ok=True)  # else Docker makes it, as root
         for path in mounted():

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lab.clients.endpoint import VARIABLES
+
 # Prefixes of the API's variables; the lab's own are among them.
 API_PREFIXES = ("CLINIC_", "OTEL_")
 # Variables that PostgreSQL and its clients, Grafana and the other services read by themselves.
@@ -20,7 +22,9 @@ def base_environment() -> dict[str, str]:
     names = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
     no_proxy = ",".join(dict.fromkeys([*filter(None, names), *LOCAL]))
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(SERVICE_PREFIXES)
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(SERVICE_PREFIXES) and name not in VARIABLES
     }
     # The log of each service has its own form of time; all have the same zone.
     return {**inherited, "NO_PROXY": no_proxy, "no_proxy": no_proxy, "TZ": "UTC"}

@@ -6,17 +6,20 @@ import shutil
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from lab import credentials
+from lab.clients import remote_write
+from lab.clients.endpoint import TENANT_HEADER, remote_endpoint
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
 from lab.promql.selectors import SERVICE
 from lab.stack import compose, postgres, programs
 from lab.stack.config import API_ROLE, HOST, STATE_VARIABLE, StackConfig
 from lab.stack.inherited import API_PREFIXES
-from lab.stack.service import InternalPorts, Service, digests
+from lab.stack.service import InternalPorts, Service, digest, digests
 
 PROMETHEUS_FOLDER = OBSERVABILITY / "prometheus"
 ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
@@ -37,6 +40,8 @@ def listening_ports(config: StackConfig) -> dict[str, int]:
 
 def assemble(config: StackConfig, internal: InternalPorts) -> list[Service]:
     """List the services in the order of their start; find or build every program."""
+    if remote := remote_endpoint("REMOTE_WRITE"):
+        remote_write.check(remote)
     tempo = programs.find_on_path("tempo")
     grafana = programs.find_on_path("grafana")
     programs.build_missing(
@@ -116,15 +121,17 @@ def prometheus_config(config: StackConfig) -> Path:
 
 
 def write_prometheus_config(config: StackConfig, internal: InternalPorts, store: str) -> None:
-    """Write the native targets beside links to the configuration.
+    """Write the configuration and the native targets beside a link to the rules.
 
     The configuration names its targets by relative paths, and Prometheus expands no variables.
     """
     folder = prometheus_config(config).parent
     (folder / "targets").mkdir(parents=True, exist_ok=True)
     results_folder().mkdir(parents=True, exist_ok=True)
-    for name in ("prometheus.yml", "rules"):
-        link(folder / name, PROMETHEUS_FOLDER / name)
+    link(folder / "rules", PROMETHEUS_FOLDER / "rules")
+    text = prometheus_settings()
+    prometheus_config(config).unlink(missing_ok=True)
+    prometheus_config(config).write_text(text)
     metrics_port = config.traces_port if store == "tempo" else internal.jaeger_metrics
     targets = {
         "prometheus": {"prometheus": internal.prometheus},
@@ -140,6 +147,36 @@ def write_prometheus_config(config: StackConfig, internal: InternalPorts, store:
             for instance, port in instances.items()
         ]
         (folder / "targets" / f"{file}.yml").write_text(yaml.safe_dump(groups))
+
+
+def prometheus_settings() -> str:
+    """Return Prometheus's configuration: the file in observability/, and where it forwards to."""
+    text = (PROMETHEUS_FOLDER / "prometheus.yml").read_text()
+    remote = remote_endpoint("REMOTE_WRITE")
+    if not remote:
+        return text
+    auth: dict[str, Any] = {}
+    if remote.password_file:
+        file = str(remote.password_file)
+        auth["basic_auth"] = {"username": remote.username, "password_file": file}
+    if remote.token_file:
+        auth["authorization"] = {"credentials_file": str(remote.token_file)}
+    if remote.ca_file:
+        auth["tls_config"] = {"ca_file": str(remote.ca_file)}
+    if remote.tenant:
+        auth["headers"] = {TENANT_HEADER: remote.tenant}
+    # An external label, which is for the links of alerts only.
+    without = {"regex": "dashboards", "action": "labeldrop"}
+    target = {
+        "name": "remote",
+        "url": remote.url,
+        **auth,
+        "follow_redirects": False,
+        "send_exemplars": True,
+        "send_native_histograms": True,
+        "write_relabel_configs": [without],
+    }
+    return text + "\n" + yaml.safe_dump({"remote_write": [target]}, sort_keys=False)
 
 
 def prometheus_service(config: StackConfig, internal: InternalPorts) -> Service:
@@ -165,7 +202,10 @@ def prometheus_service(config: StackConfig, internal: InternalPorts) -> Service:
             f"--web.listen-address={HOST}:{internal.prometheus}",
         ),
         {"DASHBOARDS_URL": grafana, **compose.go_memory_limit("prometheus")},
-        digests(PROMETHEUS_FOLDER / "prometheus.yml", PROMETHEUS_FOLDER / "rules"),
+        {
+            **digests(PROMETHEUS_FOLDER / "rules"),
+            "prometheus.yml": digest(prometheus_settings().encode()),
+        },
         stop_seconds=compose.stop_seconds("prometheus"),
         start_seconds=120,  # a long write-ahead log is replayed first
     )

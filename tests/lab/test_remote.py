@@ -1,0 +1,240 @@
+"""Runs in a remote Prometheus with TLS and a password: sent by k6 or the stack, and read there."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.clients.endpoint import Endpoint, remote_endpoint
+from lab.clients.http import HttpClient
+from lab.clients.prometheus import Prometheus, PrometheusError
+from lab.clients.tempo_or_jaeger import connect
+from lab.errors import UserError
+from lab.runs.reader import read_metrics
+from lab.stack import services
+from lab.stack.config import StackConfig
+from tests.support.fake_clinic import FakeClinic
+from tests.support.fake_series import a_prometheus, feed_a_run, run_id
+from tests.support.native_stack import until
+from tests.support.programs import NOWHERE, ask
+from tests.support.protected import PASSWORD, TENANT, Certificate, a_door, variables
+
+stack = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate.make(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def remote(
+    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    with a_prometheus(tmp_path_factory.mktemp("remote"), certificate=certificate) as client:
+        yield client
+
+
+# The variables
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"URL": f"https://user:{PASSWORD}@host/"}, "without a user, a password and a query"),
+        ({"URL": f"https://host/?token={PASSWORD}"}, "without a user, a password and a query"),
+        ({"URL": "host:9090"}, "is not an address"),
+        ({"URL": "https://host", "USERNAME": "1"}, "set both, or neither"),
+        ({"URL": "https://host", "PASSWORD_FILE": "/x"}, "set both, or neither"),
+        (
+            {"URL": "https://host", "USERNAME": "1", "PASSWORD_FILE": "/x", "TOKEN_FILE": "/y"},
+            "not both",
+        ),
+    ],
+)
+def test_variables_that_cannot_be_meant_are_refused(given: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        remote_endpoint("PROMETHEUS", {f"PROMETHEUS_{name}": it for name, it in given.items()})
+
+    assert words in refused.value.message
+    assert "PROMETHEUS_" in refused.value.message
+    assert PASSWORD not in refused.value.message
+
+
+@pytest.mark.parametrize("content", [b"", b"two\nlines", b"\xff", None])
+def test_a_secret_that_cannot_be_read_is_said_with_its_variable(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    endpoint = Endpoint("https://host", "TEMPO", token_file=file)
+
+    with pytest.raises(UserError, match=r"^TEMPO_TOKEN_FILE: "):
+        HttpClient("Tempo", endpoint)
+
+
+def test_without_variables_reports_read_the_stack(tmp_path: Path) -> None:
+    config = StackConfig(tmp_path, prometheus_port=1, traces_port=2)
+
+    assert config.prometheus == Endpoint("http://127.0.0.1:1")
+    assert config.trace_store == Endpoint("http://127.0.0.1:2")
+    assert config.published_endpoint == config.otlp_metrics_endpoint
+
+
+def test_what_the_stack_does_not_forward_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StackConfig(tmp_path)
+    monkeypatch.setenv("PROMETHEUS_URL", "https://host")
+    assert not config.published_endpoint
+
+    monkeypatch.setenv("REMOTE_WRITE_URL", "https://host/api/prom/push")
+    assert config.published_endpoint == config.otlp_metrics_endpoint
+
+
+# Credentials
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_credentials_do_not_follow_a_redirect(tmp_path: Path, status: int) -> None:
+    file = tmp_path / "token"
+    file.write_text(PASSWORD)
+    with FakeClinic() as elsewhere, FakeClinic(override=lambda _: (status, {})) as first:
+        first.location = f"{elsewhere.url}/api/v1/query"
+        endpoint = Endpoint(first.url, "PROMETHEUS", token_file=file, tenant=TENANT)
+        with (
+            Prometheus(endpoint) as prometheus,
+            pytest.raises(PrometheusError, match="redirects to another address"),
+        ):
+            prometheus.check()
+
+    assert first.requests[0].headers["authorization"] == f"Bearer {PASSWORD}"
+    assert first.requests[0].headers["x-scope-orgid"] == TENANT
+    assert elsewhere.requests == []
+
+
+def test_another_program_is_not_taken_for_a_remote_trace_store() -> None:
+    with (
+        FakeClinic(override=lambda _: (404, "no")) as other,
+        pytest.raises(UserError, match="TEMPO_URL must be that"),
+        connect(Endpoint(other.url, "TEMPO")),
+    ):
+        pass
+
+
+@stack
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"PROMETHEUS_USERNAME": "someone"}, "refuses the credentials (status 401)"),
+        (
+            {"PROMETHEUS_USERNAME": "", "PROMETHEUS_PASSWORD_FILE": ""},
+            "check PROMETHEUS_USERNAME and PROMETHEUS_PASSWORD_FILE",
+        ),
+        ({"PROMETHEUS_CA_FILE": ""}, "PROMETHEUS_CA_FILE must name that of the authority"),
+        ({"PROMETHEUS_CA_FILE": "/dev/null"}, "PROMETHEUS_CA_FILE: /dev/null cannot be read"),
+        ({"PROMETHEUS_URL": "https://127.0.0.1:1"}, "Check PROMETHEUS_URL"),
+    ],
+    ids=["user", "none", "authority", "no certificate", "nowhere"],
+)
+def test_a_remote_prometheus_that_cannot_be_read_is_one_sentence(
+    remote: Prometheus, certificate: Certificate, changed: dict[str, str], words: str
+) -> None:
+    given = variables("PROMETHEUS", remote.url, certificate) | changed
+
+    answer = ask(NOWHERE, NOWHERE, "report", "any", CLINIC_RESULTS_DIR="/nonexistent", **given)
+
+    assert answer.returncode == 1
+    assert words in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
+    assert PASSWORD not in answer.stdout + answer.stderr
+
+
+# Runs
+
+
+@stack
+def test_a_run_that_the_stack_forwards_is_read_at_the_remote_as_at_home(
+    remote: Prometheus,
+    prometheus: Prometheus,
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    write = variables("REMOTE_WRITE", f"{remote.url}/api/v1/write", certificate)
+    for name, value in write.items():
+        monkeypatch.setenv(name, value)
+    run = run_id()
+    with a_prometheus(tmp_path, services.prometheus_settings()) as home:
+        # Prometheus forwards no samples from before its start.
+        feed_a_run(home, run, time.time() + 21)
+        until(lambda: requests_and_spans(remote, run) == (1274, 1271), 120)
+    assert requests_and_spans(prometheus, run) == (0, 0)
+
+    given = variables("PROMETHEUS", remote.url, certificate)
+    folder = str(tmp_path / "results")
+    for command in (["report", run], ["runs", "--json"]):
+        answer = ask(NOWHERE, NOWHERE, *command, CLINIC_RESULTS_DIR=folder, **given)
+        assert answer.returncode == 0, answer.stderr
+        assert run in answer.stdout
+    assert ["All", "1,274", "63.7", "29.3", "22.1", "15.1", "0.24"] in [
+        line.split() for line in ask(NOWHERE, NOWHERE, "report", run, **given).stdout.splitlines()
+    ]
+    labels = remote.series(f'last_over_time(k6_http_reqs_total{{testid="{run}"}}[1h])', time.time())
+    assert labels
+    assert not [it for it, _ in labels if "dashboards" in it]
+
+
+def requests_and_spans(prometheus: Prometheus, run: str) -> tuple[int, int]:
+    try:
+        completeness = read_metrics(prometheus, run, finished=True).completeness
+    except UserError:
+        return 0, 0
+    return completeness.sent, completeness.traced
+
+
+@stack
+def test_a_run_that_k6_sends_to_a_remote_prometheus_has_its_report_and_verdict(
+    prometheus: Prometheus, certificate: Certificate, tmp_path: Path
+) -> None:
+    """As with Grafana Cloud: below a path, with a user and a tenant."""
+    run = run_id("smoke")
+    with FakeClinic() as clinic, a_door(prometheus.url, certificate) as door:
+        given = variables("PROMETHEUS", door.url, certificate)
+        settings = given | {
+            "PROMETHEUS_TENANT": TENANT,
+            "BASE_URL": clinic.url,
+            "CLINIC_RESULTS_DIR": str(tmp_path),
+            "DURATION": "4s",
+            "RUN": run,
+            "K6_PROMETHEUS_RW_SERVER_URL": f"{door.url}/api/v1/write",
+            "K6_PROMETHEUS_RW_USERNAME": given["PROMETHEUS_USERNAME"],
+            "K6_PROMETHEUS_RW_PASSWORD_FILE": given["PROMETHEUS_PASSWORD_FILE"],
+            "K6_PROMETHEUS_RW_HTTP_HEADERS": f"X-Scope-OrgID:{TENANT}",
+            "SSL_CERT_FILE": str(certificate.certificate),
+        }
+        wrong = tmp_path / "wrong"
+        wrong.write_text("wrong")
+        refused = ask(
+            *(NOWHERE, NOWHERE, "run", "smoke"),
+            **settings | {"K6_PROMETHEUS_RW_PASSWORD_FILE": str(wrong)},
+        )
+        assert not clinic.load
+        made = ask(NOWHERE, NOWHERE, "run", "smoke", **settings)
+        listed = ask(NOWHERE, NOWHERE, "runs", "--json", **settings)
+
+    assert refused.returncode == 1
+    assert "K6_PROMETHEUS_RW_PASSWORD" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert made.returncode == listed.returncode == 0, made.stdout + made.stderr
+    assert f"Run {run}  " in made.stdout
+    assert read_metrics(prometheus, run, finished=True).verdict == "passed"
+    [summary] = [it for it in json.loads(listed.stdout) if it["run_id"] == run]
+    assert (summary["verdict"], summary["requests"]) == ("passed", len(clinic.load))
+    files = [file.read_text() for file in tmp_path.iterdir() if file != wrong]
+    everything = [*files, *(it.stdout + it.stderr for it in (refused, made, listed))]
+    assert len(files) == 2
+    assert not [text for text in everything if PASSWORD in text]
