@@ -42,8 +42,13 @@ class Receiver:
 
     def accepted(self, field: str) -> set[str]:
         """Return the names of `spans` or `metrics`, or the `tenants`."""
-        requests = map(json.loads, self.log.read_text().splitlines()[1:])
-        return {name for request in requests for name in request[field]}
+        return {name for request in written(self.log) for name in request.get(field, ())}
+
+
+def written(log: Path) -> list[dict[str, Any]]:
+    """Read what a receiver has written; gRPC logs handshakes that fail between it."""
+    lines = log.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
 
 @contextmanager
@@ -52,8 +57,8 @@ def otlp_receiver(protocol: str, certificate: Certificate) -> Iterator[Receiver]
     log = certificate.key.with_name("receiver.log")
     files = (certificate.certificate, certificate.key)
     command: list[str | Path] = [sys.executable, "-m", "tests.support.otlp", protocol, *files]
-    with running(command, log, lambda: log.read_text().endswith("\n")):
-        yield Receiver(f"https://localhost:{log.read_text().strip()}", log)
+    with running(command, log, lambda: bool(written(log))):
+        yield Receiver(f"https://localhost:{written(log)[0]['port']}", log)
 
 
 def take(headers: Mapping[str, str], request: Any) -> bool:
@@ -140,5 +145,5 @@ def over_grpc(certificate: Certificate) -> tuple[int, Callable[[], Any]]:
 if __name__ == "__main__":
     start = over_grpc if sys.argv[1] == "grpc" else over_http
     port, run = start(Certificate(Path(sys.argv[2]), Path(sys.argv[3])))
-    print(port, flush=True)  # noqa: T201 - its log
+    print(json.dumps({"port": port}), flush=True)  # noqa: T201 - its log
     run()
