@@ -453,7 +453,9 @@ def publish_dashboards(  # noqa: PLR0913 - a command's options
 @click.argument("kind", type=click.Choice(["mimir", "prometheus-operator"]))
 @click.option("--grafana", metavar="URL", default="", help="Grafana, for links to dashboards.")
 @click.option("--runbook", metavar="URL", default="", help="The runbook's page, for links to it.")
-@click.option("--namespace", default="vet-clinic", show_default=True)
+@click.option(
+    "--namespace", default="vet-clinic", show_default=True, help="In Mimir or in Kubernetes."
+)
 @click.option(
     "--label",
     "labels",
