@@ -13,6 +13,7 @@ from lab.stack.ports import free as free_port
 
 CHUNK = 65536
 SLOW_SECONDS = 5.0
+POLL_SECONDS = 0.05
 
 
 class Fault(StrEnum):
@@ -91,11 +92,11 @@ class FaultProxy:
         if self._listener:
             self._listener.close()
             self._listener = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        connections = asyncio.all_tasks() - {asyncio.current_task()}
-        if connections:
-            await asyncio.wait(connections)
+        # A connection may just have been accepted: its task follows, and then its writer.
+        while connections := asyncio.all_tasks() - {asyncio.current_task()}:
+            for writer in list(self._writers):
+                writer.transport.abort()
+            await asyncio.wait(connections, timeout=POLL_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -109,8 +110,14 @@ class FaultProxy:
                 else:
                     await self._answer(reader, writer)
         finally:
-            self._writers.discard(writer)
-            writer.close()
+            await self._close(writer)
+
+    async def _close(self, writer: asyncio.StreamWriter) -> None:
+        """Close a connection once what was written is sent, or it is aborted."""
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        self._writers.discard(writer)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seconds = SLOW_SECONDS if self.fault is Fault.SLOW else 0
@@ -121,8 +128,7 @@ class FaultProxy:
                 pipe(reader, target_writer, 0), pipe(target_reader, writer, seconds)
             )
         finally:
-            self._writers.discard(target_writer)
-            target_writer.close()
+            await self._close(target_writer)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()

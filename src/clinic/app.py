@@ -40,8 +40,10 @@ def create_app(
     settings = settings or Settings.from_env()
     database = Database(database_config(settings).get_engine())
     admission = Admission(settings)
-    telemetry = Telemetry(database, admission, exporter=exporter, reader=reader)
-    readiness = Readiness(database)
+    readiness = Readiness(database, settings)
+    telemetry = Telemetry(
+        database, admission, lambda: readiness.available, exporter=exporter, reader=reader
+    )
     clinic = Router(
         "/",
         route_handlers=[OwnerController, PetController, AppointmentController],

@@ -45,6 +45,8 @@ def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
                     "statement_timeout": f"{settings.statement_timeout + 1}s",
                     "lock_timeout": f"{settings.statement_timeout * 500}ms",
                     "idle_in_transaction_session_timeout": "60s",
+                    # A statement ends if its client has gone, for example killed.
+                    "client_connection_check_interval": "1s",
                     # Connections of a machine that is gone end after a minute and a half.
                     "tcp_keepalives_idle": "60",
                     "tcp_keepalives_interval": "10",

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from litestar import Controller, Litestar, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 from sqlalchemy import text
 
-from clinic.database import Database
+from clinic.database import Database, database_config
 from clinic.migrations import NEWEST
 from clinic.models import Base
 from clinic.openapi import error_responses
@@ -20,6 +21,7 @@ from clinic.problems import (
     database_refusal,
     unavailable,
 )
+from clinic.settings import Settings
 
 STATE = text(
     """
@@ -51,19 +53,26 @@ class Health(Struct):
     status: str = "ok"
 
 
+class NoAnswerError(RefusedError):
+    """The database did not say in which state it is."""
+
+
 class Readiness:
     """The state of the database, read at most once a second and shared by all callers.
 
     Anybody may call: more callers must not cost more connections or statements.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self.database = database
+        self.settings = settings
         self.check: asyncio.Task[Health | RefusedError] | None = None
         self.expiry = 0.0
         self.write_refusal: RefusedError | None = DATABASE_UNAVAILABLE
         """Why no request may write: the schema is not the API's, or has never been read."""
         self.has_read = False
+        self.available = True
+        """Whether the database answered the watch, whatever its schema."""
 
     async def state(self) -> Health | RefusedError:
         now = asyncio.get_running_loop().time()
@@ -79,20 +88,29 @@ class Readiness:
 
     @asynccontextmanager
     async def watch(self, _: Litestar) -> AsyncGenerator[None]:
-        """Read the state every second, so that no request has to before it writes."""
-        unmeasured = Database(self.database.engine)  # telemetry is about what requests wait for
-        await self.read_state(unmeasured)
-        task = asyncio.create_task(self.read_on(unmeasured))
+        """Read the state every second, so that no request has to before it writes.
+
+        On a connection of its own: requests that use all others, or wait for them, hide neither
+        another schema nor a database that does not answer.
+        """
+        database = Database(database_config(replace(self.settings, pool_size=1)).get_engine())
+        await self.read_availability(database)
+        task = asyncio.create_task(self.read_on(database))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait([task])
+            await database.engine.dispose()
 
     async def read_on(self, database: Database) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            await self.read_state(database)
+            await self.read_availability(database)
+
+    async def read_availability(self, database: Database) -> None:
+        state = await self.read_state(database)
+        self.available = not isinstance(state, NoAnswerError)
 
     async def read_state(self, database: Database) -> Health | RefusedError:
         try:
@@ -102,7 +120,7 @@ class Readiness:
                 self.write_refusal = NO_SCHEMA
                 return NO_SCHEMA
             refusal = database_refusal(error) or DATABASE_UNAVAILABLE
-            known = RefusedError(refusal.status, refusal.detail, down=refusal.down)
+            known = NoAnswerError(refusal.status, refusal.detail, down=refusal.down)
             known.__cause__ = error  # for the log
             if not self.has_read:
                 self.write_refusal = known

@@ -171,7 +171,8 @@ async def test_a_repeat_writes_the_row_that_was_not_committed(
 ) -> None:
     email = unique_email()
     body = f'{{"name": "Ana", "email": "{email}"}}'
-    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    # Unlike pg_stat_activity, it is read anew within a transaction.
+    waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
 
     async with database.transaction():
         await database.execute("LOCK TABLE owner IN SHARE MODE")

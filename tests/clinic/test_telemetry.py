@@ -387,11 +387,12 @@ async def test_a_wait_that_is_too_long_is_a_failed_span(
 async def test_untraced_waits_and_free_connections_have_no_span(
     client: AsyncClient, owner_id: int, recorded: RecordedSpans, database: Database
 ) -> None:
-    for _ in range(20):
-        await client.get(f"/owners/{owner_id}")
-    # A busy machine may interrupt any of them for more than 1 ms.
-    assert len(recorded.waits()) < 5
-    recorded.clear()
+    async with asyncio.timeout(60):
+        while True:  # A busy machine may interrupt any request for more than 1 ms.
+            recorded.clear()
+            await client.get(f"/owners/{owner_id}")
+            if not recorded.waits():
+                break
 
     async with AsyncExitStack() as taken:
         for _ in range(10):

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
+import psutil
 import pytest
 
 from lab import slo
@@ -407,8 +409,8 @@ def test_metrics_for_another_prometheus_need_no_local_one() -> None:
     assert "k6.test_run_id=by-hand,k6.scenario=smoke" in clinic.load[0].headers["baggage"]
 
 
-def interrupt(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Press Ctrl-C some seconds after the start of a run, and again while it waits for spans."""
+def interrupt(clinic: FakeClinic, words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Press Ctrl-C once each operation has been sent, and again while the run waits for spans."""
     process = subprocess.Popen(
         words,
         env=environment,
@@ -422,10 +424,16 @@ def interrupt(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
     output = ""
     while " against " not in output and (line := process.stdout.readline()):
         output += line
-    time.sleep(5)
+    time.sleep(5)  # until the generator's process is measured
+    while not {request.operation for request in clinic.load} >= {*slo.OPERATIONS[:6]}:
+        assert process.poll() is None
+        time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all in its foreground
     while "k6 ended with" not in output and (line := process.stdout.readline()):
         output += line
+    with suppress(psutil.NoSuchProcess):
+        while process.poll() is None and not psutil.Process(process.pid).net_connections():
+            time.sleep(0.1)  # until it reads the run
     time.sleep(2)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
@@ -437,7 +445,7 @@ def interrupt(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
 def test_ctrl_c_ends_a_run_with_its_summary_and_its_report(prometheus: Prometheus) -> None:
     with FakeClinic() as clinic:
         words, environment = command(prometheus.url, NOWHERE, "run", "smoke", BASE_URL=clinic.url)
-        status, output = interrupt(words, environment)
+        status, output = interrupt(clinic, words, environment)
         sent = len(clinic.load)
 
     assert status == k6.INTERRUPTED
@@ -459,7 +467,7 @@ def test_a_run_without_prometheus_prints_only_k6s_summary() -> None:
         words, environment = command(
             NOWHERE, NOWHERE, "run", "smoke", "--without-prometheus", BASE_URL=clinic.url
         )
-        status, output = interrupt(words, environment)
+        status, output = interrupt(clinic, words, environment)
 
     assert status == k6.INTERRUPTED
     assert "http_req_duration" in output

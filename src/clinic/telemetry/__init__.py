@@ -40,7 +40,7 @@ from clinic.telemetry.event_loop import EventLoopMonitor
 from clinic.telemetry.exporter import metric_exporter, span_exporter
 from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
-from clinic.telemetry.runtime import monitor_database, process_metrics
+from clinic.telemetry.runtime import process_metrics, report_availability
 from clinic.telemetry.series import BatchedHistogram
 from clinic.telemetry.spans import LeanTracerProvider
 
@@ -66,13 +66,18 @@ class Telemetry:
         self,
         database: Database,
         admission: Admission,
+        available: Callable[[], bool],
         *,
         exporter: SpanExporter | None = None,
         reader: MetricReader | None = None,
     ) -> None:
-        """Prepare to trace this database's statements; tests replace OTLP."""
+        """Prepare to trace this database's statements; tests replace OTLP.
+
+        `available` says whether the database is.
+        """
         self.database = database
         self.admission = admission
+        self.available = available
         self.exporter = exporter
         self.reader = reader
 
@@ -99,8 +104,8 @@ class Telemetry:
                 self.event_loop.run(),
                 measure_waits(self.meter),
             ):
-                async with monitor_database(self.meter, self.database.engine):
-                    yield
+                report_availability(self.meter, self.available)
+                yield
         finally:
             app.asgi_handler = untraced
             app.after_exception.remove(store_exception)

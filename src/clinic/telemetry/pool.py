@@ -23,7 +23,7 @@ class PoolMonitor:
     """Measures the pool, and adds a span to a traced request that waits for a connection.
 
     Measured round SQLAlchemy's `connect`, as its event `checkout` comes after the wait. A new
-    connection counts as waiting for one. The check of `monitor_database` is not measured.
+    connection counts as waiting for one.
     """
 
     def __init__(self, meter: Meter, tracer: Tracer, database: Database) -> None:

@@ -1,19 +1,10 @@
 """Metrics of the process, and whether the database is available."""
 
-import asyncio
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 from opentelemetry.metrics import Meter, Observation
-from sqlalchemy import text
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-PING = text("SELECT 1")
-PING_SECONDS = 5
-"""Interval at which the availability of the database is checked."""
 
 MEMORY = "process.memory.usage"
 PROCESS_METRICS: dict[str, list[str] | None] = {
@@ -55,33 +46,10 @@ def proportional_set(process: str) -> Path:
     return Path(f"/proc/{process}/smaps_rollup")
 
 
-@asynccontextmanager
-async def monitor_database(meter: Meter, engine: AsyncEngine) -> AsyncGenerator[None]:
+def report_availability(meter: Meter, available: Callable[[], bool]) -> None:
     """Report whether the database is available, even without requests."""
-    available = True
     meter.create_observable_gauge(
         "clinic.database.up",
-        [lambda _: [Observation(int(available))]],
+        [lambda _: [Observation(int(available()))]],
         description="1 while the database is available to the API, else 0.",
     )
-
-    async def check() -> None:
-        nonlocal available
-        while True:
-            try:
-                async with engine.connect() as connection:
-                    await connection.execute(PING)
-                available = True
-            except PoolTimeoutError:
-                pass  # The pool is exhausted: that says nothing about the database.
-            except Exception:  # noqa: BLE001 SQLAlchemy's errors and those of the driver
-                available = False
-            await asyncio.sleep(PING_SECONDS)
-
-    task = asyncio.create_task(check())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

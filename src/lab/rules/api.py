@@ -62,8 +62,8 @@ def _clinic_alerts() -> list[Rule]:
             severity="page",
             area="service",
             summary="PostgreSQL does not answer the API",
-            description="PostgreSQL does not answer the API's check, which runs every 5 s (up is "
-            "{{ $value }}). Requests get status 503.",
+            description="PostgreSQL does not answer the API's check, which runs every second (up "
+            "is {{ $value }}). Requests get status 503.",
             panel=("clinic-api", "Failed statements and 503 responses"),
         ),
         # The least within the window: all were in use for the whole minute.
