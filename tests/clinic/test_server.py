@@ -77,7 +77,7 @@ def test_an_outage_of_the_receiver_affects_neither_answers_nor_shutdown(
     receiver.server_close()
 
     assert statuses == [200] * 1500
-    assert seconds < SHUTDOWN_SECONDS + 4
+    assert seconds < SHUTDOWN_SECONDS + 20  # a busy machine needs some of it
     problems = [line for line in log if line["level"] in {"WARNING", "ERROR"}]
     assert problems or fault is Fault.GARBAGE  # which has status 200
 
