@@ -487,12 +487,15 @@ def export_rules(
 
 @cli.command()
 def generate() -> None:
-    """Write all dashboards and rules."""
+    """Write all dashboards and rules, and what docs/dashboards.md says of panels."""
     # grafana-foundation-sdk is a development dependency.
+    from lab import generated  # noqa: PLC0415
+    from lab.dashboards import document  # noqa: PLC0415
     from lab.dashboards import generate as dashboards  # noqa: PLC0415
     from lab.rules import generate as rules  # noqa: PLC0415
 
     dashboards.write_all()
+    generated.write(document.FILE, document.render())
     rules.write_all()
 
 

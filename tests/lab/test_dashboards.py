@@ -12,7 +12,7 @@ import yaml
 
 from lab import slo
 from lab.clients.grafana import find_run_dashboard, run_dashboard_url
-from lab.dashboards import style
+from lab.dashboards import document, style
 from lab.dashboards.base import DASHBOARDS
 from lab.dashboards.generate import panel_url, render
 from lab.dashboards.load_test import LIVE
@@ -61,6 +61,10 @@ def test_the_committed_files_are_what_generate_writes() -> None:
     assert committed == {uid: render(uid) for uid in DASHBOARDS}, "run `just generate`"
 
 
+def test_the_document_says_what_panels_need() -> None:
+    assert document.FILE.read_text() == document.render(), "run `just generate`"
+
+
 @pytest.mark.parametrize("uid", UIDS)
 def test_panels_have_ids_of_their_own_and_do_not_overlap(uid: str) -> None:
     panels = {panel["id"]: panel["gridPos"] for panel in READ[uid]["panels"]}
@@ -105,7 +109,8 @@ def test_data_sources_are_chosen_by_variables_and_named_nowhere(uid: str) -> Non
     variables = [v for v in READ[uid]["templating"]["list"] if v["type"] == "datasource"]
 
     assert {f"${{{v['name']}}}": v["query"] for v in variables} == SOURCES
-    assert not any("current" in v or v.get("regex") for v in variables)
+    assert all(v["current"] == {"text": "default", "value": "default"} for v in variables)
+    assert not any(v.get("regex") for v in variables)
     assert not any(
         value in {"prometheus", "tempo"} for key, value in leaves(READ[uid]) if key == "uid"
     )

@@ -1,15 +1,20 @@
 """Dashboards in another Grafana: what `lab publish` sends to its API, and files to import."""
 
+import base64
+import gzip
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from lab.cli import cli
 from lab.dashboards.publish import committed
+from lab.paths import PROJECT
 from tests.support.fake_clinic import FakeClinic, Request, Response
 
 PROMETHEUS = {"uid": "m-1", "name": "Company metrics", "type": "prometheus"}
@@ -240,14 +245,37 @@ def test_files_to_import_ask_for_the_data_sources(tmp_path: Path) -> None:
     for uid, file in files.items():
         inputs = {it["name"]: it["pluginId"] for it in file["__inputs"]}
         assert inputs == {"DS_METRICS": "prometheus", "DS_TRACES": "tempo"}
-        current = [it.pop("current") for it in file["templating"]["list"] if "current" in it]
-        assert [it["value"] for it in current] == ["${DS_METRICS}", "${DS_TRACES}"]
+        variables, own = (it["templating"].pop("list") for it in (file, committed()[uid]))
+        chosen = {"metrics": "${DS_METRICS}", "traces": "${DS_TRACES}"}
+        for variable, as_committed in zip(variables, own, strict=True):
+            if value := chosen.pop(variable["name"], ""):
+                assert variable.pop("current") == {"text": "", "value": value}
+                del as_committed["current"]
+            assert variable == as_committed
+        assert not chosen
         # Grafana fills in inputs wherever their names occur: nothing else may look like one.
         assert "${DS_" not in json.dumps({k: v for k, v in file.items() if k != "__inputs"})
-        assert {k: v for k, v in file.items() if not k.startswith("__")} == committed()[uid]
+        rest = {k: v for k, v in file.items() if not k.startswith("__")}
+        assert rest == committed()[uid] | {"templating": {}}
 
 
 def test_a_grafana_or_a_folder_must_be_given(tmp_path: Path) -> None:
     for arguments in ([], ["--grafana", "http://127.0.0.1:1", "--output", str(tmp_path)]):
         result = CliRunner().invoke(cli, ["publish", *arguments])
         assert "--grafana URL or --output FOLDER" in result.output
+
+
+def test_the_operator_gets_the_committed_dashboards() -> None:
+    script = PROJECT / "deploy" / "grafana" / "operator.sh"
+    printed = subprocess.run(["sh", script, "team: a"], capture_output=True, text=True, check=True)
+
+    folder, *resources = yaml.safe_load_all(printed.stdout)
+
+    assert folder["kind"] == "GrafanaFolder"
+    found = {it["metadata"]["name"]: it["spec"] for it in resources}
+    assert set(found) == UIDS
+    for uid, spec in found.items():
+        assert spec["folderRef"] == folder["metadata"]["name"]
+        assert spec["instanceSelector"] == {"matchLabels": {"team": "a"}}
+        dashboard = json.loads(gzip.decompress(base64.b64decode(spec["gzipJson"])))
+        assert dashboard == committed()[uid]

@@ -113,8 +113,12 @@ def _annotation(moments: str) -> dashboard.AnnotationQuery:
 
 
 def _source_variable(source: DataSourceRef, name: str, label: str) -> dashboard.DatasourceVariable:
-    """Offer the data sources of a type; Grafana chooses its default one, or else the first."""
+    """Offer the data sources of a type; at first Grafana's default one, or else the first.
+
+    Without the word, Grafana would take the first by name, which in Grafana Cloud is another.
+    """
     variable = dashboard.DatasourceVariable(name).label(label).type(str(source.type_val))
+    variable.current(models.VariableOption(text="default", value="default"))
     return variable.description(f"The data source of this dashboard's {label.lower()}.")
 
 

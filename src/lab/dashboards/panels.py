@@ -41,6 +41,7 @@ LAST_VALUE = common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fie
 
 NO_DATA = "No data in this time range"
 NOTHING = "-"
+NEEDS_TITLE = "What this dashboard needs"
 TRACES_NEEDED = "a Tempo data source"
 TEXT_SIZE = 24  # pixels
 EXPLORE_TRACES = "Traces in Explore"
@@ -307,7 +308,7 @@ def needs_table(needed: list[needs.Need]) -> Table:
     found = Column("In this time range", needs.state(needed, "$__range"), style.TEXT)
     return (
         join_table(
-            "What this dashboard needs",
+            NEEDS_TITLE,
             {needs.NEED: ("Needs", [style.width(246)])},
             replace(found, properties=[*style.words(met), style.LEFT, style.width(150)]),
             labels_after={needs.REQUIRES: ("Which must have", [style.WRAPPED])},

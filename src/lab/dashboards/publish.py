@@ -94,7 +94,7 @@ def shared_form(dashboard: Json) -> Json:
         for kind, variable in VARIABLES.items()
     ]
     chosen = {
-        kind: Source(f"${{DS_{variable.upper()}}}", f"${{DS_{variable.upper()}}}", kind)
+        kind: Source(f"${{DS_{variable.upper()}}}", "", kind)
         for kind, variable in VARIABLES.items()
     }
     panels = sorted({panel["type"] for panel in dashboard["panels"]} - {"row"})
