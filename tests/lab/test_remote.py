@@ -1,12 +1,15 @@
 """Runs in a remote Prometheus with TLS and a password: sent by k6 or the stack, and read there."""
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from lab.clients import receivers
 from lab.clients.endpoint import Endpoint, remote_endpoint
 from lab.clients.http import HttpClient
 from lab.clients.prometheus import Prometheus, PrometheusError
@@ -18,8 +21,10 @@ from lab.stack.config import StackConfig
 from tests.support.fake_clinic import FakeClinic
 from tests.support.fake_series import a_prometheus, feed_a_run, run_id
 from tests.support.native_stack import until
-from tests.support.programs import NOWHERE, ask
+from tests.support.programs import NOWHERE, ask, attributes
 from tests.support.protected import PASSWORD, TENANT, Certificate, a_door, variables
+from tests.support.server import OTLPReceiver
+from tests.support.trace_stores import running_services, settings, trace_store
 
 stack = pytest.mark.stack
 
@@ -153,6 +158,25 @@ def test_a_remote_prometheus_that_cannot_be_read_is_one_sentence(
     assert PASSWORD not in answer.stdout + answer.stderr
 
 
+@stack
+def test_the_stack_does_not_start_if_it_could_not_forward(
+    remote: Prometheus, certificate: Certificate
+) -> None:
+    given = variables("REMOTE_WRITE", f"{remote.url}/api/v1/write", certificate)
+    accepted = remote_endpoint("REMOTE_WRITE", given)
+    refused = remote_endpoint("REMOTE_WRITE", given | {"REMOTE_WRITE_USERNAME": "someone"})
+    elsewhere = remote_endpoint("REMOTE_WRITE", given | {"REMOTE_WRITE_URL": remote.url})
+    assert accepted
+    assert refused
+    assert elsewhere
+
+    receivers.check_remote_write(accepted)
+    with pytest.raises(UserError, match=r"status 401.*REMOTE_WRITE_PASSWORD_FILE"):
+        receivers.check_remote_write(refused)
+    with pytest.raises(UserError, match=r"cannot answer"):
+        receivers.check_remote_write(elsewhere)
+
+
 # Runs
 
 
@@ -186,6 +210,45 @@ def test_a_run_that_the_stack_forwards_is_read_at_the_remote_as_at_home(
     labels = remote.series(f'last_over_time(k6_http_reqs_total{{testid="{run}"}}[1h])', time.time())
     assert labels
     assert not [it for it, _ in labels if "dashboards" in it]
+
+
+@stack
+def test_a_span_is_stored_at_home_and_sent_to_a_remote_receiver(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    receiver, trace_id = OTLPReceiver(), secrets.token_hex(16)
+    span = {
+        "traceId": trace_id,
+        "spanId": "1" * 16,
+        "name": "GET /owners",
+        "startTimeUnixNano": str(time.time_ns()),
+        "endTimeUnixNano": str(time.time_ns()),
+    }
+    resource = {"attributes": attributes({"service.instance.id": "1"})}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}
+    with a_door(receiver.url, certificate, "/otlp") as door:
+        given = variables("REMOTE_TRACES", door.url, certificate)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        without_tenant = remote_endpoint("REMOTE_TRACES")
+        monkeypatch.setenv("REMOTE_TRACES_TENANT", TENANT)
+        with_tenant = remote_endpoint("REMOTE_TRACES")
+        assert without_tenant
+        assert with_tenant
+        with pytest.raises(UserError, match="REMOTE_TRACES_TENANT"):
+            receivers.check_otlp(without_tenant)
+        receivers.check_otlp(with_tenant)
+        config, internal = settings(tmp_path)
+        gateway = services.gateway_service(config, internal, "jaeger")
+        jaeger = trace_store("jaeger", config, internal)
+        assert PASSWORD not in " ".join(jaeger.command)
+        with running_services(tmp_path, gateway, jaeger):
+            httpx.post(config.otlp_traces_endpoint, json=body).raise_for_status()
+            until(lambda: bytes.fromhex(trace_id) in receiver.trace_ids, 60)
+            with connect(config.trace_store) as store:
+                until(lambda: store.spans(trace_id))
+    receiver.shutdown()
+    receiver.server_close()
 
 
 def requests_and_spans(prometheus: Prometheus, run: str) -> tuple[int, int]:

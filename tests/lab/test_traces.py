@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from lab.reports.waterfall import in_tree_order
 from lab.stack import services
 from tests.support.fake_clinic import FakeClinic
 from tests.support.programs import NOWHERE, ask, attributes
+from tests.support.protected import PASSWORD, TENANT, Certificate, a_door, variables
 from tests.support.trace_stores import running_services, settings, trace_store
 
 stack = pytest.mark.stack
@@ -269,6 +271,25 @@ def test_another_program_is_not_taken_for_a_trace_store() -> None:
         pytest.raises(TraceStoreError, match="TRACES_PORT"),
     ):
         connect(other.url).__enter__()
+
+
+@stack
+def test_traces_of_a_remote_store_are_read_through_tls_with_a_password(
+    stored: Stored, tmp_path: Path
+) -> None:
+    """As those of Grafana Cloud: below a path, with a user and a tenant."""
+    certificate = Certificate.make(tmp_path)
+    with a_door(stored.url, certificate, "/tempo") as door:
+        given = variables("TEMPO", door.url, certificate) | {"TEMPO_TENANT": TENANT}
+        drawn = ask(NOWHERE, NOWHERE, "trace", stored.ids[200][:16], **given)
+        wrong = ask(NOWHERE, NOWHERE, "trace", stored.ids[200], **given | {"TEMPO_TENANT": "b"})
+
+    assert drawn.returncode == 0, drawn.stderr
+    assert "✗ clinic: GET /owners" in drawn.stdout
+    assert wrong.returncode == 1
+    assert "refuses the credentials (status 401): check TEMPO_USERNAME" in wrong.stderr
+    assert len(wrong.stderr.splitlines()) == 1
+    assert PASSWORD not in drawn.stdout + drawn.stderr + wrong.stderr
 
 
 @stack

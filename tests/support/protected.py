@@ -1,5 +1,6 @@
 """Services as they are elsewhere: behind TLS and a password, below a path, for a tenant."""
 
+import gzip
 import ssl
 import subprocess
 import threading
@@ -90,6 +91,8 @@ def a_door(upstream: str, certificate: Certificate, path: str = "/api/prom") -> 
                     door.refused.append(self.path)
                     status, content = 401, b"no"
                 else:
+                    if self.headers.get("Content-Encoding") == "gzip":
+                        body = gzip.decompress(body)
                     kept = {"Content-Type": self.headers.get("Content-Type", "")}
                     target = self.path.removeprefix(path)
                     response = client.request(self.command, target, content=body, headers=kept)

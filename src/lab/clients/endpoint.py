@@ -6,6 +6,7 @@ its secrets in files, so that none is in the environment or in a command line.
 
 import os
 import ssl
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ from pathlib import Path
 from lab.addresses import PLAIN_ADDRESS
 from lab.errors import UserError
 
-PREFIXES = ("PROMETHEUS", "TEMPO", "REMOTE_WRITE")
+PREFIXES = ("PROMETHEUS", "TEMPO", "REMOTE_WRITE", "REMOTE_TRACES")
 NAMES = ("URL", "USERNAME", "PASSWORD_FILE", "TOKEN_FILE", "CA_FILE", "TENANT")
 VARIABLES = frozenset(f"{prefix}_{name}" for prefix in PREFIXES for name in NAMES)
 """All variables of remote endpoints; services of the stack do not inherit them."""
-TENANT_HEADER = "X-Scope-OrgID"
+AUTHORIZATION, TENANT_HEADER = "Authorization", "X-Scope-OrgID"
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,15 @@ class Endpoint:
         return bool(self.prefix)
 
     @property
-    def basic_auth(self) -> tuple[str, str] | None:
-        """User and password; None if it requires neither."""
-        if not self.password_file:
-            return None
-        return self.username, self._secret("PASSWORD_FILE", self.password_file)
-
-    @property
     def headers(self) -> dict[str, str]:
-        tenant = {TENANT_HEADER: self.tenant} if self.tenant else {}
-        if not self.token_file:
-            return tenant
-        return tenant | {"Authorization": f"Bearer {self._secret('TOKEN_FILE', self.token_file)}"}
+        """Tenant and credentials; raises UserError if a file does not hold any."""
+        headers = {TENANT_HEADER: self.tenant} if self.tenant else {}
+        if self.password_file:
+            pair = f"{self.username}:{self._secret('PASSWORD_FILE', self.password_file)}"
+            headers[AUTHORIZATION] = f"Basic {b64encode(pair.encode()).decode()}"
+        if self.token_file:
+            headers[AUTHORIZATION] = f"Bearer {self._secret('TOKEN_FILE', self.token_file)}"
+        return headers
 
     @property
     def certificates(self) -> ssl.SSLContext | bool:
@@ -89,7 +87,7 @@ def remote_endpoint(prefix: str, given: Mapping[str, str] = os.environ) -> Endpo
             "hold those."
         )
     files = {
-        name: Path(value).resolve()
+        name: Path(value).expanduser().resolve()
         for name, value in values.items()
         if name.endswith("_FILE") and value
     }

@@ -31,7 +31,6 @@ class HttpClient:
         self._client = httpx.Client(
             base_url=url,
             timeout=TIMEOUT,
-            auth=self.endpoint.basic_auth,
             headers=self.endpoint.headers,
             verify=self.endpoint.certificates,
             # The stack listens on loopback addresses, which no proxy can reach.

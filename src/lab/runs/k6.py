@@ -143,7 +143,7 @@ def _is_in_file(given: Mapping[str, str], name: str) -> bool:
 
 def _secret(given: Mapping[str, str], name: str) -> str:
     try:
-        return Path(given[name]).read_text().strip()
+        return Path(given[name]).expanduser().read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: {given[name]} cannot be read ({error}).") from error
 

@@ -15,7 +15,7 @@ import psutil
 
 from lab import slo
 from lab.addresses import PLAIN_ADDRESS, shown_address
-from lab.clients import publisher, remote_write
+from lab.clients import publisher, receivers
 from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
@@ -182,7 +182,7 @@ def check_receiver(url: str, settings: Mapping[str, str]) -> None:
     headers = {name: value for name, _, value in (it.partition(":") for it in pairs) if name}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    if remote_write.refuses(url, (user, password) if user else None, headers):
+    if receivers.refuses(url, (user, password) if user else None, headers):
         raise UserError(
             f"{shown_address(url)} refuses k6's credentials: check K6_PROMETHEUS_RW_USERNAME and "
             "K6_PROMETHEUS_RW_PASSWORD_FILE, or K6_PROMETHEUS_RW_BEARER_TOKEN_FILE. Nothing was "

@@ -211,11 +211,12 @@ class DockerStack:
 
     def up(self) -> None:
         """Start what is not running; if that fails, stop what this call started."""
-        if remote_endpoint("REMOTE_WRITE"):
-            raise UserError(
-                "REMOTE_WRITE_URL is set, which only the native stack honours: unset it, or set "
-                "STACK_BACKEND=native."
-            )
+        for prefix in ("REMOTE_WRITE", "REMOTE_TRACES"):
+            if remote_endpoint(prefix):
+                raise UserError(
+                    f"{prefix}_URL is set, which only the native stack honours: unset it, or set "
+                    "STACK_BACKEND=native."
+                )
         claim(self.config.state)
         results_folder().mkdir(parents=True, exist_ok=True)  # else Docker makes it, as root
         for path in mounted():

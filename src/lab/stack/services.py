@@ -1,5 +1,6 @@
 """The services of the native stack: what each runs, where it listens, when it is ready."""
 
+import json
 import os
 import re
 import shutil
@@ -11,8 +12,8 @@ from typing import Any
 import yaml
 
 from lab import credentials
-from lab.clients import remote_write
-from lab.clients.endpoint import TENANT_HEADER, remote_endpoint
+from lab.clients import receivers
+from lab.clients.endpoint import TENANT_HEADER, Endpoint, remote_endpoint
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
 from lab.promql.selectors import SERVICE
@@ -26,6 +27,7 @@ ALERTMANAGER_FOLDER = OBSERVABILITY / "alertmanager"
 GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 # node_exporter's collectors need cgo on macOS, and the stack's programs are built without it.
 NODE_EXPORTER_RUNS = sys.platform == "linux"
+FORWARDING = "JAEGER_FORWARDING"
 LAB_VARIABLES = (STATE_VARIABLE, RESULTS_VARIABLE)
 
 
@@ -41,8 +43,15 @@ def listening_ports(config: StackConfig) -> dict[str, int]:
 def assemble(config: StackConfig, internal: InternalPorts) -> list[Service]:
     """List the services in the order of their start; find or build every program."""
     if remote := remote_endpoint("REMOTE_WRITE"):
-        remote_write.check(remote)
+        receivers.check_remote_write(remote)
     tempo = programs.find_on_path("tempo")
+    if remote := remote_endpoint("REMOTE_TRACES"):
+        if tempo:
+            raise UserError(
+                "REMOTE_TRACES_URL is set, which only Jaeger honours, and Tempo is on PATH: unset "
+                "it, or remove Tempo from PATH."
+            )
+        receivers.check_otlp(remote)
     grafana = programs.find_on_path("grafana")
     programs.build_missing(
         "k6",
@@ -244,12 +253,15 @@ def tempo_service(config: StackConfig, internal: InternalPorts, program: Path) -
 def jaeger_service(config: StackConfig, internal: InternalPorts) -> Service:
     program = programs.find("jaeger")
     file = OBSERVABILITY / "jaeger" / "jaeger.yaml"
+    remote = remote_endpoint("REMOTE_TRACES")
+    forwarding = {FORWARDING: jaeger_forwarding(remote)} if remote else {}
+    config_files = (str(file), *(f"env:{name}" for name in forwarding))
     return Service(
         "jaeger",
         programs.version_text("jaeger", program),
         config.traces_url,
         f"http://{HOST}:{internal.jaeger_health}/status",
-        with_start_time((str(program), "--config", str(file))),
+        with_start_time((str(program), *(f"--config={it}" for it in config_files))),
         {
             **compose.go_memory_limit("tempo"),
             "JAEGER_DATA": str(config.state / "jaeger"),
@@ -261,9 +273,22 @@ def jaeger_service(config: StackConfig, internal: InternalPorts) -> Service:
             "PROMETHEUS_OTLP_URL": f"http://{HOST}:{internal.prometheus}/api/v1/otlp/v1/metrics",
             "STACK_PASSWORD": read_credential(config, credentials.PASSWORD),
             "TRACES_PATH": read_credential(config, credentials.TRACES_PATH),
+            **forwarding,
         },
         digests(file),
     )
+
+
+def jaeger_forwarding(remote: Endpoint) -> str:
+    """Return what is merged with jaeger.yaml to send each span to a remote receiver, too."""
+    tls = {"tls": {"ca_file": str(remote.ca_file)}} if remote.ca_file else {}
+    exporter = {"endpoint": remote.url, "headers": remote.headers, **tls}
+    exporters = ["jaeger_storage_exporter", "spanmetrics", "otlphttp/remote"]
+    settings = {
+        "exporters": {"otlphttp/remote": exporter},
+        "service": {"pipelines": {"traces": {"exporters": exporters}}},
+    }
+    return json.dumps(settings).replace("$", "$$")  # which Jaeger would expand
 
 
 def read_credential(config: StackConfig, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Ask a receiver of remote write whether it takes samples, before there are any."""
+"""Ask a receiver of samples or spans whether it takes them, before there are any."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -7,6 +7,7 @@ import httpx
 
 from lab.clients.endpoint import Endpoint
 from lab.clients.http import REFUSED, TIMEOUT, HttpClient
+from lab.errors import UserError
 
 NOTHING = b"\0"
 """A request without samples: an empty message in a block of snappy."""
@@ -17,10 +18,22 @@ HEADERS = {
 }
 
 
-def check(endpoint: Endpoint) -> None:
+def check_remote_write(endpoint: Endpoint) -> None:
     """Raise UserError unless a receiver answers and accepts the credentials."""
     with HttpClient("The receiver of remote write", endpoint) as http:
         http.json("POST", "", content=NOTHING, headers=HEADERS)
+
+
+def check_otlp(endpoint: Endpoint) -> None:
+    """Raise UserError unless a receiver of spans answers and accepts the credentials."""
+    headers = {"Content-Type": HEADERS["Content-Type"]}
+    with HttpClient("The receiver of traces", endpoint) as http:
+        response = http.request("POST", "/v1/traces", content=b"", headers=headers)
+    if response.is_error:
+        raise UserError(
+            f"The receiver of traces at {http.url} answers with status {response.status_code}: "
+            f"check {endpoint.prefix}_URL, to which /v1/traces is added."
+        )
 
 
 def refuses(url: str, auth: tuple[str, str] | None, headers: Mapping[str, str]) -> bool:
