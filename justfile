@@ -45,10 +45,10 @@ down:
 destroy *args:
     @{{ lab }} destroy "$@"
 
-# Show each service: version, state, uptime, address
+# Show each service: version, state, uptime, address (just status --json)
 [group('run')]
-status:
-    @{{ lab }} status
+status *args:
+    @{{ lab }} status "$@"
 
 # Restart one service with its current code and configuration (just restart api)
 [group('run')]
@@ -150,10 +150,10 @@ compare *args:
 trace id:
     @{{ lab }} trace "$@"
 
-# Show firing and pending alerts, since when and why
+# Show firing and pending alerts, since when and why (just alerts --json)
 [group('alerts')]
-alerts:
-    @{{ lab }} alerts
+alerts *args:
+    @{{ lab }} alerts "$@"
 
 # Silence one alert, or all except Watchdog, for a while (just silence 30m ClinicDown)
 [group('alerts')]

@@ -1,5 +1,8 @@
 """Fixtures: the app on a PostgreSQL of its own for each worker, and a Prometheus."""
 
+from tests.support.clean_environment import proxies  # before what reads variables at import
+
+# isort: split
 import os
 import shutil
 import signal
@@ -20,7 +23,6 @@ from lab.clients.prometheus import Prometheus
 from lab.errors import UserError
 from lab.paths import PERFORMANCE, RESULTS_VARIABLE
 from lab.stack import programs
-from lab.stack.inherited import base_environment
 from tests.support import skips
 from tests.support.clinic import app_client, as_api, migrated_database, unique_email
 from tests.support.fake_series import a_prometheus
@@ -32,10 +34,6 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def pytest_configure(config: pytest.Config) -> None:
     # As Ctrl-C does, SIGTERM ends what the fixtures have started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Tests depend on no variable of the shell, such as PGSSLMODE, CLINIC_API_TOKEN or HTTP_PROXY.
-    inherited = base_environment()
-    os.environ.clear()
-    os.environ.update(inherited)
     os.environ[RESULTS_VARIABLE] = results()
     skips.register(config)
 
@@ -58,7 +56,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or not chosen:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
+    with capture.global_and_fixture_disabled(), proxies():
         try:
             programs.build_missing()
         except UserError as error:

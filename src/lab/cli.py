@@ -19,7 +19,7 @@ from lab.clients.alertmanager import Alertmanager, parse_duration
 from lab.clients.grafana_api import GrafanaApi, read_token
 from lab.clients.prometheus import Prometheus
 from lab.clients.trace_store import TraceStoreError, complete_trace_id
-from lab.console import echo, make_console, plain, say, short_path
+from lab.console import echo, make_console, plain, print_json, say, short_path
 from lab.dashboards import publish
 from lab.errors import UserError
 from lab.promql.selectors import SERVICE
@@ -78,7 +78,7 @@ def examine(*, as_json: bool) -> None:
     """
     findings = list(doctor.examine(StackConfig.from_env(), doctor.CHECKS))
     if as_json:
-        echo(json.dumps(msgspec.to_builtins(findings), indent=2))
+        print_json(findings)
     else:
         doctor.show(findings)
     sys.exit(int(any(finding.state == doctor.State.ERROR for finding in findings)))
@@ -101,12 +101,16 @@ def restart(service: str) -> None:
 
 
 @cli.command()
-def status() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(*, as_json: bool) -> None:
     """Show the state of each service.
 
     Exits with 0 only if all services are up.
     """
     states = selected_stack().states()
+    if as_json:
+        print_json(states)
+        sys.exit(int(not states or any(service.state != UP for service in states)))
     if not states:
         echo("Nothing is running; `just up` starts the stack.")
         sys.exit(1)
@@ -338,7 +342,8 @@ def schema() -> None:
 
 
 @cli.command()
-def alerts() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def alerts(*, as_json: bool) -> None:
     """Show firing and pending alerts.
 
     Shows since when and why they fire, and which are silenced or inhibited.
@@ -348,7 +353,10 @@ def alerts() -> None:
         Prometheus(config.prometheus_url) as prometheus,
         Alertmanager(config.alertmanager_url) as alertmanager,
     ):
-        alert_list.show(make_console(), prometheus, alertmanager)
+        if as_json:
+            print_json(alert_list.read(prometheus, alertmanager))
+        else:
+            alert_list.show(make_console(), prometheus, alertmanager)
 
 
 @cli.command()

@@ -1,11 +1,13 @@
 """Format values for people, and print text so that nothing in it can control the terminal."""
 
+import json
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
@@ -103,6 +105,11 @@ def percent(share: float, digits: int = 0) -> str:
 def factor(ratio: float) -> str:
     """Write a ratio, with tenths where they carry information."""
     return f"{ratio:,.0f}×" if ratio >= WHOLE_FACTOR else f"{ratio:.1f}×"  # noqa: RUF001 - a factor
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, in ASCII, so that nothing in it has to be escaped twice."""
+    echo(json.dumps(msgspec.to_builtins(value), indent=2))
 
 
 def say(text: str) -> None:

@@ -1,6 +1,5 @@
 """The commands on runs that have been made: list, name, delete, open, pin and compare them."""
 
-import json
 import os
 import sys
 import webbrowser
@@ -8,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import msgspec
 from rich.text import Text
 
-from lab.console import echo, make_console, plain, short_path
+from lab.console import echo, make_console, plain, print_json, short_path
 from lab.errors import UserError
 from lab.findings import summary
 from lab.findings import trend as find_trend
@@ -79,13 +77,15 @@ TO = click.option("--to", "end", callback=_moment, metavar="TIME", help="End at 
 @FROM
 @TO
 @click.option("--markdown", is_flag=True, help="Print Markdown, for the summary of a job.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 @JUNIT
-def report(
+def report(  # noqa: PLR0913 - what the command line has
     run: str | None,
     begin: float | None,
     end: float | None,
     *,
     markdown: bool,
+    as_json: bool,
     junit: Path | None,
 ) -> None:
     """Report RUN, by default the newest run.
@@ -94,10 +94,12 @@ def report(
     name are enough. With --from or --to it reports a part of the run, such as a steady one, in
     files of their own.
     """
+    if markdown and as_json:
+        raise click.UsageError("Choose one of --markdown and --json.")
     config = StackConfig.from_env()
     runs = list_runs(config.prometheus)
     found = runs.find(run) if run else runs.newest()
-    form = run_report.Form(markdown, junit)
+    form = run_report.Form(markdown, junit, as_json)
     if bounds := Bounds(begin, end):
         run_report.report_part(config, found.run_id, bounds, form)
     else:
@@ -135,8 +137,7 @@ def runs(
         return
     for remark in run_list.describe_unreadable(every):
         echo(remark, err=True)
-    # In ASCII, so that nothing in it has to be escaped twice.
-    echo(json.dumps(msgspec.to_builtins(selected[:last]), indent=2))
+    print_json(selected[:last])
 
 
 @click.command()
@@ -154,6 +155,7 @@ def runs(
 @FROM
 @TO
 @click.option("--anyway", is_flag=True, help="Compare runs even if they are not comparable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(  # noqa: PLR0913 - what the command line has
     before: str | None,
     after: str | None,
@@ -162,6 +164,7 @@ def compare(  # noqa: PLR0913 - what the command line has
     end: float | None,
     *,
     anyway: bool,
+    as_json: bool,
 ) -> None:
     """Compare run A with the later run B.
 
@@ -175,7 +178,9 @@ def compare(  # noqa: PLR0913 - what the command line has
     """
     try:
         status = comparison_report.run(
-            *(StackConfig.from_env(), (before, after), over, Bounds(begin, end)), anyway=anyway
+            *(StackConfig.from_env(), (before, after), over, Bounds(begin, end)),
+            anyway=anyway,
+            as_json=as_json,
         )
     except UserError as error:
         raise comparison_report.NotComparedError(error.message) from error

@@ -141,6 +141,40 @@ def test_programs_that_are_missing_are_announced_counted_and_built_with_the_same
     assert sorted(left) == sorted(path.parent for path in built)
 
 
+FAKE_GO = """\
+#!/bin/sh
+case "$1 $2" in
+  "list -deps") printf 'a\\nb\\nc\\nd\\n' ;;
+  "build -v")
+    printf 'a\\nb\\nc\\nd\\n'
+    while [ "$1" != -o ]; do shift; done
+    touch "$2" ;;
+esac
+"""
+
+
+def test_progress_is_a_share_of_all_builds(
+    hello: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    go = tmp_path / "bin" / "go"
+    go.parent.mkdir()
+    go.write_text(FAKE_GO)
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(programs, "PROGRESS_SECONDS", 0)
+
+    programs.build_all([replace(hello, seconds=30), replace(hello, name="other", seconds=10)])
+
+    told = capsys.readouterr().err
+    assert re.findall(r"building (\w+) 1.0.0 \(\d of 2\): (\d+ %) of all", told) == [
+        *(("hello", "19 %"), ("hello", "38 %"), ("hello", "56 %"), ("hello", "75 %")),
+        *(("other", "81 %"), ("other", "88 %"), ("other", "94 %"), ("other", "100 %")),
+    ]
+
+
 @pytest.mark.stack
 def test_failed_build_shows_the_error_and_leaves_nothing_behind(
     hello: Program, tmp_path: Path

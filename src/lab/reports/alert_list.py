@@ -1,5 +1,6 @@
 """Print alerts: first those that notify somebody, then suppressed and pending ones."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,40 +45,67 @@ def show(console: Console, prometheus: Prometheus, alertmanager: Alertmanager) -
         )
 
 
-def _print_alerts(console: Console, alerts: list[Alert], received: list[dict[str, Any]]) -> None:
-    rows = sorted(
+@dataclass(frozen=True)
+class ListedAlert:
+    """An active alert, and what Alertmanager does with it."""
+
+    name: str
+    state: str
+    inhibited_by: list[str]
+    since: datetime
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+def read(prometheus: Prometheus, alertmanager: Alertmanager) -> list[ListedAlert]:
+    """Return the active alerts except Watchdog, in the order in which `show` prints them."""
+    rows = _rows(prometheus.active_alerts(), alertmanager.alerts())
+    return [
+        ListedAlert(alert.name, state, inhibitors, alert.since, alert.labels, alert.annotations)
+        for state, inhibitors, alert in rows
+    ]
+
+
+def _rows(
+    alerts: list[Alert], received: list[dict[str, Any]]
+) -> list[tuple[str, list[str], Alert]]:
+    return sorted(
         ((*alert_state(alert, received), alert) for alert in alerts if alert.name != WATCHDOG),
         key=lambda row: (STATES.index(row[0]), _rank(row[2]), row[2].name, row[2].since),
     )
-    if rows:
+
+
+def _print_alerts(console: Console, alerts: list[Alert], received: list[dict[str, Any]]) -> None:
+    if rows := _rows(alerts, received):
         console.print(_table(rows))
     else:
         console.print("No alerts are active.")
 
 
-def alert_state(alert: Alert, received: list[dict[str, Any]]) -> tuple[str, str]:
+def alert_state(alert: Alert, received: list[dict[str, Any]]) -> tuple[str, list[str]]:
     """Return what becomes of an alert, and which alerts inhibit it."""
     if not alert.firing:
-        return PENDING, ""
+        return PENDING, []
     match = next((one for one in received if one["labels"] == alert.labels), None)
     if match is None:
-        return "not sent", ""
+        return "not sent", []
     if match["status"]["silencedBy"]:
-        return "silenced", ""
+        return "silenced", []
     if inhibitors := match["status"]["inhibitedBy"]:
         names = {one["fingerprint"]: one["labels"]["alertname"] for one in received}
-        sources = sorted({names.get(fingerprint, fingerprint) for fingerprint in inhibitors})
-        return "inhibited", f"\nby {plain(', '.join(sources))}"
-    return ("info" if alert.labels.get("severity") == "none" else FIRING), ""
+        sources = {names.get(fingerprint, fingerprint) for fingerprint in inhibitors}
+        return "inhibited", sorted(sources)
+    return ("info" if alert.labels.get("severity") == "none" else FIRING), []
 
 
-def _table(rows: list[tuple[str, str, Alert]]) -> Table:
+def _table(rows: list[tuple[str, list[str], Alert]]) -> Table:
     table = Table("State", "Severity", "Since", "Alert", "Details", box=None, pad_edge=False)
     now = datetime.now(UTC)
     for state, inhibitors, alert in rows:
         seconds = (now - alert.since).total_seconds()
+        by = f"\nby {plain(', '.join(inhibitors))}" if inhibitors else ""
         table.add_row(
-            Text(f"{state}{inhibitors}", style=STYLES.get(state, "")),
+            Text(state + by, style=STYLES.get(state, "")),
             plain(alert.labels.get("severity", "")),
             f"{alert.since.astimezone(UTC):%H:%M:%S}\n{duration(seconds)}",
             plain(alert.name),

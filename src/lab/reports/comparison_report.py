@@ -1,6 +1,8 @@
 """Choose two runs, compare them, and set the exit status by the result."""
 
+import dataclasses
 import re
+from typing import Any
 
 import click
 import msgspec
@@ -8,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.clients.prometheus import Prometheus
-from lab.console import echo, make_console, percent, plain, short_path
+from lab.console import echo, make_console, percent, plain, print_json, short_path
 from lab.errors import UserError
 from lab.findings.comparison import DEFAULT_ALLOWED, Comparison, compare
 from lab.reports import comparison_html, comparison_terminal, run_list
@@ -90,13 +92,14 @@ def read(config: StackConfig, run_id: str, bounds: Bounds) -> Record:
     return msgspec.structs.replace(run, environment=saved and saved.environment)
 
 
-def run(
+def run(  # noqa: PLR0913 - what the command line has
     config: StackConfig,
     names: tuple[str | None, str | None],
     over: float | None,
     bounds: Bounds,
     *,
     anyway: bool,
+    as_json: bool,
 ) -> int:
     """Compare two runs, or the same part of both; print and write what differs.
 
@@ -115,21 +118,40 @@ def run(
             f"{plain(ids[0])} and {plain(ids[1])} cannot be compared:\n{problems}\n"
             "Use --anyway to compare them nevertheless."
         )
+    if as_json:
+        print_json(summarize(comparison))
+        return 0 if over is None else status(comparison)
     comparison_terminal.show(console, comparison)
     console.print(Text(str(short_path(comparison_html.write(comparison)))), soft_wrap=True)
-    return 0 if over is None else judge(console, comparison)
+    if over is not None:
+        judge(console, comparison)
+        return status(comparison)
+    return 0
 
 
-def judge(console: Console, comparison: Comparison) -> int:
-    """Print the regressions beyond what is allowed, and return the exit status for them."""
+def summarize(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison without the records of its runs, which `just report --json` prints."""
+    fields = {it.name: getattr(comparison, it.name) for it in dataclasses.fields(comparison)}
+    runs = {side: fields.pop(side).run_id for side in ("before", "after")}
+    return {**runs, "outcome": comparison.outcome, **fields}
+
+
+def status(comparison: Comparison) -> int:
+    """Return the exit status with --fail-over."""
+    if comparison.regressions():
+        return REGRESSION
+    return INCONCLUSIVE if comparison.outcome == "inconclusive" else 0
+
+
+def judge(console: Console, comparison: Comparison) -> None:
+    """Print the regressions beyond what is allowed, or what could hide one."""
     allowed = percent(comparison.allowed)
     regressions = comparison.regressions()
     if regressions:
         console.print(Text(f"\nRegressions of more than {allowed}:", style="bold red"))
         for regression in regressions:
             console.print(Text(f"  {judged_text(regression)}"))
-        return REGRESSION
-    if comparison.outcome == "inconclusive":
+    elif comparison.outcome == "inconclusive":
         words = f"\nNo regression of more than {allowed} was found, but the noise could hide one:"
         console.print(Text(words, style="bold yellow"))
         hiding = comparison.judged("inconclusive")
@@ -137,6 +159,5 @@ def judge(console: Console, comparison: Comparison) -> int:
             console.print(Text(f"  {judged_text(judged)}"))
         if more := len(hiding[MAX_LISTED:]):
             console.print(Text(f"  and {more} more"))
-        return INCONCLUSIVE
-    console.print(Text(f"\nNo regression of more than {allowed} was found."))
-    return 0
+    else:
+        console.print(Text(f"\nNo regression of more than {allowed} was found."))

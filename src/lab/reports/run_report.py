@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lab.clients.grafana import find_run_dashboard
 from lab.clients.prometheus import PrometheusError
-from lab.console import echo, make_console, say, short_path
+from lab.console import echo, make_console, print_json, say, short_path
 from lab.findings import summary
 from lab.findings.summary import Findings
 from lab.reports import junit, publication, run_html, run_markdown, run_terminal
@@ -22,10 +22,16 @@ from lab.stack.config import StackConfig
 
 @dataclass(frozen=True)
 class Form:
-    """How a run is reported: for a terminal or as Markdown, and in a file of JUnit XML."""
+    """How a run is reported: for a terminal, as Markdown or JSON, and in a file of JUnit XML."""
 
     markdown: bool = False
     junit: Path | None = None
+    json: bool = False
+
+    @property
+    def for_programs(self) -> bool:
+        """Whether nothing else may be printed beside the report."""
+        return self.markdown or self.json
 
 
 TERMINAL = Form()
@@ -88,13 +94,15 @@ def _show(console: Console, record: Record, findings: Findings, form: Form, *, s
     """Print a run and write its report page, and its record if it is new."""
     if form.junit:
         junit.write(form.junit, record)
-    if form.markdown:
+    if form.json:
+        print_json(record)
+    elif form.markdown:
         echo(run_markdown.render(record, findings))
     else:
         run_terminal.show(console, record, findings)
     if not record.operations:
         return
-    if not form.markdown:
+    if not form.for_programs:
         run_terminal.show_errors(console, record)
         run_terminal.show_traces(console, record)
         console.print()
@@ -104,8 +112,8 @@ def _show(console: Console, record: Record, findings: Findings, form: Form, *, s
 
 
 def _show_beside(console: Console, text: str, form: Form) -> None:
-    """Print what is not part of the report; as progress if that is Markdown."""
-    if form.markdown:
+    """Print what is not part of the report; as progress if that is for programs."""
+    if form.for_programs:
         say(text)
     else:
         console.print(Text(text), soft_wrap=True)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from lab.console import duration, say
+from lab.console import duration, percent, say
 from lab.errors import UserError
 from lab.paths import cache_folder
 
@@ -219,12 +219,14 @@ def build_all(wanted: Iterable[Program]) -> None:
                 f"{duration(sum(program.seconds for program in missing))} on two cores, and "
                 f"{sum(program.gigabytes for program in missing):.1f} GB of disk for Go's caches."
             )
+            progress = Progress(sum(program.seconds for program in missing))
             for number, program in enumerate(missing, 1):
                 target = cache_path(program)
                 count = f" ({number} of {len(missing)})" if len(missing) > 1 else ""
                 with build_lock(target.parent.with_name(f"{target.parent.name}.lock"), program):
                     if not target.exists():
-                        compile_program(program, target, Path(scratch), count)
+                        compile_program(program, target, Path(scratch), count, progress)
+                progress.finish(program)
     except OSError as error:
         raise UserError(
             f"Programs cannot be written to {cache_folder()}: {error.strerror or error}. "
@@ -258,14 +260,46 @@ def build_lock(path: Path, program: Program) -> Iterator[None]:
         lock.release()
 
 
-def compile_program(program: Program, target: Path, scratch: Path, count: str) -> None:
+@dataclass
+class Progress:
+    """How much of all builds is done: programs by their usual time, within one by its packages."""
+
+    seconds: int
+    before: int = 0
+    packages: int = 0
+    compiled: int = 0
+
+    def begin(self, packages: int) -> None:
+        self.packages, self.compiled = packages, 0
+
+    def finish(self, program: Program) -> None:
+        self.before += program.seconds
+        self.begin(0)
+
+    def share(self, program: Program) -> float:
+        part = min(self.compiled / self.packages, 1) if self.packages else 0.0
+        return (self.before + part * program.seconds) / self.seconds
+
+
+def compile_program(
+    program: Program, target: Path, scratch: Path, count: str, progress: Progress
+) -> None:
     module = MODULES / program.module
     title = f"{program.name} {program.version}"
     go, environment = find_go(module, scratch)
     binary = scratch / program.name
-    command = [*go, "build", "-v", *program.flags, "-o", str(binary), program.package]
     started = time.monotonic()
-    status, output = run_build(command, module, environment, title + count)
+    with Console(stderr=True).status(f"fetching the modules of {title}{count}"):
+        progress.begin(count_packages(go, program, module, environment))
+    command = [*go, "build", "-v", *program.flags, "-o", str(binary), program.package]
+
+    def describe(package: str) -> str:
+        progress.compiled += 1
+        seconds = time.monotonic() - started
+        share = percent(progress.share(program))
+        return f"building {title}{count}: {share} of all, {seconds:.0f} s, {package}"
+
+    status, output = run_build(command, module, environment, describe)
     if status != 0 or not binary.exists():
         raise UserError(
             f"{title} could not be built (`go build` exited with {status}). Fix the error below "
@@ -275,6 +309,22 @@ def compile_program(program: Program, target: Path, scratch: Path, count: str) -
     target.parent.mkdir(exist_ok=True)
     binary.replace(target)
     say(f"Built {title}{count} in {time.monotonic() - started:.0f} s: {target}")
+
+
+def count_packages(
+    go: list[str], program: Program, folder: Path, environment: dict[str, str]
+) -> int:
+    """Count the packages that a build will compile, and fetch their modules; 0 if that fails."""
+    stale = "{{if .Stale}}{{.ImportPath}}{{end}}"
+    listed = subprocess.run(  # noqa: S603 - the Go compiler, on our own module
+        [*go, "list", "-deps", "-f", stale, *program.flags, program.package],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return len(listed.stdout.split()) if listed.returncode == 0 else 0
 
 
 def find_go(module: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
@@ -315,7 +365,10 @@ def find_go(module: Path, scratch: Path) -> tuple[list[str], dict[str, str]]:
 
 
 def run_build(
-    command: list[str], folder: Path, environment: dict[str, str], title: str
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    describe: Callable[[str], str],
 ) -> tuple[int, list[str]]:
     """Run a build with progress; return its status and last lines. Ctrl-C ends all of it."""
     process = subprocess.Popen(  # noqa: S603 - the Go compiler, on our own module
@@ -330,14 +383,14 @@ def run_build(
     )
     output: deque[str] = deque(maxlen=15)
     console = Console(stderr=True)
-    started = reported = time.monotonic()
+    reported = time.monotonic()
     assert process.stdout is not None  # noqa: S101 - because of stdout=PIPE above
     try:
-        with process.stdout, console.status(f"building {title}") as status:
+        with process.stdout, console.status("building") as status:
             for line in process.stdout:  # with -v, each package as it is compiled
                 output.append(line.rstrip())
                 now = time.monotonic()
-                progress = f"building {title}: {now - started:.0f} s, {output[-1]}"
+                progress = describe(output[-1])
                 if console.is_terminal:
                     status.update(progress[: console.width - 4])
                 elif now - reported >= PROGRESS_SECONDS:
