@@ -193,6 +193,18 @@ def test_dashboards_of_files_are_not_overwritten(token: Path) -> None:
     assert not grafana.writes
 
 
+def test_another_dashboard_with_the_same_uid_is_not_overwritten(token: Path) -> None:
+    grafana = Grafana(PROMETHEUS, TEMPO)
+    theirs = {"uid": "clinic-api", "title": "Their clinic", "panels": []}
+    grafana.dashboards["clinic-api"] = {"dashboard": theirs, "meta": {"folderUid": ""}}
+
+    result = publish(grafana, token)
+
+    assert result.exit_code == 1
+    assert "another dashboard with the uid clinic-api, 'Their clinic'" in result.output
+    assert not grafana.writes
+
+
 @pytest.mark.parametrize(
     ("answers", "words"),
     [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.clients.grafana_api import GrafanaApi, Json, Source
-from lab.console import echo
+from lab.console import echo, plain
 from lab.errors import UserError
 from lab.paths import OBSERVABILITY
 
@@ -45,18 +45,15 @@ def publish(grafana: GrafanaApi, target: Target, *, dry_run: bool) -> None:
     version = grafana.version()
     echo(f"Grafana {version} at {grafana.url}, folder {target.folder_title}")
     chosen = _choose_sources(grafana.sources(), target.sources)
+    wanted = {uid: _with_sources(it, chosen) for uid, it in committed().items()}
+    stored = {uid: grafana.dashboard(uid) for uid in wanted}
+    for uid, found in stored.items():
+        if found:
+            _check_replaceable(uid, found, wanted[uid])
     if grafana.folder(target.folder_uid) is None:
         if not dry_run:
             grafana.create_folder(target.folder_uid, target.folder_title)
         echo(f"folder {target.folder_uid}: {_done('created', dry_run=dry_run)}")
-    wanted = {uid: _with_sources(it, chosen) for uid, it in committed().items()}
-    stored = {uid: grafana.dashboard(uid) for uid in wanted}
-    for uid, found in stored.items():
-        if found and found["meta"].get("provisioned"):
-            raise UserError(
-                f"That Grafana provisions {uid} from its own files, so the API cannot change it. "
-                "Nothing was published; replace those files instead."
-            )
     for uid, dashboard in wanted.items():
         state, difference = _compare(stored[uid], dashboard, target.folder_uid)
         if state != NOTHING_CHANGED and not dry_run:
@@ -141,6 +138,21 @@ def _choose_sources(found: list[Source] | None, wanted: Mapping[str, str]) -> di
                 f"default or the first; --{kind} chooses."
             )
     return chosen
+
+
+def _check_replaceable(uid: str, stored: Json, wanted: Json) -> None:
+    """Raise where a dashboard cannot be replaced, or is another one that has the same uid."""
+    if stored["meta"].get("provisioned"):
+        raise UserError(
+            f"That Grafana provisions {uid} from its own files, so the API cannot change it. "
+            "Nothing was published; replace those files instead."
+        )
+    if not set(wanted["tags"]) & set(stored["dashboard"].get("tags") or []):
+        raise UserError(
+            f"That Grafana has another dashboard with the uid {uid}, "
+            f"{plain(stored['dashboard'].get('title', ''))!r}: it lacks the tag "
+            f"{', '.join(wanted['tags'])}. Nothing was published."
+        )
 
 
 def _with_sources(dashboard: Json, chosen: Mapping[str, Source]) -> Json:
