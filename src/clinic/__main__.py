@@ -77,6 +77,7 @@ def serve(settings: Settings) -> int:
     # OpenTelemetry reads variables when it is imported, and fails where it cannot. The other
     # commands need nothing of this.
     import uvicorn  # noqa: PLC0415 - see above
+    from uvicorn.config import STARTUP_FAILURE  # noqa: PLC0415 - see above
 
     from clinic import workers  # noqa: PLC0415 - after the variables have been checked
     from clinic.connection import Limits  # noqa: PLC0415 - see above
@@ -101,10 +102,17 @@ def serve(settings: Settings) -> int:
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=settings.statement_timeout,
     )
-    if settings.workers == 1:
+    if settings.workers == 1 and settings.shared_port is None:
         return workers.serve(config)
+    try:
+        sockets = workers.bind(settings.host, settings.port, settings.workers, settings.shared_port)
+    except OSError as error:
+        logging.getLogger("clinic").error("%s", error)  # noqa: TRY400 the traceback says no more
+        return STARTUP_FAILURE
+    if settings.workers == 1:
+        return workers.serve(config, sockets[0])
     stop_seconds = settings.statement_timeout + SHUTDOWN_SECONDS + 2
-    return workers.serve_with_workers(config, settings.workers, stop_seconds)
+    return workers.serve_with_workers(config, sockets, stop_seconds)
 
 
 if __name__ == "__main__":

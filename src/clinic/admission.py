@@ -83,7 +83,7 @@ class Admission:
         self.hosts = (
             None
             if self.token and not settings.allowed_hosts
-            else AllowedHosts(settings.allowed_hosts, settings.port)
+            else AllowedHosts(settings.allowed_hosts, settings.shared_port or settings.port)
         )
         self.is_near = lru_cache(256)(self.is_local_or_open)
 

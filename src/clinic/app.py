@@ -42,7 +42,12 @@ def create_app(
     admission = Admission(settings)
     readiness = Readiness(database, settings)
     telemetry = Telemetry(
-        database, admission, lambda: readiness.available, exporter=exporter, reader=reader
+        database,
+        admission,
+        lambda: readiness.available,
+        processes=settings.replicas * settings.workers,
+        exporter=exporter,
+        reader=reader,
     )
     clinic = Router(
         "/",

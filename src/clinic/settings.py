@@ -41,6 +41,12 @@ class Settings:
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     """Port to listen on; 0 selects a free one."""
 
+    shared_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    """Further port, which other replicas share: Linux distributes connections over them."""
+
+    replicas: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Replicas that should serve together, this one included: an alert fires if one is missing."""
+
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     """Processes that serve; each has its own pool and its own limit of connections."""
 

@@ -1,5 +1,8 @@
 """Several processes that serve the API on one address, and the parent that supervises them.
 
+Workers are the processes of one service, and share their parent's memory. Replicas are services of
+their own, each with or without workers, that share a port.
+
 uvicorn's own supervisor is not used: its workers share one socket, so that one worker takes most
 connections; each of them reports a failed start; and they outlive a parent that is killed.
 
@@ -7,6 +10,7 @@ The parent loads the app and forks, so that the workers share memory, and a faul
 address is reported once.
 """
 
+import asyncio
 import gc
 import logging
 import os
@@ -34,27 +38,56 @@ FORK = get_context("fork")
 log = logging.getLogger(__name__)
 
 
+class DrainingServer(Server):
+    """A server that, when it stops, first accepts the connections that wait at its sockets.
+
+    The kernel resets those that wait at a socket when it is closed, although other processes
+    accept connections of the same port.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = []
+        for listener, server in zip(sockets or [], self.servers, strict=False):
+            waiting += accept_all(listener)
+            server.close()  # at once: a connection that arrives in between is reset
+        for connection in waiting:
+            await loop.connect_accepted_socket(self.make_protocol, connection)
+        await super().shutdown(sockets)
+
+    def make_protocol(self) -> asyncio.Protocol:
+        config, state = self.config, self.server_state
+        protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn
+            config=config, server_state=state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def accept_all(listener: socket.socket) -> list[socket.socket]:
+    accepted = []
+    with suppress(OSError):  # none waits any more
+        while True:
+            accepted.append(listener.accept()[0])
+    return accepted
+
+
 def serve(config: Config, sockets: list[socket.socket] | None = None) -> int:
     """Serve until SIGTERM or SIGINT, in this process; return its exit status."""
-    server = Server(config)
+    server = DrainingServer(config)
     with suppress(KeyboardInterrupt):
         server.run(sockets)
     return 0 if server.started else STARTUP_FAILURE
 
 
-def serve_with_workers(config: Config, count: int, stop_seconds: float) -> int:
-    """Serve until SIGTERM or SIGINT, in several processes; return the exit status.
+def serve_with_workers(
+    config: Config, sockets: list[list[socket.socket]], stop_seconds: float
+) -> int:
+    """Serve until SIGTERM or SIGINT, a process for each list of sockets; return the exit status.
 
     A worker whose event loop does not run for `stop_seconds`, or that takes longer than that to
     stop, is killed.
     """
-    try:
-        sockets = bind(config.host, config.port, count)
-    except OSError as error:
-        log.error("Cannot listen on %s port %d: %s", config.host, config.port, error.strerror)  # noqa: TRY400 the traceback says no more
-        return STARTUP_FAILURE
-    log.info("%d workers listen on %s port %d", count, *sockets[0][0].getsockname()[:2])
-    runtime.workers = count
+    runtime.workers = len(sockets)
     config.load()
     # A garbage collection in a worker would write to every object, which would then not be shared.
     gc.collect()
@@ -62,24 +95,35 @@ def serve_with_workers(config: Config, count: int, stop_seconds: float) -> int:
     return Supervisor(config, sockets, stop_seconds).run()
 
 
-def bind(host: str, port: int, count: int) -> list[list[socket.socket]]:
-    """Bind the sockets of each worker, one for each address of the host.
+def bind(
+    host: str, port: int, count: int, shared_port: int | None = None
+) -> list[list[socket.socket]]:
+    """Bind the sockets of each worker, one for each address of the host and each port.
 
     Linux distributes connections over the sockets of one address. Elsewhere the workers share one.
+    Other programs of this user may listen at the shared port, too, if all of them share it. Raises
+    OSError with the address.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    shared: list[socket.socket] = []
+    own: list[socket.socket] = []
+    shared: list[tuple[int, tuple[Any, ...]]] = []
     for family, (address, _, *scope) in dict.fromkeys((it[0], it[4]) for it in found):
         # Without SO_REUSEPORT this fails if another program listens there, even with SO_REUSEPORT.
-        shared.append(bind_socket(family, (address, port, *scope)))
-        port = shared[-1].getsockname()[1]
-    if sys.platform != "linux":
-        return [shared] * count
-    addresses = [(one.family, one.getsockname()) for one in shared]
-    for one in shared:
-        one.close()
+        own.append(bind_socket(family, (address, port, *scope)))
+        port = own[-1].getsockname()[1]
+        if shared_port:
+            shared.append((family, (address, shared_port, *scope)))
+    ports = str(port) if shared_port is None else f"{port} and {shared_port}"
+    processes = f"{count} workers listen" if count > 1 else "Listening"
+    log.info("%s on %s port %s", processes, own[0].getsockname()[0], ports)
+    addresses = [(one.family, one.getsockname()) for one in own]
+    if sys.platform == "linux":
+        for one in own:
+            one.close()
+        own = []
+        shared += addresses
     return [
-        [bind_socket(family, address, socket.SO_REUSEPORT) for family, address in addresses]
+        own + [bind_socket(*address, socket.SO_REUSEPORT) for address in shared]
         for _ in range(count)
     ]
 
@@ -90,7 +134,12 @@ def bind_socket(family: int, address: tuple[Any, ...], *options: int) -> socket.
         bound.setsockopt(socket.SOL_SOCKET, option, 1)
     if family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    bound.bind(address)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        message = f"Cannot listen on {address[0]} port {address[1]}: {error.strerror}"
+        raise OSError(message) from error
+    bound.settimeout(0)
     return bound
 
 

@@ -167,6 +167,7 @@ SERVICE: dict[str, str] = {
     exported("pg_stat_activity_count", state="disabled"): "0x120",
     clinic("clinic_database_up"): "1x118 0x1",
     clinic("clinic_database_up", "b"): "1x120",
+    clinic("clinic_processes_expected", "b"): "3x120",
     # Nobody calls the second operation.
     named("operation:slo_p95:seconds", operation="POST /owners", profile="load"): "0.3x120",
     named("operation:slo_p95:seconds", operation="POST /owners", profile="stress"): "0.8x120",
@@ -272,6 +273,7 @@ SERVICE_ANSWERS: dict[Address, Samples] = by_address(
         "Event-loop delay": {"p50": total(quantile(0.5, LAG)), "p99": total(quantile(0.99, LAG))},
         "Memory": {"resident": total(150)},
         "Garbage collections": {"generation {{generation}}": by("generation", {"0": 0.2})},
+        "Processes": {"running": total(2), "expected": total(3)},
         "Alerts": {
             "Since": {
                 alert("Down", "firing", "page", "a"): 500_000,

@@ -58,7 +58,8 @@ def test_ports_are_published_on_the_loopback_address_only() -> None:
 
     assert len(ports) == len(PORTS)
     for port in ports:
-        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:\d+", port)
+        last = r"(\$\{CLINIC_LAST_PORT:\+-\$\{CLINIC_LAST_PORT\}\})?"
+        assert re.fullmatch(rf"127\.0\.0\.1:\$\{{[A-Z_]+:-\d+\}}{last}:\d+", port)
 
 
 def test_memory_limits_add_up_to_two_and_a_half_gib() -> None:
@@ -200,7 +201,7 @@ def test_api_is_open_to_the_network_of_the_stack_only() -> None:
 def test_api_gets_every_setting_that_the_environment_has() -> None:
     settings = {f"CLINIC_{setting.name.upper()}" for setting in fields(Settings)}
     # The image sets the address; without the third the dashboards have no data.
-    fixed = {"CLINIC_HOST", "CLINIC_PORT"}
+    fixed = {"CLINIC_HOST", "CLINIC_PORT", "CLINIC_SHARED_PORT"}
     fixed |= {"OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"}
     # It decides the addresses for traces and metrics.
     fixed |= {"OTEL_EXPORTER_OTLP_ENDPOINT"}

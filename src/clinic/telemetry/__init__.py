@@ -40,7 +40,11 @@ from clinic.telemetry.event_loop import EventLoopMonitor
 from clinic.telemetry.exporter import metric_exporter, span_exporter
 from clinic.telemetry.pool import PoolMonitor
 from clinic.telemetry.requests import TracedApp
-from clinic.telemetry.runtime import process_metrics, report_availability
+from clinic.telemetry.runtime import (
+    process_metrics,
+    report_availability,
+    report_expected_processes,
+)
 from clinic.telemetry.series import BatchedHistogram
 from clinic.telemetry.spans import LeanTracerProvider
 
@@ -62,22 +66,25 @@ OTEL_DEFAULTS = {
 class Telemetry:
     """Traces and measures the app during its lifespan; exports the rest at shutdown."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the last two are for tests
         self,
         database: Database,
         admission: Admission,
         available: Callable[[], bool],
         *,
+        processes: int = 1,
         exporter: SpanExporter | None = None,
         reader: MetricReader | None = None,
     ) -> None:
         """Prepare to trace this database's statements; tests replace OTLP.
 
-        `available` says whether the database is.
+        `available` says whether the database is, `processes` how many processes should serve
+        together, this one included.
         """
         self.database = database
         self.admission = admission
         self.available = available
+        self.processes = processes
         self.exporter = exporter
         self.reader = reader
 
@@ -146,6 +153,7 @@ class Telemetry:
         self.system_metrics = SystemMetricsInstrumentor(config=process_metrics(self.meter))
         self.system_metrics.instrument(meter_provider=self.meter_provider)
         self.event_loop = EventLoopMonitor(self.meter)
+        report_expected_processes(self.meter, self.processes)
 
     def metric_readers(self) -> list[MetricReader]:
         if self.reader:

@@ -36,6 +36,15 @@ def process_metrics(meter: Meter) -> dict[str, list[str] | None]:
     return {name: kinds for name, kinds in PROCESS_METRICS.items() if name != MEMORY}
 
 
+def report_expected_processes(meter: Meter, number: int) -> None:
+    """Report how many processes should serve together: a missing one reports nothing itself."""
+    meter.create_observable_gauge(
+        "clinic.processes.expected",
+        [lambda _: [Observation(number)]],
+        description="Processes of the API that should serve together, this one included.",
+    )
+
+
 def memory(process: str) -> int:
     """Return the bytes of private memory, and the process's part of what it shares."""
     lines = proportional_set(process).read_text().splitlines()

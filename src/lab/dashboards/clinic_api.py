@@ -251,6 +251,7 @@ def _postgresql() -> list[Panel]:
 def _process() -> list[Panel]:
     delay = {f"p{q * 100:.0f}": api.event_loop_delay(q, WINDOW) for q in (0.5, 0.99)}
     collections = api.garbage_collection_rate(WINDOW)
+    processes = {"running": api.running_processes(), "expected": api.expected_processes()}
     return [
         graph("Event-loop delay", style.SECONDS, delay).description(
             "Time that an event waits for the event loop, in the process where it waits longest; a "
@@ -268,6 +269,10 @@ def _process() -> list[Panel]:
         ).description(
             "Generation 2 pauses the process longest. Objects made at start-up are exempt, which "
             "shortens the pause."
+        ),
+        graph("Processes", style.COUNT, processes).description(
+            "Processes of the API that sent metrics in the last 30 s, and how many should: "
+            "CLINIC_REPLICAS times CLINIC_WORKERS."
         ),
     ]
 

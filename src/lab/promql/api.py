@@ -165,6 +165,11 @@ def ended_processes(window: str) -> str:
     return f"count(last_over_time({DATABASE_UP}[{window}])) - {running_processes()}"
 
 
+def expected_processes() -> str:
+    """Number of the clinic's processes that should run together; no value if none runs."""
+    return f"max(last_over_time(clinic_processes_expected{{{CLINIC}}}[30s]))"
+
+
 def cpu_cores(window: str, by: str = "") -> str:
     """CPU cores in use, in total or by `type`: user and system."""
     rate = f"rate(process_cpu_time_seconds_total{{{CLINIC}}}[{window}])"

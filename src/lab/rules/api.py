@@ -55,6 +55,18 @@ def _clinic_alerts() -> list[Rule]:
             description="{{ $value }} processes of the API ended in the last 15 min.",
             panel=("clinic-api", "Last metric received"),
         ),
+        # Longer than a replica takes to restart. None runs without ClinicDown.
+        alert(
+            "ReplicaDown",
+            f"{api.expected_processes()} - {api.running_processes()} > 0",
+            wait="30s",
+            severity="ticket",
+            area="service",
+            summary="A replica of the API is missing",
+            description="{{ $value }} of the API's processes send no metrics: CLINIC_REPLICAS and "
+            "CLINIC_WORKERS say how many should. The others serve all requests.",
+            panel=("clinic-api", "Processes"),
+        ),
         alert(
             "DatabaseDown",
             f"{api.database_up('15s', 'job')} == 0",

@@ -13,6 +13,7 @@ from lab.promql import published
 from lab.promql.selectors import RETENTION, RunList, RunSelector
 from lab.runs.k6 import is_reserved
 from lab.runs.record import Environment, Record, saved
+from lab.stack.services import is_api
 
 MAX_NOTE = 200
 # The labels of `published.INFO`.
@@ -128,4 +129,5 @@ def _build(environment: Environment | None) -> tuple[str, str]:
     """Return the API's version and the project's commit."""
     if not environment:
         return "", ""
-    return environment.programs.get("api", ""), environment.commit
+    versions = (it for name, it in environment.programs.items() if is_api(name))
+    return next(versions, ""), environment.commit

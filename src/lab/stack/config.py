@@ -21,6 +21,9 @@ API_ROLE = "clinic_api"
 
 STATE_VARIABLE = "CLINIC_STATE_DIR"
 BACKEND_VARIABLE = "STACK_BACKEND"
+REPLICAS_VARIABLE = "CLINIC_REPLICAS"
+MOST_REPLICAS = 8
+"""So many can have 10 connections each to PostgreSQL, which lets the API's role have 80."""
 MARKER = "vet-clinic-state"
 """Empty file in a state folder, by which `destroy` knows it."""
 HIGHEST_PORT = 65535
@@ -38,23 +41,28 @@ class StackConfig:
     otlp_port: int = 4318
     alertmanager_port: int = 9093
     grafana_port: int = 3000
+    replicas: int = 1
+    """Services `api-1`, `api-2`, … that share the API's port; with one, `api` has it alone."""
 
     @classmethod
     def from_env(cls) -> "StackConfig":
-        """Take each port from the environment, else from the running stack, else the default."""
+        """Take each setting from the environment, else from the running stack, else the default."""
         state = Path(os.environ.get(STATE_VARIABLE) or PROJECT / ".clinic").resolve()
         ports = {**PORTS, **saved_ports(state), **ports_from_env()}
-        return cls(state, **{name.lower(): port for name, port in ports.items()})
+        return cls(
+            state,
+            **{name.lower(): port for name, port in ports.items()},
+            replicas=replicas_from_env() or int(read_saved(state).get(REPLICAS_VARIABLE, 1)),
+        )
 
     @property
     def ports(self) -> dict[str, int]:
-        return {name.upper(): port for name, port in asdict(self).items() if name != "state"}
+        return {name.upper(): port for name, port in asdict(self).items() if name.endswith("_port")}
 
     def save(self, backend: str) -> None:
-        """Save ports and backend, so that commands in another terminal find this stack."""
-        self.saved.write_text(
-            json.dumps({BACKEND_VARIABLE: backend, **self.ports}, indent=2) + "\n"
-        )
+        """Save ports, backend and replicas, so that commands elsewhere find this stack."""
+        saved = {BACKEND_VARIABLE: backend, **self.ports, REPLICAS_VARIABLE: self.replicas}
+        self.saved.write_text(json.dumps(saved, indent=2) + "\n")
 
     @property
     def saved(self) -> Path:
@@ -245,6 +253,16 @@ def ports_from_env() -> dict[str, int]:
             raise UserError(f"{name} is {value!r}; expected a port from 1 to {HIGHEST_PORT}.")
         ports[name] = int(value)
     return ports
+
+
+def replicas_from_env() -> int | None:
+    """Return the number of replicas of the API that the environment names, if it does."""
+    value = os.environ.get(REPLICAS_VARIABLE)
+    if not value:
+        return None
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= MOST_REPLICAS:
+        raise UserError(f"{REPLICAS_VARIABLE} is {value!r}; expected 1 to {MOST_REPLICAS}.")
+    return int(value)
 
 
 def write_private(path: Path, text: str) -> None:

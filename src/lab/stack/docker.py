@@ -29,7 +29,14 @@ from lab.stack.base import (
     unknown_service,
 )
 from lab.stack.compose import FILE, services, tag
-from lab.stack.config import API_ROLE, HOST, OWNER_ROLE, StackConfig, claim
+from lab.stack.config import (
+    API_ROLE,
+    HOST,
+    OWNER_ROLE,
+    REPLICAS_VARIABLE,
+    StackConfig,
+    claim,
+)
 from lab.stack.log_lines import LogLine, parse_container
 from lab.stack.modes import allow_reading
 
@@ -58,12 +65,19 @@ class Container(msgspec.Struct, rename="pascal"):
     health: str
     exit_code: int
     labels: str = ""
+    name: str = ""
 
     @property
     def checkout(self) -> str:
         """The folder of the checkout that started it."""
         found = re.search(r"(?:^|,)com\.docker\.compose\.project\.working_dir=([^,]*)", self.labels)
         return found[1] if found else ""
+
+    @property
+    def number(self) -> int:
+        """Which of the service's replicas it is."""
+        found = re.search(r"\d+$", self.name)
+        return int(found[0]) if found else 0
 
     @property
     def is_running(self) -> bool:
@@ -103,7 +117,10 @@ class Compose:
             **os.environ,
             **{name: str(it) for name, it in config.ports.items()},
             RESULTS_VARIABLE: str(results_folder()),
+            REPLICAS_VARIABLE: str(config.replicas),
         }
+        if config.replicas > 1:
+            self.environment["CLINIC_LAST_PORT"] = str(config.clinic_port + config.replicas - 1)
 
     def unavailable(self) -> str:
         """Say why Docker cannot be used, or return an empty string."""
@@ -206,7 +223,16 @@ class DockerStack:
             "postgres-exporter": "postgres-exporter:9187 in the stack's network",
             "postgres-sampler": "postgres-sampler:9188 in the stack's network",
             "grafana": self.config.grafana_url,
-            "api": self.config.api_url,
+            "api": self.config.api_url
+            + ("" if self.config.replicas == 1 else ", the others at the ports after it"),
+        }
+
+    @property
+    def replica_ports(self) -> dict[str, int]:
+        """Return the ports of the API's further replicas, by what sets them."""
+        first = self.config.clinic_port
+        return {
+            f"CLINIC_PORT + {number}": first + number for number in range(1, self.config.replicas)
         }
 
     def up(self) -> None:
@@ -223,7 +249,7 @@ class DockerStack:
             allow_reading(path, "the containers' users")
         was_running = any(container.is_running for container in self.compose.containers())
         if not was_running:
-            ports.check(self.config.ports)
+            ports.check(self.config.ports | self.replica_ports)
         self.compose.show("build", "api")
         try:
             self.start("postgres")
@@ -294,15 +320,24 @@ class DockerStack:
 
     def states(self) -> list[ServiceStatus]:
         """Return the state of each service, or nothing if none is running."""
-        containers = {container.service: container for container in self.compose.containers()}
-        if not any(container.is_running for container in containers.values()):
+        containers = self.compose.containers()
+        if not any(container.is_running for container in containers):
             return []
-        return [
-            ServiceStatus(name, it.version, it.summary, it.uptime, address)
-            if (it := containers.get(name))
-            else ServiceStatus(name, "", "down (not started)", "-", address)
-            for name, address in self.addresses.items()
-        ]
+        rows = []
+        for name, address in self.addresses.items():
+            replicas = [it for it in containers if it.service == name]
+            replicas.sort(key=lambda it: it.number)
+            rows += [
+                ServiceStatus(
+                    name if len(replicas) == 1 else f"{name}-{it.number}",
+                    it.version,
+                    it.summary,
+                    it.uptime,
+                    address,
+                )
+                for it in replicas
+            ] or [ServiceStatus(name, "", "down (not started)", "-", address)]
+        return rows
 
     def logs(self, service: str | None, lines: int, *, follow: bool) -> None:
         """Print the last log lines of one service, or of all in order, and optionally new ones."""

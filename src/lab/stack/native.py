@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
@@ -34,12 +34,11 @@ from lab.stack.config import (
 from lab.stack.inherited import base_environment
 from lab.stack.log_lines import LogLine
 from lab.stack.service import InternalPorts, Service, StartedStack
-from lab.stack.services import api_environment
+from lab.stack.services import API, api_environment, is_api
 from lab.stack.supervisor import POLL_SECONDS, Supervisor
 from lab.stack.tail import new_lines, size, split_lines, tail
 
 NATIVE = "native"
-API = "api"
 POSTGRES = "postgres"
 MIGRATION_SECONDS = 7200  # a statement may take an hour, and waits for locks
 FOLLOW_SECONDS = 0.3
@@ -137,10 +136,11 @@ class NativeStack:
         ports.check(services.listening_ports(self.config))
         postgres.prepare(self.config)
         services.remove_written_config(self.config)
-        internal = InternalPorts.free()
+        internal = InternalPorts.free().with_replicas(self.config.replicas)
         stack = services.assemble(self.config, internal)
         started = StartedStack({it.name: it.without_secrets() for it in stack}, internal)
         started.save(self.config)
+        first_api = next(service for service in stack if is_api(service.name))
         if any(service.name == "jaeger" for service in stack):
             say(
                 f"Jaeger stores the traces: Tempo {programs.oldest('tempo')} or newer is not on "
@@ -150,7 +150,7 @@ class NativeStack:
             self.supervisor.launch(stack)
             self.config.save(NATIVE)
             for service in stack:
-                if service.name == API:
+                if service == first_api:
                     self.migrate()
                 self.start(service)
         except BaseException:
@@ -163,13 +163,18 @@ class NativeStack:
     def update(self, only: str | None = None) -> list[str]:
         """Start or restart one service, or all that are down or have changed; return which.
 
-        A service that fails to start is stopped; the others stay as they are.
+        Replicas of the API restart one after the other: the next one once this one is ready. A
+        service that fails to start is stopped; the others stay as they are.
         """
         postgres.check_major(postgres.data_directory(self.config))  # before anything stops
         started = StartedStack.load(self.config)
-        wanted = {it.name: it for it in services.assemble(self.config, started.internal_ports)}
-        if only and only not in wanted:
+        internal = started.internal_ports.with_replicas(self.config.replicas)
+        started = StartedStack(started.services, internal)
+        wanted = {it.name: it for it in services.assemble(self.config, internal)}
+        chosen = selected(only, wanted) if only else []
+        if only and not chosen:
             raise unknown_service(only, list(wanted))
+        self.config.save(NATIVE)
         self.supervisor.reload(wanted.values())
         for name in started.services.keys() - wanted.keys():
             self.supervisor.stop(name)
@@ -180,11 +185,12 @@ class NativeStack:
             name: self.restart_reason(service, started.services.get(name))
             for name, service in wanted.items()
         }
-        due = [only] if only else [name for name, reason in reasons.items() if reason]
+        due = chosen or [name for name, reason in reasons.items() if reason]
+        first_api = next(filter(is_api, due), None)
         for name in due:
             if reasons[name]:
                 echo(f"{name:<17} {reasons[name]}")
-            if name == API:
+            if name == first_api:
                 self.migrate()
             self.supervisor.stop(name)
             if name == POSTGRES:
@@ -206,7 +212,7 @@ class NativeStack:
         if not process.alive:
             return f"is down ({process.reason})"
         changes = service.changes(started)
-        if service.name in (POSTGRES, API) and postgres.lacks_roles(self.config):
+        if (service.name == POSTGRES or is_api(service.name)) and postgres.lacks_roles(self.config):
             changes = ["the database's roles", *changes]
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
         return f"restarts: {changes[0]}{more} changed" if changes else ""
@@ -334,7 +340,8 @@ class NativeStack:
             echo("Nothing has been started; `just up` starts the stack.")
             return
         positions = {name: size(self.supervisor.log(name)) for name in names}
-        self.show_lines({name: tail(self.supervisor.log(name), lines) for name in names}, service)
+        only = names[0] if service and len(names) == 1 else None
+        self.show_lines({name: tail(self.supervisor.log(name), lines) for name in names}, only)
         with suppress(KeyboardInterrupt):
             while follow:
                 time.sleep(FOLLOW_SECONDS)
@@ -342,14 +349,15 @@ class NativeStack:
                 for name, position in positions.items():
                     log = self.supervisor.log(name)
                     new[name], positions[name] = new_lines(log, position)
-                self.show_lines(new, service)
+                self.show_lines(new, only)
 
     def logged(self, service: str | None) -> list[str]:
         """Name the services that have a log, or the one that is asked for."""
         existing = sorted(path.stem for path in self.supervisor.logs.glob("*.log"))
-        if service and existing and service not in existing:
+        found = selected(service, existing) if service else existing
+        if existing and not found:
             raise UserError(f"There is no log of {service!r}, only of {', '.join(existing)}.")
-        return [service] if service and existing else existing
+        return found
 
     @staticmethod
     def show_lines(lines: Mapping[str, list[str]], service: str | None) -> None:
@@ -379,7 +387,8 @@ class NativeStack:
         with self.lock():
             if not self.supervisor.running():
                 raise UserError("Nothing is running; `just up` starts the stack.")
-            self.supervisor.stop(API)
+            for name in filter(is_api, StartedStack.load(self.config).services):
+                self.supervisor.stop(name)
             try:
                 yield
             finally:
@@ -395,3 +404,8 @@ class NativeStack:
         check_removable(self.config.state)
         self.down()
         shutil.rmtree(self.config.state)
+
+
+def selected(service: str, existing: Iterable[str]) -> list[str]:
+    """Return a service's own name, or for `api` the names of its replicas."""
+    return [name for name in existing if name == service or (service == API and is_api(name))]

@@ -88,10 +88,17 @@ class InternalPorts:
     tempo_ready: int
     jaeger_health: int
     jaeger_metrics: int
+    api: tuple[int, ...] = field(default=(), kw_only=True)
+    """A port for each replica of the API, beside the one that they share."""
 
     @classmethod
     def free(cls) -> "InternalPorts":
-        return cls(*ports.free_ports(len(fields(cls))))
+        return cls(*ports.free_ports(len(fields(cls)) - 1))
+
+    def with_replicas(self, replicas: int) -> "InternalPorts":
+        """Add ports for replicas that have none yet."""
+        missing = replicas - len(self.api)
+        return replace(self, api=(*self.api, *ports.free_ports(missing))) if missing > 0 else self
 
 
 @dataclass(frozen=True)

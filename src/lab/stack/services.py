@@ -18,7 +18,7 @@ from lab.errors import UserError
 from lab.paths import OBSERVABILITY, PROJECT, RESULTS_VARIABLE, results_folder
 from lab.promql.selectors import SERVICE
 from lab.stack import compose, postgres, programs
-from lab.stack.config import API_ROLE, HOST, STATE_VARIABLE, StackConfig
+from lab.stack.config import API_ROLE, HOST, REPLICAS_VARIABLE, STATE_VARIABLE, StackConfig
 from lab.stack.inherited import API_PREFIXES
 from lab.stack.service import InternalPorts, Service, digest, digests
 
@@ -28,7 +28,9 @@ GRAFANA_FOLDER = OBSERVABILITY / "grafana"
 # node_exporter's collectors need cgo on macOS, and the stack's programs are built without it.
 NODE_EXPORTER_RUNS = sys.platform == "linux"
 FORWARDING = "JAEGER_FORWARDING"
-LAB_VARIABLES = (STATE_VARIABLE, RESULTS_VARIABLE)
+API = "api"
+SHARED_PORT = "CLINIC_SHARED_PORT"
+LAB_VARIABLES = (STATE_VARIABLE, RESULTS_VARIABLE, REPLICAS_VARIABLE, SHARED_PORT)
 
 
 def listening_ports(config: StackConfig) -> dict[str, int]:
@@ -76,7 +78,7 @@ def assemble(config: StackConfig, internal: InternalPorts) -> list[Service]:
         postgres_exporter_service(config, internal),
         postgres_sampler_service(config, internal),
         *([grafana_service(config, internal, grafana)] if grafana else []),
-        api_service(config),
+        *api_services(config, internal),
     ]
 
 
@@ -475,18 +477,45 @@ def grafana_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def api_service(config: StackConfig) -> Service:
+def api_services(config: StackConfig, internal: InternalPorts) -> list[Service]:
+    """List the API, or its replicas: each has a port of its own and the one that they share."""
+    if config.replicas == 1:
+        return [api_service(config)]
+    if sys.platform != "linux":
+        raise UserError(
+            f"{REPLICAS_VARIABLE} needs Linux, which distributes connections over replicas; "
+            "CLINIC_WORKERS adds processes here."
+        )
+    return [
+        api_service(config, f"{API}-{number}", port)
+        for number, port in enumerate(internal.api[: config.replicas], 1)
+    ]
+
+
+def api_service(config: StackConfig, name: str = API, port: int | None = None) -> Service:
+    """Describe the API, or a replica of it on a port of its own."""
+    own = config.api_url if port is None else f"http://{HOST}:{port}"
     return Service(
-        "api",
+        name,
         installed("vet-clinic"),
-        config.api_url,
-        f"{config.api_url}/readyz",
+        own if port is None else f"{config.api_url}, itself at {own}",
+        f"{own}/readyz",
         (sys.executable, "-m", "clinic"),
-        api_environment(config),
+        {
+            **api_environment(config),
+            "CLINIC_PORT": str(port or config.clinic_port),
+            REPLICAS_VARIABLE: str(config.replicas),
+            SHARED_PORT: "" if port is None else str(config.clinic_port),
+        },
         # pyproject.toml pins the packages that the API runs on.
         digests(PROJECT / "src" / "clinic", PROJECT / "pyproject.toml"),
         stop_seconds=compose.stop_seconds("api"),
     )
+
+
+def is_api(service: str) -> bool:
+    """Say whether a service is the API or a replica of it."""
+    return re.fullmatch(rf"{API}(-\d+)?", service) is not None
 
 
 def api_environment(config: StackConfig, database_url: str = "") -> dict[str, str]:
