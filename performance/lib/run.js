@@ -1,11 +1,13 @@
 // The run's own metrics: when it started and ended, how long it was to take, and its verdict.
 
 import encoding from 'k6/encoding';
+import exec from 'k6/execution';
 import http from 'k6/http';
 import { Gauge } from 'k6/metrics';
 
 import { newClientPrefix } from './data.js';
 import { encodeWriteRequest } from './remote-write.js';
+import { segmentCount, segmentShare } from './segment.js';
 import { SETTINGS } from './settings.js';
 import { summarySamples } from './summary.js';
 import { givenTags } from './tags.js';
@@ -17,6 +19,7 @@ const RECEIVER = receiver();
 const startedAt = new Gauge('run_started_timestamp_seconds');
 const endedAt = new Gauge('run_ended_timestamp_seconds');
 const plannedSeconds = new Gauge('run_planned_seconds');
+const generators = new Gauge('run_generators');
 const clockOffsetSeconds = new Gauge('run_clock_offset_seconds');
 
 /**
@@ -26,7 +29,7 @@ const clockOffsetSeconds = new Gauge('run_clock_offset_seconds');
  * @property {string} id
  * @property {Record<string, string> & { testid: string }} tags
  * @property {string} scenario of its requests: the one that the thresholds select
- * @property {number} [iterations] that k6 was told to make, if no length was planned
+ * @property {number} [iterations] that this generator was told to make, if no length was planned
  * @property {string} clientPrefix starts the name of every client of this run and generator
  * @property {number} newestOwner the id of the newest owner before the load
  * @property {boolean} traced whether some of its iterations are
@@ -51,14 +54,17 @@ const clockOffsetSeconds = new Gauge('run_clock_offset_seconds');
  *   newestOwner: number, clockOffset: number, traced: boolean }} plan
  * @returns {Run}
  */
-export function startRun({ profile, journey, seconds, clockOffset, ...rest }) {
+export function startRun({ profile, journey, seconds, iterations, clockOffset, ...rest }) {
   const now = new Date();
   const id = SETTINGS.runId || `${timestamp(now)}-${profile}`;
   const tags = { ...givenTags(), testid: id, profile, journey };
   startedAt.add(now.getTime() / 1000, tags);
   if (seconds !== undefined) plannedSeconds.add(seconds, tags);
   if (clockOffset !== 0) clockOffsetSeconds.add(clockOffset, tags);
-  return { id, tags, clientPrefix: newClientPrefix(), ...rest };
+  const { executionSegment, executionSegmentSequence } = exec.test.options;
+  generators.add(segmentCount(executionSegmentSequence), tags);
+  const own = iterations && Math.floor(iterations * segmentShare(executionSegment));
+  return { id, tags, clientPrefix: newClientPrefix(), iterations: own, ...rest };
 }
 
 /**
@@ -132,7 +138,8 @@ export function endRun({ tags }) {
 /**
  * Writes the verdict, and what the summary alone has, to the Prometheus that k6's remote-write output
  * uses: the number of thresholds, which k6 evaluates after that output has closed, the result of each
- * with the value that k6 compared, and whether all passed. Without thresholds there is no result.
+ * with the value that k6 compared and its limit, and whether all passed. Without thresholds there is no
+ * result.
  *
  * @param {Summary & import('./summary.js').Summary} summary
  */
@@ -142,7 +149,12 @@ export function writeVerdict(summary) {
 
   const labels = { ...SETTINGS.tags, ...run.tags };
   const verdict = verdictSamples(metrics, run.iterations).map(({ name, value, ...threshold }) => ({
-    labels: { ...labels, __name__: `k6_run_${name}`, ...threshold },
+    labels: {
+      ...labels,
+      ...(threshold.metric && { scenario: run.scenario }),
+      __name__: `k6_run_${name}`,
+      ...threshold,
+    },
     value,
   }));
   const measured = summarySamples(summary).map(({ metric, value, tags }) => ({
@@ -159,7 +171,7 @@ export function writeVerdict(summary) {
 
 /**
  * @param {Summary['metrics']} metrics
- * @param {number} [iterations] that k6 was told to make
+ * @param {number} [iterations] that this generator was told to make
  * @returns {{ name: string, value: number, metric?: string, threshold?: string }[]}
  */
 export function verdictSamples(metrics, iterations = 0) {
@@ -169,6 +181,7 @@ export function verdictSamples(metrics, iterations = 0) {
       threshold,
       passed: Number(ok),
       reached: values[threshold.split(/[<>=!]/)[0].trim()],
+      limit: Number(/^[^<>=!]*<([^=].*)$/.exec(threshold)?.[1]),
     })),
   );
   const made = metrics.iterations?.values.count ?? 0;
@@ -180,11 +193,13 @@ export function verdictSamples(metrics, iterations = 0) {
   return [
     ...always,
     { name: 'passed', value: Number(results.every(({ passed }) => passed)) },
-    ...results.flatMap(({ metric, threshold, passed, reached }) => [
+    ...results.flatMap(({ metric, threshold, passed, reached, limit }) => [
       { name: 'threshold_passed', value: passed, metric, threshold },
       ...(reached === undefined
         ? []
         : [{ name: 'threshold_reached', value: reached, metric, threshold }]),
+      // By which the values of several generators are judged together.
+      ...(Number.isNaN(limit) ? [] : [{ name: 'threshold_limit', value: limit, metric, threshold }]),
     ]),
   ];
 }

@@ -7,6 +7,7 @@ import { customLoad } from '../lib/custom-load.js';
 import { plan } from '../lib/profiles.js';
 import { encodeWriteRequest } from '../lib/remote-write.js';
 import { parsePairs, verdictSamples } from '../lib/run.js';
+import { segmentCount, segmentShare } from '../lib/segment.js';
 import { parseServerTiming } from '../lib/server-timing.js';
 import { requestTimes } from '../lib/traces.js';
 
@@ -163,11 +164,27 @@ function verdict() {
       { name: 'passed', value: 0 },
       { name: 'threshold_passed', value: 0, metric, threshold },
       { name: 'threshold_reached', value: 0.05, metric, threshold },
+      { name: 'threshold_limit', value: 0.01, metric, threshold },
     ],
   );
   const trend = { values: { 'p(95)': 12 }, thresholds: { 'p(95) < 300': { ok: true } } };
-  equal('a percentile', verdictSamples({ a: trend })[3].value, 12);
+  const [, , , reached, limit] = verdictSamples({ a: trend });
+  equal('a percentile', [reached.value, limit.value], [12, 300]);
+  const above = { values: { count: 3 }, thresholds: { 'count>2': { ok: true } } };
+  equal(
+    'a limit that is a minimum',
+    verdictSamples({ a: above }).map(({ name }) => name),
+    ['thresholds', 'passed', 'threshold_passed', 'threshold_reached'],
+  );
   equal('no thresholds', verdictSamples({ a: { values: {} } }), [{ name: 'thresholds', value: 0 }]);
+}
+
+function segments() {
+  equal('a quarter', segmentShare('1/4:1/2'), 0.25);
+  equal('the last third', segmentShare('2/3:1').toFixed(6), '0.333333');
+  equal('everything', [segmentShare(null), segmentShare('0:1')], [1, 1]);
+  equal('four generators', segmentCount('0,1/4,1/2,3/4,1'), 4);
+  equal('one generator', [segmentCount(null), segmentCount('0,1')], [1, 1]);
 }
 
 function traces() {
@@ -179,6 +196,7 @@ function traces() {
 
 export default function () {
   serverTiming();
+  segments();
   traces();
   profiles();
   scaling();

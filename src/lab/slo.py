@@ -32,6 +32,11 @@ def limits(operation: str, profile: str = "load") -> Limits:
     return _limits({**_SLO["operations"][operation], **replaced})
 
 
+def aborts_on_failure(profile: str) -> bool:
+    """Tell whether the first threshold that fails ends a run of this profile."""
+    return bool(_SLO["profiles"][profile].get("abort_on_failure"))
+
+
 def all_requests_limits() -> Limits:
     """Return the limits of all requests together, which no profile replaces."""
     return _limits(_SLO["every_request"])

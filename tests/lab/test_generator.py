@@ -59,7 +59,7 @@ def test_pushed_metrics_have_the_run_and_the_last_values(
     url = f"{prometheus.url}/api/v1/otlp/v1/metrics"
     other_cpu = OtherCpu(StackConfig(tmp_path))
     before = psutil.Process(busy.pid).memory_info().rss
-    with observe(url, "a-run", lambda: busy.pid, other_cpu):
+    with observe(url, "a-run", lambda: [busy.pid], other_cpu):
         time.sleep(2)
     now = time.time() + 1
 
@@ -90,7 +90,7 @@ def test_a_failed_push_does_not_disturb_the_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
-    with observe("http://127.0.0.1:1/", "a-run", lambda: None, OtherCpu(StackConfig(tmp_path))):
+    with observe("http://127.0.0.1:1/", "a-run", list, OtherCpu(StackConfig(tmp_path))):
         time.sleep(0.1)
 
     assert time.monotonic() - started < 10

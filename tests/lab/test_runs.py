@@ -238,21 +238,18 @@ LONG_AGO, NOW = 100.0, 3.0
 @pytest.mark.parametrize(
     ("verdict", "reason", "marks"),
     [
-        ("passed", "", Marks(passed=1, started=0, ended=60, planned=60, silent_for=LONG_AGO)),
-        ("passed", "", Marks(passed=1, started=0, ended=59.2, planned=60, silent_for=LONG_AGO)),
-        ("passed", "", Marks(passed=1, started=0, ended=9, silent_for=LONG_AGO)),
-        ("failed", "", Marks(passed=0, started=0, ended=20, planned=60, silent_for=LONG_AGO)),
-        ("aborted", "interrupted", Marks(passed=1, started=0, ended=9, planned=60, silent_for=NOW)),
+        ("passed", "", Marks(passed=1, started=0, ended=60, silent_for=LONG_AGO)),
+        ("failed", "", Marks(passed=0, started=0, ended=20, missing=40, silent_for=LONG_AGO)),
+        ("aborted", "interrupted", Marks(passed=1, started=0, ended=9, missing=51, silent_for=NOW)),
         (
             *("aborted", "interrupted"),
             Marks(passed=1, started=0, ended=9, interrupted=1, silent_for=LONG_AGO),
         ),
-        ("aborted", "killed", Marks(started=0, planned=60, silent_for=LONG_AGO)),
         ("aborted", "killed", Marks(started=0, silent_for=LONG_AGO)),
-        ("running", "", Marks(started=0, planned=60, silent_for=NOW)),
+        ("running", "", Marks(started=0, silent_for=NOW)),
         ("running", "", Marks(silent_for=NOW)),
         ("none", "no_thresholds", Marks(thresholds=0, started=0, ended=60, silent_for=LONG_AGO)),
-        ("none", "not_reported", Marks(started=0, ended=60, planned=60, silent_for=LONG_AGO)),
+        ("none", "not_reported", Marks(started=0, ended=60, silent_for=LONG_AGO)),
         ("none", "other_generator", Marks(silent_for=LONG_AGO)),
     ],
 )

@@ -183,7 +183,9 @@ def test_the_generators_own_metrics_ignore_the_apis_settings(
     shell.setenv(name, value)
     with FakeClinic(override=lambda _: (200, {})) as receiver:
         other_cpu = OtherCpu(StackConfig(tmp_path))
-        with generator.observe(f"{receiver.url}/v1/metrics", "a-run", os.getpid, other_cpu):
+        with generator.observe(
+            f"{receiver.url}/v1/metrics", "a-run", lambda: [os.getpid()], other_cpu
+        ):
             pass
 
     assert [request.path for request in receiver.requests if request.method == "POST"]

@@ -14,6 +14,7 @@ from lab.runs.record import (
     DatabaseError,
     Environment,
     ErrorCount,
+    Generator,
     Heatmap,
     Iterations,
     Machine,
@@ -73,6 +74,14 @@ def make_complete_record(*others: str, **changes: Any) -> Record:
         planned=SECONDS,
         verdict="failed",
         thresholds=_thresholds(operations, total),
+        generators=[
+            Generator(
+                name="1", profile="load", started=0.0, ended=60.0, requests=2150, passed=False
+            ),
+            Generator(
+                name="2", profile="load", started=0.4, ended=60.2, requests=2152, passed=True
+            ),
+        ],
         operations=operations,
         total=total,
         completeness=Completeness(4302, 3, 4299, 2114, 2114),

@@ -100,9 +100,9 @@ def _verdict() -> list[Panel]:
         .span(9)
         .height(3)
         .description(
-            "Passed: all thresholds passed. Failed: at least one failed. Aborted: the run ended "
-            "early. Running: it has not ended. No verdict: k6 reported none. No data: Prometheus "
-            "has nothing of this run before the end of the time range."
+            "Passed: all thresholds passed. Failed: at least one failed. Aborted: the run, or one "
+            "of its generators, ended early. Running: it has not ended. No verdict: k6 reported "
+            "none. No data: Prometheus has nothing of this run before the end of the time range."
         ),
         stat("Failed thresholds", style.COUNT, {counted: thresholds.failed(RUN)}, bad=1)
         .text_mode(BigValueTextMode.NAME)
@@ -164,7 +164,8 @@ def _thresholds() -> Panel:
         .description(
             "Failed thresholds first, the furthest over its limit at their head. Over by: the "
             "value reached, divided by the limit. The limits are those of performance/slo.json; "
-            "the values reached are k6's."
+            "the values reached are k6's. Of several generators they are those of all requests: "
+            "counts add up, percentiles and shares lie between the generators' own."
         )
     )
 

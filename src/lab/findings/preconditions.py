@@ -37,7 +37,9 @@ def _problem(run: Record) -> str | None:
     seconds = f"{run.period.seconds:.0f} s"
     if run.verdict == "running":
         return f"{run.run_id} is still running: compare it when it has ended."
-    early = not run.part and ended_early(run.period.seconds, run.planned)
+    lengths = [(one.ended or 0.0) - one.started for one in run.generators]
+    lengths = lengths or [run.period.seconds]
+    early = not run.part and any(ended_early(length, run.planned) for length in lengths)
     if run.verdict == "aborted" or early:
         return f"{run.run_id} ended early, after {seconds}."
     if not run.total.requests:

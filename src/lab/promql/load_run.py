@@ -10,12 +10,15 @@ intervals that k6's pushes do not fill. A trace store that starts
 again makes new series; one that drops a silent series and makes it anew starts it from zero.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from lab.promql.selectors import (
     CLIENT_LABEL,
     CLOCK_OFFSET,
     ENDED,
+    GENERATOR,
+    GENERATORS,
     INTERRUPTED,
     OPERATION,
     PASSED,
@@ -24,6 +27,7 @@ from lab.promql.selectors import (
     SPAN_LABEL,
     SPAN_SECONDS,
     STARTED,
+    THRESHOLD_LIMIT,
     THRESHOLD_PASSED,
     THRESHOLD_REACHED,
     THRESHOLDS,
@@ -33,6 +37,7 @@ from lab.promql.selectors import (
     Side,
     aggregate,
     histogram_quantile,
+    joined,
     quoted,
 )
 
@@ -51,6 +56,13 @@ STATED_SECONDS = {
 FAILED = 'expected_response="false"'
 UNANSWERED = 'status="0"'
 CREATED = 'status="201"'
+# The thresholds of performance/slo.json: of the p95, of the failed share, and of a count.
+P95_THRESHOLD = 'metric=~"http_req_duration[{].+",threshold=~"p[(]95[)]<.+"'
+FAILED_THRESHOLD = 'metric=~"http_req_failed[{].+",threshold=~"rate<.+"'
+COUNT_THRESHOLD = 'threshold=~"count<.+"'
+THRESHOLD = "metric, threshold"
+# Generators of another profile have thresholds of their own.
+THRESHOLD_OF_SCENARIO = f"scenario, {THRESHOLD}"
 CLIENT_ERROR, SERVER_ERROR = 'status=~"4.."', 'status=~"5.."'
 INVALID_BODY = 'kind="body"'
 # Of so many requests, those above the quantile are a handful, which a list of traces holds.
@@ -108,9 +120,33 @@ def start_marks(runs: Runs) -> str:
     return _last(runs, runs.marks(STARTED))
 
 
-def ended(runs: Runs, by: str = "") -> str:
-    """Time at which the last generator ended its load; no value for a running or killed run."""
-    return aggregate("max", _last(runs, runs.marks(ENDED)), by)
+def end_marks(runs: Runs) -> str:
+    """End of each generator's load, with all the labels of its series."""
+    return _last(runs, runs.marks(ENDED))
+
+
+def ended(runs: Runs, by: str = "", modifier: str = "") -> str:
+    """Time at which the last generator ended its load; no value while one of them has not.
+
+    So a running or killed run has none, nor has one whose load was divided among more generators
+    than ended.
+    """
+    return end_of_all(lambda metric: _last(runs, runs.marks(metric), modifier), by)
+
+
+def end_of_all(last: Callable[[str], str], by: str = "") -> str:
+    """The same from the last values of marks, which `last` selects by metric."""
+    ends = aggregate("count", last(ENDED), by)
+    expected = (aggregate("count", last(STARTED), by), aggregate("max", last(GENERATORS), by))
+    more = " or ".join(f"{number} > {ends}" for number in expected)
+    return f"({aggregate('max', last(ENDED), by)} unless ({more}))"
+
+
+def generators(runs: Runs, by: str = "") -> str:
+    """Number of generators that made the run, or that its load was divided among."""
+    marked = aggregate("count", start_marks(runs), by)
+    divided = aggregate("max", _last(runs, runs.marks(GENERATORS)), by)
+    return f"({divided} > {marked} or {marked})"
 
 
 def planned_seconds(runs: Runs, by: str = "") -> str:
@@ -134,23 +170,104 @@ def threshold_count(runs: Runs, by: str = "") -> str:
 
 
 def passed(runs: Runs, by: str = "") -> str:
-    """1 where all thresholds passed on every generator, 0 where one failed."""
-    return aggregate("min", _last(runs, runs.marks(PASSED)), by)
+    """1 where all thresholds passed for the requests of all generators, 0 where one failed."""
+    judged = aggregate("min", threshold_results(runs, by), by)
+    return f"({judged} or {aggregate('min', _last(runs, runs.marks(PASSED)), by)})"
+
+
+def own_results(run: RunSelector) -> str:
+    """1 for each generator whose own requests passed all thresholds, 0 for the others."""
+    return aggregate("min", _last(run, run.marks(PASSED)), GENERATOR)
 
 
 def thresholds(run: RunSelector) -> str:
-    """1 for each threshold that passed on every generator, 0 for the others."""
-    return f"min by (metric, threshold) ({_last(run, run.marks(THRESHOLD_PASSED))})"
+    """1 for each threshold that passed, 0 for the others, by `metric` and `threshold`."""
+    return aggregate("min", threshold_results(run), THRESHOLD)
 
 
-def thresholds_reached(run: RunSelector) -> str:
-    """The value that k6 compared with each threshold, of several generators the highest."""
-    return f"max by (metric, threshold) ({_last(run, run.marks(THRESHOLD_REACHED))})"
+def thresholds_reached(run: RunSelector, matchers: str = "") -> str:
+    """The value of each threshold, by `metric` and `threshold`."""
+    return aggregate("max", threshold_values(run, matchers=matchers), THRESHOLD)
+
+
+def threshold_results(runs: Runs, by: str = "") -> str:
+    """1 for each threshold that passed, 0 for the others, by `THRESHOLD_OF_SCENARIO`."""
+    labels = joined(by, THRESHOLD_OF_SCENARIO)
+    limit = aggregate("max", _last(runs, runs.marks(THRESHOLD_LIMIT)), labels)
+    worst = aggregate("min", _last(runs, runs.marks(THRESHOLD_PASSED)), labels)
+    return f"({threshold_values(runs, by)} < bool {limit} or {worst})"
+
+
+def threshold_values(runs: Runs, by: str = "", matchers: str = "") -> str:
+    """The value that decides each threshold, in k6's unit, by `THRESHOLD_OF_SCENARIO`.
+
+    Of one generator it is the value that k6 compared. Counts of several add up. Percentiles and
+    shares are those of the requests of all, which lie between the generators' own: the percentile
+    of a histogram is accurate to a bucket, so the generators' exact values bound it, unless one of
+    them did not report any. Of other thresholds the worst generator decides.
+    """
+    if isinstance(runs, RunSelector):
+        runs = replace(runs, scenarios=".+", operations=(), interval=None)
+    labels = joined(by, THRESHOLD_OF_SCENARIO)
+    requests = joined(by, "scenario, metric")
+    incomplete = f"({generators(runs, by)} > {aggregate('count', end_marks(runs), by)})"
+    terms = []
+    for kind, values in _values_of_all(runs, by).items():
+        reached = _last(runs, runs.marks(THRESHOLD_REACHED, joined(kind, matchers)))
+        lowest, highest = (aggregate(operator, reached, labels) for operator in ("min", "max"))
+        of_all = f"(0 * {highest} + on ({requests}) group_left () ({values}))"
+        bounded = f"(({of_all} < {highest} or {highest}) > {lowest} or {lowest})"
+        terms.append(f"({of_all} and on ({by}) {incomplete} or {bounded})")
+    counts = _last(runs, runs.marks(THRESHOLD_REACHED, joined(COUNT_THRESHOLD, matchers)))
+    terms.append(aggregate("sum", counts, labels))
+    others = _last(runs, runs.marks(THRESHOLD_REACHED, matchers))
+    terms.append(aggregate("max", others, labels))
+    return f"({' or '.join(terms)})"
+
+
+def _values_of_all(runs: Runs, by: str) -> dict[str, str]:
+    """What thresholds are about, of all generators, by matcher; labelled with k6's metric."""
+    named, unnamed = joined(by, "scenario", CLIENT_LABEL), joined(by, "scenario")
+    several = f'{GENERATOR}!=""'
+
+    def p95(labels: str) -> str:
+        durations = sum_histograms(runs, runs.k6(CLIENT_SECONDS, several), labels)
+        return f"1000 * {histogram_quantile(0.95, durations)}"
+
+    def failed(labels: str) -> str:
+        total = requests(runs, labels, several)
+        bad = requests(runs, labels, joined(several, FAILED))
+        return f"({bad} or 0 * {total}) / ({total} > 0)"
+
+    def of_metric(metric: str, value: Callable[[str], str]) -> str:
+        return " or ".join(
+            f'label_replace({value(labels)}, "metric", "{metric}{{{tag}:$1}}", "{tag}", "(.+)")'
+            for tag, labels in (("scenario", unnamed), (CLIENT_LABEL, named))
+        )
+
+    return {
+        P95_THRESHOLD: of_metric("http_req_duration", p95),
+        FAILED_THRESHOLD: of_metric("http_req_failed", failed),
+    }
 
 
 def missing_seconds(runs: Runs, by: str = "") -> str:
-    """Planned seconds that are missing from runs that ended early."""
-    return f"({planned_seconds(runs, by)} - ({duration(runs, by)})) > {EARLY_SECONDS}"
+    """Planned seconds that are missing from runs of which a generator ended early."""
+    lasted = f"{end_marks(runs)} - ignoring (group) {start_marks(runs)}"
+    missing = f"{_last(runs, runs.marks(PLANNED))} - ignoring (group) ({lasted})"
+    return f"({aggregate('max', missing, by)} > {EARLY_SECONDS})"
+
+
+def running(runs: Runs, by: str = "") -> str:
+    """Seconds since the last push of runs that have not ended."""
+    last_push = aggregate("max", f"timestamp({runs.marks(VIRTUAL_USERS)})", by)
+    return f"((time() - {last_push} < {SILENT_SECONDS}) unless {ended(runs, by)})"
+
+
+def aborted(runs: Runs, by: str = "") -> str:
+    """Some value for runs that did not end, or of which a generator ended early."""
+    unended = f"{started(runs, by)} unless {ended(runs, by)}"
+    return f"({unended} or {missing_seconds(runs, by)} or {interrupted(runs, by)} > 0)"
 
 
 def verdict(runs: Runs, by: str = "") -> str:
@@ -158,14 +275,13 @@ def verdict(runs: Runs, by: str = "") -> str:
 
     Without `by`, a run of which there is no data is an `unknown run`.
     """
-    start, end = started(runs, by), ended(runs, by)
-    last_push = aggregate("max", f"timestamp({runs.marks(VIRTUAL_USERS)})", by)
+    start = started(runs, by)
     # The first that has a value counts.
     found = {
-        ("running", ""): f"(time() - {last_push} < {SILENT_SECONDS}) unless {end}",
+        ("running", ""): running(runs, by),
         ("failed", ""): f"{passed(runs, by)} == 0",
-        ("aborted", "killed"): f"{start} unless {end}",
-        ("aborted", "interrupted"): f"{missing_seconds(runs, by)} or {interrupted(runs, by)} > 0",
+        ("aborted", "killed"): f"{start} unless {ended(runs, by)}",
+        ("aborted", "interrupted"): aborted(runs, by),
         ("passed", ""): passed(runs, by),
         ("none", "no_thresholds"): f"{threshold_count(runs, by)} == 0",
         ("none", "not_reported"): start,
@@ -177,15 +293,13 @@ def verdict(runs: Runs, by: str = "") -> str:
 
 def mismatch(two_runs: RunList) -> str:
     """The first reason why two runs cannot be compared, as one of `MISMATCH_CODES`."""
-    verdicts = f"({verdict(two_runs, 'testid')})"
-    early = missing_seconds(two_runs, "testid")
-    codes = [code for (verdict, _), code in VERDICT_CODES.items() if verdict == "aborted"]
-    aborted = " or ".join(f"{verdicts} == {code}" for code in codes)
+    unfinished = running(two_runs, "testid")
+    ended_early = f"{aborted(two_runs, 'testid')} unless {unfinished}"
     planned = f"({planned_seconds(two_runs, 'testid')})"
     reasons = {
         "fewer than two runs": f"(count({started(two_runs, 'testid')}) or vector(0)) < 2",
-        "running": f"count({verdicts} == {VERDICT_CODES['running', '']})",
-        "aborted": f"count({aborted} or {early})",
+        "running": f"count({unfinished})",
+        "aborted": f"count({ended_early})",
         "profile": f"count({started(two_runs, 'profile')}) > 1",
         "journey": f"count({started(two_runs, 'journey')}) > 1",
         "planned length": f"(max({planned}) - min({planned})) > {EARLY_SECONDS}",
@@ -431,7 +545,7 @@ def lag_or_over(run: RunSelector) -> str:
 
 def while_running(expression: str, run: RunSelector) -> str:
     """Evaluate an expression only while the run is on."""
-    return f"({expression}) and on () (({verdict(run)}) == {VERDICT_CODES['running', '']})"
+    return f"({expression}) and on () {running(run)}"
 
 
 def settled(expression: str, run: RunSelector) -> str:
@@ -464,7 +578,7 @@ def within_run(expression: str, run: RunSelector) -> str:
     interval = run.interval
     if not interval:
         return expression
-    end = aggregate("max", _last(run, run.marks(ENDED), interval.end))
+    end = ended(run, modifier=interval.end)
     last = f"{interval.end_time} - {end} <= {interval.length} / 2"
     pushed = f"last_over_time({run.marks(VIRTUAL_USERS)}[{PUSH_SECONDS}s]{interval.end})"
     return f"(({expression}) and on () ({last} or ({pushed} unless on () {end})))"
@@ -539,6 +653,6 @@ def per_second(count: str, run: RunSelector) -> str:
 
 def _interval_seconds(run: RunSelector, interval: Interval) -> str:
     """Seconds that the run lasted in the interval; PromQL takes its length as a number."""
-    end = aggregate("max", _last(run, run.marks(ENDED), interval.end))
+    end = ended(run, modifier=interval.end)
     lasted = f"{end} - {interval.end_time} + {interval.length}"
     return f"(clamp({lasted}, 1, {interval.length}) or vector({interval.length}))"

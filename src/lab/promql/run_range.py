@@ -5,10 +5,9 @@ of evaluation. A run of another script has no marks: the pushes of one such run 
 many, that would take too long.
 """
 
-from lab.promql.load_run import SILENT_SECONDS, VIRTUAL_USERS
+from lab.promql.load_run import SILENT_SECONDS, VIRTUAL_USERS, end_of_all
 from lab.promql.selectors import (
     AROUND,
-    ENDED,
     PLANNED,
     STARTED,
     RunList,
@@ -39,7 +38,7 @@ def over(runs: Runs) -> str:
 
     A killed run ends where it was planned to, and one of another script with its last push.
     """
-    ended = f"max by (testid) ({_mark(ENDED, runs)})"
+    ended = _ended(runs)
     guess = f"min by (testid) ({_mark(STARTED, runs)}) + max by (testid) ({_mark(PLANNED, runs)})"
     if isinstance(runs, RunSelector):
         guess = f"({guess} or max by (testid) (max_over_time({_pushes(runs)})))"
@@ -52,7 +51,7 @@ def band(runs: Runs, start: str, end: str) -> str:
     An annotation that takes its values for times draws them as one region.
     """
     begin = f"(min by (testid) ({_mark(STARTED, runs)}) < {end} / 1000)"
-    ended = f"max by (testid) ({_mark(ENDED, runs)})"
+    ended = _ended(runs)
     moment = f"({begin} > time() or 0 * {begin} + time())"
     return f"1000 * (({ended} < {moment} or {moment}) unless {ended} < {start} / 1000)"
 
@@ -83,8 +82,11 @@ def _written(label: str, value: str) -> str:
 def _running(runs: Runs) -> str:
     """Runs that pushed a moment ago and have not ended."""
     last_push = f"max by (testid) (timestamp({runs.marks(VIRTUAL_USERS)}))"
-    ended = _mark(ENDED, runs)
-    return f"(time() - {last_push} < {SILENT_SECONDS} unless on (testid) {ended})"
+    return f"(time() - {last_push} < {SILENT_SECONDS} unless on (testid) {_ended(runs)})"
+
+
+def _ended(runs: Runs) -> str:
+    return end_of_all(lambda metric: _mark(metric, runs), "testid")
 
 
 def _mark(metric: str, runs: Runs) -> str:

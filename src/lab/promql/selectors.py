@@ -20,17 +20,21 @@ SPAN_CALLS = "traces_spanmetrics_calls_total"
 OPERATION = "operation"
 CLIENT_LABEL = "name"
 SPAN_LABEL = "clinic_operation"
+# The name of a generator, on every series of k6 that several of them push.
+GENERATOR = "instance"
 
 # What k6 reports about a run itself. Its script writes the results of thresholds, at the end.
 STARTED = "k6_run_started_timestamp_seconds"
 ENDED = "k6_run_ended_timestamp_seconds"
 PLANNED = "k6_run_planned_seconds"
+GENERATORS = "k6_run_generators"
 CLOCK_OFFSET = "k6_run_clock_offset_seconds"
 INTERRUPTED = "k6_run_interrupted"
 THRESHOLDS = "k6_run_thresholds"
 PASSED = "k6_run_passed"
 THRESHOLD_PASSED = "k6_run_threshold_passed"
 THRESHOLD_REACHED = "k6_run_threshold_reached"
+THRESHOLD_LIMIT = "k6_run_threshold_limit"
 
 
 class Side(StrEnum):

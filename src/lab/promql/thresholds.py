@@ -5,18 +5,14 @@ reports word it; a custom one as k6 writes it.
 """
 
 from lab import slo
-from lab.promql.selectors import (
-    THRESHOLD_PASSED,
-    THRESHOLD_REACHED,
-    RunSelector,
-    quoted,
-)
+from lab.promql import load_run
+from lab.promql.load_run import THRESHOLD
+from lab.promql.selectors import THRESHOLD_LIMIT, RunSelector, aggregate, quoted
 
 # Labels of `results`; `share_of_limit` has the first.
 ID, SUBJECT, CONDITION, REACHED = "id", "subject", "condition", "reached"
 # Labels of `failed`.
 FAILED_COUNT, ALL_COUNT = "failed", "all"
-THRESHOLD = "metric, threshold"
 DURATION, FAILED = "http_req_duration[{].+", "http_req_failed[{].+"
 # As many digits as carry information, as in reports.
 MILLISECONDS = "(round({0}) >= 100 or round({0}, 0.1))"
@@ -26,7 +22,7 @@ NUMBER = "round({0}, 0.001)"
 
 def results(run: RunSelector) -> str:
     """1 for each threshold that passed and 0 for the others, with its texts as labels."""
-    passed = _last(run, "min", THRESHOLD_PASSED)
+    passed = load_run.thresholds(run)
     texts = " or ".join(
         (
             _text(MILLISECONDS, _reached(run, f"metric=~{quoted(DURATION)}"), "$1 ms"),
@@ -40,7 +36,7 @@ def results(run: RunSelector) -> str:
 
 def failed(run: RunSelector) -> str:
     """Number of thresholds that failed, with it and the number of all as labels."""
-    passed = _last(run, "min", THRESHOLD_PASSED)
+    passed = load_run.thresholds(run)
     count = f"(count({passed} == 0) or 0 * count({passed}))"
     written = f'count_values("{FAILED_COUNT}", {count})'
     every = f'count_values("{ALL_COUNT}", count({passed}))'
@@ -49,27 +45,14 @@ def failed(run: RunSelector) -> str:
 
 
 def share_of_limit(run: RunSelector) -> str:
-    """Quotient of the value reached and the limit, for each threshold of the SLO."""
-    limits = {
-        **{f"p(95)<{limit:g}": limit for limit in _p95_limits()},
-        **{f"rate<{limit:g}": limit for limit in _failed_limits()},
-    }
-    shares = (
-        f"{_reached(run, f'threshold={quoted(threshold)}')} / {limit:g}"
-        for threshold, limit in limits.items()
-    )
-    return f"sum by ({ID}) ({_with_id(' or '.join(shares))})"
+    """Quotient of the value reached and the limit, for each threshold."""
+    limits = f"last_over_time({run.marks(THRESHOLD_LIMIT)}[{run.window}])"
+    limit = aggregate("max", limits, THRESHOLD)
+    return f"sum by ({ID}) ({_with_id(f'{_reached(run)} / {limit}')})"
 
 
 def _reached(run: RunSelector, matchers: str = "") -> str:
-    return _last(run, "max", THRESHOLD_REACHED, matchers)
-
-
-def _last(run: RunSelector, operator: str, metric: str, matchers: str = "") -> str:
-    """The results of a threshold; the worst one of several generators."""
-    return (
-        f"{operator} by ({THRESHOLD}) (last_over_time({run.marks(metric, matchers)}[{run.window}]))"
-    )
+    return load_run.thresholds_reached(run, matchers)
 
 
 def _text(rounded: str, value: str, text: str) -> str:
@@ -100,10 +83,6 @@ def _worded(expression: str) -> str:
             f'label_replace({expression}, "{label}", "{text}", "{source}", {quoted(pattern)})'
         )
     return expression
-
-
-def _p95_limits() -> list[float]:
-    return sorted({1000 * limits.p95 for limits in _all_limits()})
 
 
 def _failed_limits() -> list[float]:

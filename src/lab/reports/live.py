@@ -44,7 +44,7 @@ def watch(config: StackConfig, test: LoadTest, *, live: bool) -> Iterator[str]:
         echo(f"In Grafana: {grafana}")
     elif test.environment and not live:
         echo("To watch a run without Grafana, start it with --live.")
-    if live:
+    if live and len(test.commands) == 1:
         dashboard = k6.dashboard_address(test.settings)
         echo(f"k6's own dashboard: {dashboard} (k6 does not end before it is closed)")
     if not live or not test.environment:

@@ -42,10 +42,10 @@ def report(
     run_id: str,
     environment: Environment | None = None,
     form: Form = TERMINAL,
-) -> None:
+) -> Record:
     """Report a run once all of it has arrived, or from its record if Prometheus does not have it.
 
-    `environment` is that of a run that has just been made.
+    `environment` is that of a run that has just been made. Return the record that was reported.
     """
     console = make_console()
     try:
@@ -57,16 +57,17 @@ def report(
         error.show()
         _show_beside(console, "This is the saved record of the run:", form)
         _show(console, saved, summary.find(saved), form, save=False)
-        return
+        return saved
     findings = summary.find(record)
     _show(console, record, findings, form, save=True)
     if not record.operations:
-        return
+        return record
     if page := publication.publish(config, record, findings):
         _show_beside(console, f"In a browser: {page}", form)
     started, ended = record.period.started, record.period.ended
     if address := find_run_dashboard(config.grafana_url, run_id, started, ended):
         _show_beside(console, f"In Grafana: {address}", form)
+    return record
 
 
 def report_part(config: StackConfig, run_id: str, bounds: Bounds, form: Form = TERMINAL) -> None:

@@ -20,7 +20,7 @@ from lab.findings.saturation import (
 )
 from lab.findings.summary import Findings
 from lab.reports import bottleneck_text, failure_text
-from lab.runs.record import Completeness, OperationStats, Record
+from lab.runs.record import Completeness, Generator, OperationStats, Record
 from lab.runs.verdict import ended_early
 
 BUSY_CPUS = 0.8
@@ -29,6 +29,7 @@ OPERATOR = re.compile(r"\s*([<>=!]=?=?)\s*")
 K6_MILLISECONDS = ("_duration", "_waiting", "_connecting", "_sending", "_receiving", "_blocked")
 # What a terminal, and a label in Prometheus, shows of a sentence.
 MAX_SENTENCE = 500
+MAX_GENERATORS = 8
 # The others are in the table of thresholds.
 MAX_FAILED_THRESHOLDS = 5
 
@@ -71,11 +72,25 @@ def sentences(record: Record, findings: Findings) -> list[Sentence]:
         were = "was" if record.dropped_iterations == 1 else "were"
         text = f"{dropped} {were} dropped: no initialised virtual user was free."
         result.append(Sentence(text, "load"))
+    if record.generators:
+        result.append(Sentence(generators_text(record.generators), "load"))
     other = (record.environment and record.environment.other_cpu_share) or 0.0
     if other >= MIN_OTHER_CPU_SHARE and _cpus_were_busy(record):
         text = f"Other programs used {percent(other)} of the CPU, which may have slowed the run."
         result.append(Sentence(text, "load"))
     return result
+
+
+def generators_text(generators: list[Generator]) -> str:
+    """Say what each generator did, and whether it would have passed alone."""
+    results = {True: ", passed alone", False: ", failed alone", None: ""}
+    texts = [
+        f"{one.name} {count(one.requests, 'request')}{results[one.passed]}"
+        for one in generators[:MAX_GENERATORS]
+    ]
+    more = len(generators) - len(texts)
+    listed = "; ".join([*texts, f"and {more} more"] if more else texts)
+    return f"{len(generators)} generators, judged together: {listed}."
 
 
 def _cpus_were_busy(record: Record) -> bool:

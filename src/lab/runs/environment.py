@@ -31,6 +31,7 @@ RECORDED_SETTINGS = (
     "VUS",
     "CLEANUP",
     "GENERATOR",
+    "GENERATORS",
     "TRACE_EVERY",
     "K6_TAGS",
     "NOTE",
@@ -140,7 +141,7 @@ class OtherCpu:
     def __init__(self, config: StackConfig) -> None:
         self._pid_file = config.state / PID_FILE
         # k6 while it runs; a child that has ended is part of this process's own usage.
-        self.k6: psutil.Process | None = None
+        self.k6: list[psutil.Process] = []
         self._started, self._before = time.monotonic(), self._cpu_seconds()
         self._seconds = 0.0
 
@@ -169,7 +170,7 @@ class OtherCpu:
             return None
         times = psutil.cpu_times()
         seconds = sum(getattr(times, kind, 0.0) for kind in BUSY_CPU_TIMES)
-        for process in filter(None, [*processes, self.k6]):
+        for process in [*processes, *self.k6]:
             with suppress(psutil.Error):
                 # User and system time of the process and of its finished children.
                 seconds -= sum(process.cpu_times()[:4])

@@ -28,39 +28,45 @@ PROCESSES = Path("/proc")
 # Without the time that a hypervisor gave to other machines.
 USED_CPU_TIMES = ("user", "nice", "system", "irq", "softirq")
 
-FindPid = Callable[[], int | None]
+FindPids = Callable[[], list[int]]
 Observe = Callable[[CallbackOptions], list[Observation]]
 
 
 class Usage:
-    """What a process uses: CPU time of its threads, their wait for a CPU, resident memory."""
+    """What processes use: CPU time of their threads, their wait for a CPU, resident memory."""
 
     def __init__(self) -> None:
         self.used: float | None = None
         self.waited: float | None = None
         self.memory: int | None = None
         self._threads: dict[str, tuple[int, int]] = {}
+        self._processes: dict[int, float] = {}
+        self._memory: dict[int, int] = {}
 
-    def read(self, pid: int) -> None:
+    def read(self, *pids: int) -> None:
         """Read the current values; those of a thread, or of a process, that has ended stay."""
-        with suppress(psutil.Error):
-            self.memory = psutil.Process(pid).memory_info().rss
-        with suppress(OSError):
-            for thread in (PROCESSES / str(pid) / "task").iterdir():
-                with suppress(OSError):
-                    used, waited, _ = (thread / "schedstat").read_text().split()
-                    self._threads[thread.name] = int(used), int(waited)
+        for pid in pids:
+            with suppress(psutil.Error):
+                self._memory[pid] = psutil.Process(pid).memory_info().rss
+            with suppress(OSError):
+                for thread in (PROCESSES / str(pid) / "task").iterdir():
+                    with suppress(OSError):
+                        used, waited, _ = (thread / "schedstat").read_text().split()
+                        self._threads[thread.name] = int(used), int(waited)
+            with suppress(psutil.Error):
+                self._processes[pid] = sum(psutil.Process(pid).cpu_times()[:2])
+        if self._memory:
+            self.memory = sum(self._memory.values())
         if self._threads:
             self.used, self.waited = (
                 sum(values) / 1e9 for values in zip(*self._threads.values(), strict=True)
             )
-            return
-        with suppress(psutil.Error):
-            self.used = sum(psutil.Process(pid).cpu_times()[:2])
+        elif self._processes:
+            self.used = sum(self._processes.values())
 
 
 @contextmanager
-def observe(url: str, run_id: str, find_pid: FindPid, other_cpu: OtherCpu) -> Iterator[None]:
+def observe(url: str, run_id: str, find_pids: FindPids, other_cpu: OtherCpu) -> Iterator[None]:
     """Push what a run uses of this machine, as OTLP metrics; a failure to push is ignored."""
     # The SDK logs each failed push, which would be in the middle of k6's output.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
@@ -73,11 +79,11 @@ def observe(url: str, run_id: str, find_pid: FindPid, other_cpu: OtherCpu) -> It
             provider.force_flush()
 
     def push_until_over() -> None:
-        pid, reads = None, 0
+        pids: list[int] = []
+        reads = 0
         while not over.wait(READ_SECONDS):
-            pid = pid or find_pid()
-            if pid:
-                usage.read(pid)
+            pids = pids or find_pids()
+            usage.read(*pids)
             # The first values begin the first rate.
             if reads % READS_PER_PUSH == 0:
                 push()
@@ -148,7 +154,7 @@ def _provider(url: str, run_id: str, usage: Usage, other_cpu: OtherCpu) -> Meter
         "k6.process.memory.usage",
         observed(lambda: usage.memory),
         "By",
-        "Resident memory of k6.",
+        "Resident memory of k6, of all its processes.",
     )
     meter.create_observable_gauge(
         "machine.memory.usage",

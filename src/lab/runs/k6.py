@@ -51,11 +51,14 @@ STACK_FEATURES = ("native-histograms", "merge-run-tags")
 # Each may be in a file, which a variable of the same name and `_FILE` names.
 SECRETS = ("CLINIC_API_TOKEN", "K6_PROMETHEUS_RW_PASSWORD", "K6_PROMETHEUS_RW_BEARER_TOKEN")
 
+THRESHOLDS_FAILED = 99
 INTERRUPTED = 105
+# The exit statuses of a k6 that has made its load.
+JUDGED = (0, THRESHOLDS_FAILED)
 EXIT_STATUSES = {
     0: "all thresholds passed",
     97: "k6 could not reach Grafana Cloud",
-    99: "a threshold failed",
+    THRESHOLDS_FAILED: "a threshold failed",
     104: "k6 rejected its configuration",
     INTERRUPTED: "the run was interrupted",
     107: "the script failed, see k6's message above",
@@ -203,6 +206,32 @@ def describe_output(settings: Mapping[str, str]) -> str:
     return shown_address(settings["K6_PROMETHEUS_RW_SERVER_URL"])
 
 
+def segment_arguments(number: int, count: int) -> list[str]:
+    """Return the arguments by which one of some generators makes its part of the load."""
+    bounds = [f"{part}/{count}" for part in range(count + 1)]
+    bounds[0], bounds[-1] = "0", "1"
+    segment, sequence = ":".join(bounds[number - 1 : number + 1]), ",".join(bounds)
+    return [f"--execution-segment={segment}", f"--execution-segment-sequence={sequence}"]
+
+
+def check_shared(given: Mapping[str, str]) -> None:
+    """Raise if several generators would write to one file, or compete for one port."""
+    if given.get("GENERATOR"):
+        raise UserError("GENERATOR is set, but --generators names them itself. Unset it.")
+    for name in ("K6_SUMMARY_EXPORT", "K6_WEB_DASHBOARD"):
+        if given.get(name, "").lower() not in FALSE:
+            raise UserError(f"{name} is set, which generators cannot share. Unset it.")
+    outputs = set(filter(None, given.get("K6_OUT", "").split(",")))
+    if files := sorted(one for one in outputs if "=" in one):
+        raise UserError(f"K6_OUT has {files[0]}, which generators cannot share. Take it out.")
+
+
+def status_of_all(statuses: Sequence[int]) -> int:
+    """Return the exit status of a run of some generators: the first one that is unusual."""
+    unusual = [status for status in statuses if status not in JUDGED]
+    return (unusual or [max(statuses)])[0]
+
+
 def describe_status(status: int) -> str:
     """Explain k6's exit status."""
     if status < 0:
@@ -218,11 +247,21 @@ def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -
     return [str(find("k6")), *arguments, str(SCRIPT)]
 
 
-def find_pid(config: StackConfig, run_id: str, command_pid: int) -> Callable[[], int | None]:
-    """Return how to find the id of the process that runs the load, if it is on this machine."""
-    if in_docker(config):
-        return lambda: docker_k6.pid(run_id)
-    return lambda: command_pid
+def find_pids(
+    config: StackConfig, settings: Sequence[Mapping[str, str]], command_pids: list[int]
+) -> Callable[[], list[int]]:
+    """Return how to find the processes that run the load: all of them, or none if one is not here.
+
+    Those in containers need not be on this machine.
+    """
+    if not in_docker(config):
+        return lambda: command_pids
+
+    def pids() -> list[int]:
+        found = [docker_k6.pid(docker_k6.container_name(one)) for one in settings]
+        return [pid for pid in found if pid] if all(found) else []
+
+    return pids
 
 
 def version(config: StackConfig) -> str:

@@ -1,4 +1,4 @@
-"""The process that runs the load: it gets this program's signals, and ends with what started it."""
+"""The processes of the load: they get this program's signals, and end with what started it."""
 
 import ctypes
 import os
@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from itertools import takewhile
 from types import FrameType
+from typing import IO
 
 import psutil
 
@@ -23,32 +25,47 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def run_k6(
-    command: list[str],
-    settings: Mapping[str, str],
-    observe: Callable[[int], AbstractContextManager[None]] = lambda _: nullcontext(),
-) -> int:
-    """Run k6 in this terminal; one Ctrl-C ends it with its summary, a second one at once.
+@dataclass(frozen=True)
+class Command:
+    """A command line with its environment, and where its output goes: None is this terminal."""
 
-    SIGTERM, a closed terminal and the end of a program that started this one end it with its
-    summary, too. `observe` takes the id of its process.
+    words: Sequence[str]
+    settings: Mapping[str, str]
+    output: IO[bytes] | None = None
+
+
+def run_k6(
+    commands: Sequence[Command],
+    observe: Callable[[list[int]], AbstractContextManager[None]] = lambda _: nullcontext(),
+    ends_run: Callable[[int], bool] = lambda _: False,
+) -> list[int]:
+    """Run each k6 until its end; one Ctrl-C ends all with their summaries, a second one at once.
+
+    SIGTERM, a closed terminal and the end of a program that started this one end them with their
+    summaries, too, and so does the end of one of them with a status that `ends_run`. `observe`
+    takes the ids of the processes. Return their exit statuses.
     """
     wrappers = _wrappers()
-    process = subprocess.Popen(  # noqa: S603 - k6, on the project's own script
-        command,
-        env=dict(settings),
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls one function of the C library
-    )
+    processes = [
+        subprocess.Popen(  # noqa: S603 - k6, on the project's own script
+            command.words,
+            env=dict(command.settings),
+            stdin=subprocess.DEVNULL,
+            stdout=command.output,
+            stderr=command.output,
+            process_group=0,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - it calls one function of the C library
+        )
+        for command in commands
+    ]
     last_signal = {signal.SIGINT: 0.0, signal.SIGTERM: 0.0}
 
     def interrupt(number: int, _: FrameType | None) -> None:
         kind, now = signal.Signals(number), time.monotonic()
         repeated = now - last_signal[kind] <= CTRL_C_SECONDS
         last_signal[kind] = now
-        if process.poll() is None and not repeated:
-            process.send_signal(number)
+        if not repeated:
+            _send(processes, kind)
 
     def hang_up(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the report follows
@@ -56,8 +73,7 @@ def run_k6(
         interrupt(signal.SIGTERM, None)
 
     def resize(number: int, _: FrameType | None) -> None:
-        if process.poll() is None:
-            process.send_signal(number)
+        _send(processes, signal.Signals(number))
 
     on_terminal = [number for number in (1, 2) if os.isatty(number)]
     handlers = {signal.SIGINT: interrupt, signal.SIGTERM: interrupt, signal.SIGWINCH: resize}
@@ -65,26 +81,39 @@ def run_k6(
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # else nohup protects this program
         signal.signal(signal.SIGHUP, hang_up)
     try:
-        with observe(process.pid):
-            status = _wait(process, wrappers)
+        with observe([process.pid for process in processes]):
+            statuses = _wait(processes, wrappers, ends_run)
         # The second arrival of a Ctrl-C must not interrupt the report.
         while time.monotonic() - max(last_signal.values()) < CTRL_C_SECONDS:
             time.sleep(0.1)
-        return status
+        return statuses
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _wait(process: subprocess.Popen[bytes], wrappers: list[psutil.Process]) -> int:
-    """Wait for the end of k6, which ends with its summary if a wrapper does."""
-    while True:
-        try:
-            return process.wait(CHECK_SECONDS)
-        except subprocess.TimeoutExpired:
-            if wrappers and not all(map(_is_alive, wrappers)):
-                wrappers = []
-                process.send_signal(signal.SIGTERM)
+def _send(processes: list[subprocess.Popen[bytes]], number: signal.Signals) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _wait(
+    processes: list[subprocess.Popen[bytes]],
+    wrappers: list[psutil.Process],
+    ends_run: Callable[[int], bool],
+) -> list[int]:
+    """Wait for the end of every k6, which ends with its summary if a wrapper does."""
+    ending = False
+    while running := [process for process in processes if process.poll() is None]:
+        statuses = [process.returncode for process in processes if process not in running]
+        orphaned = bool(wrappers) and not all(map(_is_alive, wrappers))
+        if not ending and (orphaned or any(map(ends_run, statuses))):
+            ending = True
+            _send(running, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            running[0].wait(CHECK_SECONDS)
+    return [process.returncode for process in processes]
 
 
 def _wrappers() -> list[psutil.Process]:

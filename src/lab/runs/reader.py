@@ -29,6 +29,7 @@ from lab.runs.client import (
     read_phases,
 )
 from lab.runs.failures import read_database_errors, read_errors
+from lab.runs.generators import describe_generators, profile_of, read_generators
 from lab.runs.histograms import read_histograms
 from lab.runs.postgresql import read_postgresql
 from lab.runs.record import (
@@ -80,6 +81,7 @@ def read(
         record = read_metrics(prometheus, run_id, period, finished=finished)
         guess = slow_seconds(prometheus, record)
         missing += describe_disturbances(prometheus, run_id, period)
+        missing += read_disagreement(prometheus, record)
         record = with_published(prometheus, record)
         lag = read_server_lag(prometheus, run_id, period)
     if record.verdict == "running":
@@ -128,7 +130,7 @@ def read_metrics(
 
     starts = [labels for labels, _ in prometheus.series(load_run.start_marks(run), at)]
     labels = starts[0] if starts else {}
-    profile, planned = labels.get("profile"), number(load_run.planned_seconds(run))
+    profile, planned = profile_of(starts), number(load_run.planned_seconds(run))
     completeness = read_completeness(prometheus, run_id, period)
     operations = _read_operations(prometheus, run, period, profile)
     total = _read_total(prometheus, run, period)
@@ -155,6 +157,7 @@ def read_metrics(
         verdict=verdict,
         verdict_reason=verdict_reason,
         thresholds=_read_thresholds(prometheus, run, at),
+        generators=read_generators(prometheus, run, at),
         operations=operations,
         total=total,
         completeness=completeness,
@@ -207,7 +210,7 @@ def _read_marks(prometheus: Prometheus, run: RunSelector, at: float, silent_for:
     queries = {
         "started": load_run.started(run),
         "ended": load_run.ended(run),
-        "planned": load_run.planned_seconds(run),
+        "missing": load_run.missing_seconds(run),
         "interrupted": load_run.interrupted(run),
         "thresholds": load_run.threshold_count(run),
         "passed": load_run.passed(run),
@@ -217,7 +220,7 @@ def _read_marks(prometheus: Prometheus, run: RunSelector, at: float, silent_for:
 
 
 def _read_thresholds(prometheus: Prometheus, run: RunSelector, at: float) -> list[Threshold]:
-    """Read the result of each threshold and the value that k6 compared, failed ones first."""
+    """Read the result of each threshold and the value that decided it, failed ones first."""
 
     def by_threshold(query: str) -> dict[tuple[str, str], float]:
         return {
@@ -316,7 +319,7 @@ def describe_missing(completeness: Completeness) -> list[str]:
 
 def describe_end(record: Record) -> list[str]:
     """Say from when on a run is unknown, if k6 did not report its end."""
-    if record.verdict_reason != "killed":
+    if record.verdict_reason != "killed" or record.generators:
         return []
     seconds = clock(record.period.seconds)
     return [f"The last metrics of k6 did not arrive: what it sent after {seconds} is in no number."]
@@ -361,6 +364,21 @@ def describe_disturbances(prometheus: Prometheus, run_id: str, period: Period) -
             "values over time do not."
         )
     return sentences
+
+
+def read_disagreement(prometheus: Prometheus, record: Record) -> list[str]:
+    """Say in what the generators of a run differ, and whether all of them took part."""
+    run, at = RunSelector(record.run_id, record.period.window), record.period.read_at
+    expected = round(prometheus.number(load_run.generators(run), at) or 0)
+    running = record.verdict == "running"
+    known = record.generators
+    if not known and expected > 1 and not running:
+        text = (
+            f"Only 1 of the {expected} generators that share the load reported anything, or they "
+            "have no names of their own: start each with another GENERATOR."
+        )
+        return [text]
+    return describe_generators(known, expected, running=running)
 
 
 def seconds_without_push(prometheus: Prometheus, run: RunSelector, period: Period) -> float:

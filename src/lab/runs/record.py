@@ -102,13 +102,28 @@ class OperationStats(Struct, frozen=True, kw_only=True):
 class Threshold(Struct, frozen=True):
     """A threshold of k6, such as `p(95)<300` on `http_req_duration{...}`.
 
-    `reached` is the value that k6 compared, in k6's unit: milliseconds for durations.
+    `reached` is the value that decided it, in k6's unit: milliseconds for durations.
     """
 
     metric: str
     threshold: str
     passed: bool
     reached: float | None = None
+
+
+class Generator(Struct, frozen=True, kw_only=True):
+    """A k6 process that made a part of a run.
+
+    `started` and `ended` are in seconds since the start of the run; `ended` is None if it reported
+    no end. `passed` tells whether its own requests alone passed all thresholds.
+    """
+
+    name: str
+    profile: str | None
+    started: float
+    ended: float | None
+    requests: int
+    passed: bool | None
 
 
 class ErrorCount(Struct, frozen=True):
@@ -335,6 +350,7 @@ class Environment(Struct, frozen=True):
 class Record(Struct, frozen=True, kw_only=True):
     """A run, or the part of it that `part` names, in seconds since its start.
 
+    `generators` are those of a run that several made together.
     `name` and `note` are what a user calls it and says of it, `tags` are those of K6_TAGS.
     Later runs of its profile and journey are compared with a `baseline`.
     `missing` lists, in sentences, what could not be read.
@@ -354,6 +370,7 @@ class Record(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     verdict_reason: VerdictReason = ""
     thresholds: list[Threshold]
+    generators: list[Generator] = field(default_factory=list)
     operations: list[OperationStats]
     total: OperationStats
     completeness: Completeness

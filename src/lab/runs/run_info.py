@@ -58,12 +58,12 @@ def check_note(note: str) -> str:
 
 
 def tags(labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return what K6_TAGS added to the labels of a run's series."""
+    """Return what K6_TAGS added to the labels of a run's series, of all its generators."""
+    series = list(labels)
     return {
         name: value
-        for series in labels
-        for name, value in sorted(series.items())
-        if not is_reserved(name)
+        for name, value in sorted((series[0] if series else {}).items())
+        if not is_reserved(name) and all(one.get(name) == value for one in series)
     }
 
 

@@ -15,6 +15,7 @@ from lab.promql import load_run, run_list
 from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.selectors import RETENTION, RunList, RunSelector
 from lab.runs import record, run_info
+from lab.runs.generators import profile_of
 from lab.runs.record import Record, RecordError, Verdict, VerdictReason
 from lab.runs.run_info import RunInfo
 from lab.runs.timeline import QUANTILE
@@ -163,7 +164,7 @@ def _runs_in_prometheus(prometheus: Prometheus) -> list[RunSummary]:
     baselines = run_info.read_baselines(prometheus, now)
     requests = by_run(load_run.requests(runs, "testid"))
     seconds = by_run(load_run.duration(runs, "testid"))
-    planned = by_run(load_run.planned_seconds(runs, "testid"))
+    missing = by_run(load_run.missing_seconds(runs, "testid"))
     ended = by_run(load_run.ended(runs, "testid"))
     interrupted = by_run(load_run.interrupted(runs, "testid"))
     thresholds = by_run(load_run.threshold_count(runs, "testid"))
@@ -179,7 +180,7 @@ def _runs_in_prometheus(prometheus: Prometheus) -> list[RunSummary]:
             Marks(
                 started=started.get(run_id),
                 ended=ended.get(run_id),
-                planned=planned.get(run_id),
+                missing=missing.get(run_id),
                 interrupted=interrupted.get(run_id),
                 thresholds=thresholds.get(run_id),
                 passed=passed.get(run_id),
@@ -188,11 +189,12 @@ def _runs_in_prometheus(prometheus: Prometheus) -> list[RunSummary]:
         )
         so_far = now - start if verdict == "running" and start else None
         labels = marks.get(run_id, [{}])[0]
+        profile = profile_of(marks.get(run_id, []))
         summaries.append(
             RunSummary(
                 run_id=run_id,
                 started=start,
-                profile=labels.get("profile"),
+                profile=profile,
                 journey=labels.get("journey"),
                 seconds=seconds.get(run_id, so_far),
                 requests=round(requests.get(run_id, 0)),

@@ -2,10 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
@@ -18,11 +20,12 @@ from lab.addresses import PLAIN_ADDRESS, shown_address
 from lab.clients import publisher, receivers
 from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus
+from lab.console import echo
 from lab.errors import UserError
 from lab.promql import published, run_list
 from lab.runs import generator, k6, run_info
 from lab.runs.environment import OtherCpu, read_environment
-from lab.runs.k6_process import run_k6
+from lab.runs.k6_process import Command, run_k6
 from lab.runs.record import Environment
 from lab.stack import docker_k6
 from lab.stack.config import StackConfig
@@ -30,6 +33,8 @@ from lab.stack.config import StackConfig
 PROFILES = slo.PROFILES
 JOURNEYS = ("book", "browse", "cancel", "mixed")
 
+# A warning or an error of k6, where its output is no terminal.
+REMARK = re.compile(r"level=(warning|error)")
 RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # A container reaches its own machine as host.docker.internal.
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}", re.IGNORECASE)
@@ -42,27 +47,32 @@ class TargetError(UserError):
 
 @dataclass(frozen=True)
 class LoadTest:
-    """A run of k6 that is ready to start."""
+    """A run of one or more k6 that is ready to start.
+
+    `environment` is None if the Prometheus that reports read does not get the run's metrics.
+    """
 
     run_id: str
     target: str
-    command: list[str]
+    profile: str
+    commands: list[Command]
     settings: dict[str, str]
     environment: Environment | None
-    """None if the Prometheus that reports read does not get the run's metrics."""
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - what the command line has
     config: StackConfig,
     profile: str,
     journey: str,
     *,
     without_prometheus: bool = False,
     with_dashboard: bool = False,
+    generators: int = 1,
 ) -> LoadTest:
     """Read the environment variables of a run and check everything that it needs.
 
-    With `with_dashboard` k6 serves its own.
+    With `with_dashboard` k6 serves its own. Several generators share the load; the run is judged
+    by the sum of what they measured, which Prometheus alone has.
     """
     given = os.environ
     check_profile_variables(given, profile)
@@ -73,28 +83,52 @@ def prepare(
     url = None if without_prometheus else k6.remote_write_url(given, config.remote_write_url)
     settings = {**given, "JOURNEY": journey, "NOTE": note}
     settings |= k6.run_settings(run_id, profile, target, url, given)
-    if with_dashboard:
+    if with_dashboard and generators == 1:
         settings |= k6.dashboard_settings(given)
     if target == config.api_url:  # any other API has its traces elsewhere
         settings[docker_k6.TRACES_ENDPOINT] = config.otlp_traces_endpoint
     check_target(target, confirmed=given.get("CONFIRM_TARGET") == "1")
-    command = k6.command(config, settings)
+    if generators > 1:
+        k6.check_shared(given)
+        settings["GENERATORS"] = str(generators)
+    commands = _commands(config, settings, generators)
     if url and url != config.remote_write_url:
         check_receiver(url, settings)
     environment = None
     if url and (url == config.remote_write_url or config.prometheus.is_remote):
         check_prometheus(config.prometheus, run_id)
         environment = read_environment(config, settings)
-    return LoadTest(run_id, target, command, settings, environment)
+    if generators > 1 and not environment:
+        raise UserError(
+            "Several generators are judged together by the Prometheus that reports read, which "
+            "would not get their metrics: unset K6_OUT and K6_PROMETHEUS_RW_SERVER_URL, and leave "
+            "out --without-prometheus."
+        )
+    return LoadTest(run_id, target, profile, commands, settings, environment)
 
 
-def execute(config: StackConfig, test: LoadTest, page: str = "") -> tuple[int, Environment | None]:
-    """Run k6 and return its exit status, and the environment with what is known afterwards.
+def _commands(config: StackConfig, settings: dict[str, str], generators: int) -> list[Command]:
+    if generators == 1:
+        return [Command(k6.command(config, settings), settings)]
+    named = [{**settings, "GENERATOR": str(number)} for number in range(1, generators + 1)]
+    return [
+        Command(
+            k6.command(config, one, "run", "--quiet", *k6.segment_arguments(number, generators)),
+            one,
+        )
+        for number, one in enumerate(named, 1)
+    ]
+
+
+def execute(
+    config: StackConfig, test: LoadTest, page: str = ""
+) -> tuple[list[int], Environment | None]:
+    """Run k6 and return its exit statuses, and the environment with what is known afterwards.
 
     `page` is the address of the report page, if there is one meanwhile.
     """
     if not test.environment:
-        return run_k6(test.command, test.settings), None
+        return run_k6(test.commands), None
     info = run_info.labels_at_start(test.run_id, test.environment, test.settings["NOTE"])
     info["report"] = page
     baselines = run_info.saved_baselines()  # again, before their samples expire
@@ -102,14 +136,43 @@ def execute(config: StackConfig, test: LoadTest, page: str = "") -> tuple[int, E
     publisher.publish(config.published_endpoint, series)
     other_cpu = OtherCpu(config)
 
-    def observe(pid: int) -> AbstractContextManager[None]:
-        other_cpu.k6 = psutil.Process(pid)
-        find_pid = k6.find_pid(config, test.run_id, pid)
-        return generator.observe(config.otlp_metrics_endpoint, test.run_id, find_pid, other_cpu)
+    def observe(pids: list[int]) -> AbstractContextManager[None]:
+        other_cpu.k6 = [psutil.Process(pid) for pid in pids]
+        find_pids = k6.find_pids(config, [one.settings for one in test.commands], pids)
+        return generator.observe(config.otlp_metrics_endpoint, test.run_id, find_pids, other_cpu)
 
-    status = run_k6(test.command, test.settings, observe)
+    run = run_k6 if len(test.commands) == 1 else partial(_run_generators, test.profile)
+    statuses = run(test.commands, observe)
     share = other_cpu.share() if test.target == config.api_url else None
-    return status, msgspec.structs.replace(test.environment, other_cpu_share=share)
+    return statuses, msgspec.structs.replace(test.environment, other_cpu_share=share)
+
+
+def _run_generators(
+    profile: str,
+    commands: Sequence[Command],
+    observe: Callable[[list[int]], AbstractContextManager[None]],
+) -> list[int]:
+    """Run several k6, and print what they warned of when they have ended.
+
+    The summaries are left out: each is of a part of the load, as are the results of its thresholds.
+    """
+
+    def ends_run(status: int) -> bool:
+        return status not in k6.JUDGED or (status != 0 and slo.aborts_on_failure(profile))
+
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in commands]
+        written = [replace(one, output=out) for one, out in zip(commands, outputs, strict=True)]
+        statuses = run_k6(written, observe, ends_run)
+        for number, (status, output) in enumerate(zip(statuses, outputs, strict=True), 1):
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+            if status not in k6.JUDGED:
+                echo(f"Generator {number}: {k6.describe_status(status)}")
+            for line in filter(REMARK.search, text.splitlines()):
+                if "thresholds on metrics" not in line:
+                    echo(f"Generator {number}: {line}")
+    return statuses
 
 
 def resolve_target(config: StackConfig, url: str) -> str:

@@ -10,23 +10,22 @@ from lab.runs.record import Verdict, VerdictReason
 class Marks:
     """What k6 recorded about a run itself; None where it recorded nothing.
 
-    `started` and `ended` are times, `planned` is in seconds, `thresholds` a number of them, and
-    `passed` is 1 or 0. `silent_for` is the time since the last push.
+    `started` and `ended` are times, `thresholds` is a number of them, and `passed` is 1 or 0.
+    `missing` are the planned seconds of a generator that ended early; `silent_for` is the time
+    since the last push.
     """
 
     silent_for: float
     started: float | None = None
     ended: float | None = None
-    planned: float | None = None
+    missing: float | None = None
     interrupted: float | None = None
     thresholds: float | None = None
     passed: float | None = None
 
     @property
     def ended_early(self) -> bool:
-        if self.started is None or self.ended is None:
-            return False
-        return bool(self.interrupted) or ended_early(self.ended - self.started, self.planned)
+        return bool(self.interrupted or self.missing)
 
     @property
     def is_running(self) -> bool:

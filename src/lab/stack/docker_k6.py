@@ -50,7 +50,7 @@ def command(config: StackConfig, settings: Mapping[str, str], *arguments: str) -
     names = [it for it in sorted(settings) if it.startswith("K6_") or it in SCRIPT_VARIABLES]
     changed = [f"{name}={value}" for name, value in container_addresses(config, settings).items()]
     variables = [f"--env={variable}" for variable in (*names, *changed)]
-    name = container_name(settings["RUN_ID"])
+    name = container_name(settings)
     options = ("--rm", "--no-deps", "--no-TTY", f"--name={name}", *published_ports(settings))
     run = ("run", *options, *variables, "k6")
     k6 = (*(arguments or ("run",)), SCRIPT)
@@ -66,14 +66,16 @@ def published_ports(settings: Mapping[str, str]) -> tuple[str, ...]:
     return (f"--publish={HOST}:{port}:{port}",)
 
 
-def container_name(run_id: str) -> str:
-    return f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', run_id)}"
+def container_name(settings: Mapping[str, str]) -> str:
+    """Name the container of a run, or of one of its generators."""
+    name = "-".join(filter(None, (settings["RUN_ID"], settings.get("GENERATOR"))))
+    return f"vet-clinic-k6-{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}"
 
 
-def pid(run_id: str) -> int | None:
+def pid(name: str) -> int | None:
     """Return the id of the container's process on this machine; None if it runs in another one."""
     inspected = subprocess.run(  # noqa: S603 - docker, from PATH
-        [DOCKER, "inspect", "--format={{.State.Pid}}", container_name(run_id)],
+        [DOCKER, "inspect", "--format={{.State.Pid}}", name],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
