@@ -33,6 +33,7 @@ from lab.promql.load_run import PUSH_SECONDS
 from lab.promql.run_list import LAST_EXPORT
 from lab.promql.run_range import SECONDS_AFTER
 from lab.runs import record
+from lab.runs.k6 import THRESHOLDS_FAILED
 from lab.runs.reader import read_metrics
 from lab.runs.record import Record
 from lab.stack.config import StackConfig
@@ -640,3 +641,25 @@ async def test_what_a_load_sends_is_in_the_database_only(run: Run) -> None:
     assert not [
         (word, source) for source, kept in texts.items() for word in personal if word in kept
     ]
+
+
+def test_two_generators_are_one_run_of_which_nothing_is_lost(run: Run) -> None:
+    """The last test of the module: its run is the newest one."""
+    settings = {"DURATION": "10s", "RATE": "6", "RUN": "two-generators", "K6_SUMMARY_EXPORT": ""}
+    answer = run.stack.run("run", "smoke", "--generators=2", **settings)
+    output = answer.stdout + answer.stderr
+    found = record.load(run.file("").with_name("two-generators.json"))
+
+    assert f"Run two-generators against {run.config.api_url} by 2 generators" in output
+    assert [one.name for one in found.generators] == ["1", "2"], output
+    assert sum(one.requests for one in found.generators) == found.total.requests > 0
+    assert all(one.ended for one in found.generators)
+    completeness = found.completeness
+    assert completeness.sent == completeness.traced == found.total.requests
+    assert completeness.created == completeness.rows_written > 0
+    assert found.iterations
+    assert found.iterations.count == pytest.approx(10 * 6, abs=3)
+    assert found.resource("k6")
+    assert (answer.returncode == 0) == (found.verdict == "passed"), output
+    assert answer.returncode in {0, THRESHOLDS_FAILED}, output
+    assert "two-generators" in run.command("runs", "--last", "1")

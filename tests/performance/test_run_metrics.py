@@ -1,5 +1,7 @@
 """The run's own metrics in Prometheus, and runs of several generators."""
 
+import itertools
+import json
 import re
 import secrets
 import shutil
@@ -13,6 +15,7 @@ import pytest
 from lab import slo
 from lab.clients.prometheus import Prometheus
 from lab.paths import PERFORMANCE
+from lab.promql.load_run import ITERATIONS
 from lab.runs import k6, reader
 from tests.support.fake_clinic import FakeClinic
 from tests.support.k6 import (
@@ -29,6 +32,9 @@ from tests.support.k6 import (
 )
 
 pytestmark = pytest.mark.stack
+
+# How long a clinic takes whose durations are spread.
+SECONDS = [0.02 * 1.02**step for step in range(100)]
 
 
 @pytest.fixture
@@ -331,32 +337,92 @@ def test_unreachable_prometheus_does_not_change_the_exit_code(script: Script) ->
     assert "verdict was not written to Prometheus" in outcome.output
 
 
-def test_counts_and_histograms_of_two_generators_add_up(
-    prometheus: Prometheus, run_id: str
+def raw_durations(file: Path) -> list[float]:
+    """Return the seconds of every request of the load, from k6's JSON output."""
+    points = (json.loads(line) for line in file.read_text().splitlines())
+    return [
+        point["data"]["value"] / 1000
+        for point in points
+        if (point["type"], point["metric"]) == ("Point", "http_req_duration")
+        and point["data"]["tags"].get("scenario")
+    ]
+
+
+def test_two_generators_are_judged_and_measured_as_one(
+    prometheus: Prometheus, run_id: str, tmp_path: Path
 ) -> None:
+    """A third of the requests is slow, all of them those of the smaller generator."""
+    durations = itertools.cycle(SECONDS)
     with (
-        FakeClinic() as fast,
-        FakeClinic(override=lambda _: time.sleep(0.1)) as slow,
+        FakeClinic() as sound,
+        FakeClinic(override=lambda _: time.sleep(next(durations))) as slow,
     ):
-        generators = ((fast, "a", "6"), (slow, "b", "2"))
-        processes = [
-            start_k6(
-                settings=environment(prometheus, run_id, clinic.url, GENERATOR=name, RATE=rate)
-            )
-            for clinic, name, rate in generators
-        ]
+        processes = []
+        for clinic, name, rate in ((sound, "a", "6"), (slow, "b", "3")):
+            settings = environment(prometheus, run_id, clinic.url, GENERATOR=name, RATE=rate)
+            json_output = f"json={tmp_path / name}"
+            outputs = ("--out", k6.REMOTE_WRITE, "--out", json_output)
+            processes.append(start_k6(*outputs, settings=settings))
         for process in processes:
             output = output_of(process)
             assert process.returncode in {0, THRESHOLDS_FAILED}, output
-        sent = len(fast.load) + len(slow.load)
+        sent = [len(sound.load), len(slow.load)]
 
-    total = reader.read_metrics(prometheus, run_id).total
-    assert total.requests == sent
-    # A quarter of the requests takes 100 ms: p95 is one of these, the median is not.
-    assert total.client_p95 is not None
-    assert total.client_p50 is not None
-    assert total.client_p50 < 0.05
-    assert 0.095 < total.client_p95 < 0.2
+    record = reader.read_metrics(prometheus, run_id, finished=True)
+    raw = sorted(raw_durations(tmp_path / "a") + raw_durations(tmp_path / "b"))
+    total = record.total
+    assert total.requests == len(raw) == sum(sent)
+    assert [(one.name, one.requests) for one in record.generators] == [
+        ("a", sent[0]),
+        ("b", sent[1]),
+    ]
+    for quantile, reported in ((0.5, total.client_p50), (0.9, total.client_p90)):
+        position = round(quantile * len(raw))
+        assert reported is not None
+        # A bucket is up to 9 % wide; the neighbours allow for how a quantile is defined.
+        assert raw[position - 2] / 1.1 <= reported <= raw[position + 1] * 1.1
+    reached = {one.metric: one.reached for one in record.thresholds}
+    p95 = reached["http_req_duration{scenario:smoke}"]
+    assert p95 is not None
+    assert p95 / 1000 == pytest.approx(total.client_p95, rel=0.1)
+    passed = all(one.passed for one in record.thresholds)
+    assert (record.verdict, record.verdict_reason) == ("passed" if passed else "failed", "")
+
+
+def test_a_generator_that_is_killed_makes_the_run_aborted(
+    prometheus: Prometheus, run_id: str
+) -> None:
+    options = {"PROFILE": "stress", "DURATION": "15s", "VUS": "10"}
+    with FakeClinic() as clinic:
+        processes = [
+            start_k6(
+                *k6.segment_arguments(number, 2),
+                settings=environment(
+                    prometheus, run_id, clinic.url, GENERATOR=str(number), **options
+                ),
+            )
+            for number in (1, 2)
+        ]
+        deadline = time.monotonic() + 60
+        while not any(
+            labels["instance"] == "2" for labels, _ in samples(prometheus, ITERATIONS, run_id)
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        processes[1].kill()
+        for process in processes:
+            output_of(process)
+
+    record = reader.read_metrics(prometheus, run_id, finished=True)
+    first, second = record.generators
+    assert (first.passed, second.passed) == (True, None)
+    assert first.ended
+    assert second.ended is None
+    assert second.requests
+    assert (record.verdict, record.verdict_reason) == ("aborted", "killed")
+    assert all(threshold.passed for threshold in record.thresholds)
+    [sentence] = reader.read_disagreement(prometheus, record)
+    assert sentence.startswith("1 of 2 generators did not report the end (2)")
 
 
 def test_credentials_are_sent_with_metrics_and_verdict(prometheus: Prometheus, run_id: str) -> None:
