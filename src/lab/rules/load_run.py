@@ -10,12 +10,14 @@ from lab.promql.load_run import (
     REQUESTS,
     VIRTUAL_USERS,
 )
-from lab.promql.selectors import CLIENT_LABEL, RunList
+from lab.promql.selectors import CLIENT_LABEL, GENERATOR, RunList
 from lab.rules.rule import Group, Rule, alert, group, record
 from lab.rules.slo import FAILED_LIMIT
 
 RATE = "run_operation:k6_http_reqs:rate1m"
 FAILED_SHARE = "run_operation:k6_http_reqs_failed:share1m"
+# One of VERDICT_CODES, for programs that have to know how a run ended.
+VERDICT = "run:k6_verdict:code"
 P95 = "run_operation:k6_http_req_duration:p95_1m"
 
 FEWEST_REQUESTS = 20
@@ -24,7 +26,11 @@ LONG_AGO = RunList("3d")
 
 
 def groups() -> list[Group]:
-    return [group("load runs", _rates()), group("load runs, alerts", _alerts())]
+    return [
+        group("load runs", _rates()),
+        group("load runs, verdicts", [record(VERDICT, load_run.verdict(LONG_AGO, "testid"))], "1m"),
+        group("load runs, alerts", _alerts()),
+    ]
 
 
 def _rates() -> list[Rule]:
@@ -55,9 +61,8 @@ def _exceeds(value: str, limit: str) -> str:
 def _alerts() -> list[Rule]:
     dropped = f"sum by (testid) (rate({DROPPED}[1m]))"
     begun = f"sum by (testid) (rate({ITERATIONS}[1m]))"
-    planned_end = (
-        f"{load_run.started(LONG_AGO, 'testid')} + {load_run.planned_seconds(LONG_AGO, 'testid')}"
-    )
+    each = f"testid, {GENERATOR}"
+    planned_end = f"{load_run.started(LONG_AGO, each)} + {load_run.planned_seconds(LONG_AGO, each)}"
     recent = f"present_over_time({REQUESTS}[30s]) or present_over_time({VIRTUAL_USERS}[30s])"
     return [
         # It inhibits service alerts, so it does not wait, and it outlasts the load until that has
@@ -113,14 +118,15 @@ def _alerts() -> list[Rule]:
         alert(
             "LoadRunSilent",
             f"{planned_end} - time() > 0\n"
-            f"unless on (testid) {load_run.ended(LONG_AGO, 'testid')}\n"
-            f"unless on (testid) ({recent})",
+            f"unless on ({each}) {load_run.end_marks(LONG_AGO)}\n"
+            f"unless on ({each}) ({recent})",
             wait="15s",
             severity="ticket",
             area="load-run",
             summary="Run {{ $labels.testid }} has stopped sending metrics",
-            description="No metrics from k6 for 30 s, with {{ $value | humanizeDuration }} of the "
-            "run left: k6 was killed or cannot reach Prometheus.",
+            description="No metrics from k6{{ with $labels.instance }} ({{ . }}){{ end }} for 30 s,"
+            " with {{ $value | humanizeDuration }} of the run left: k6 was killed or cannot reach "
+            "Prometheus.",
             panel=("clinic-load-test", "Load"),
             of_run=True,
         ),

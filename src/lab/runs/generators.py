@@ -13,7 +13,7 @@ MAX_NAMES = 8
 
 
 def read_generators(prometheus: Prometheus, run: RunSelector, at: float) -> list[Generator]:
-    """Read what each generator of a run did, the first to start first; none of a single one."""
+    """Read what each generator of a run did, `2` before `10`; none of a single one."""
 
     def times(query: str) -> dict[str, tuple[float, Mapping[str, str]]]:
         found = prometheus.series(query, at)
@@ -36,7 +36,7 @@ def read_generators(prometheus: Prometheus, run: RunSelector, at: float) -> list
         )
         for name, (started, labels) in starts.items()
     ]
-    return sorted(generators, key=lambda one: (one.started, one.name))
+    return sorted(generators, key=lambda one: (len(one.name), one.name))
 
 
 def profile_of(starts: Sequence[Mapping[str, str]]) -> str | None:
