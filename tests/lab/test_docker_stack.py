@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -446,6 +446,21 @@ def test_states_come_from_docker_compose_ps(docker: FakeDocker, *, array: bool) 
     assert states["api"].state == "not answering"
     assert "Restarting (1)" in states["grafana"].state
     assert "not started" in states["postgres"].state
+
+
+def test_each_replica_has_a_state_and_a_port_of_its_own(docker: FakeDocker) -> None:
+    replicas = [container("api", Name=f"vet-clinic-api-{number}") for number in (2, 1, 10)]
+    docker.script("cat <<'END'\n" + "\n".join(replicas) + "\nEND")
+    stack = DockerStack(replace(docker.config, clinic_port=8100, replicas=3))
+
+    names = [status.name for status in stack.states() if status.name.startswith("api")]
+
+    assert names == ["api-1", "api-2", "api-10"]
+    assert stack.compose.environment["CLINIC_REPLICAS"] == "3"
+    assert stack.compose.environment["CLINIC_LAST_PORT"] == "8102"
+    assert set(stack.replica_ports.values()) == {8101, 8102}
+    assert SERVICES["api"]["deploy"] == {"replicas": "${CLINIC_REPLICAS:-1}"}
+    assert "CLINIC_LAST_PORT" not in DockerStack(docker.config).compose.environment
 
 
 @pytest.mark.parametrize(

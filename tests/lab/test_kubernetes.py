@@ -6,13 +6,14 @@ import subprocess
 from dataclasses import fields
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
 from clinic.settings import Settings
-from lab.paths import OBSERVABILITY, PROJECT
+from lab.paths import OBSERVABILITY, PERFORMANCE, PROJECT
 from lab.stack import compose
 
 FOLDER = PROJECT / "deploy" / "kubernetes"
@@ -179,6 +180,18 @@ def test_the_api_gets_settings_that_it_has_and_time_to_stop() -> None:
         "livenessProbe": "/livez",
         "readinessProbe": "/readyz",
     }
+
+
+def test_the_generators_call_the_service_by_its_name_and_may() -> None:
+    run = yaml.safe_load((PERFORMANCE / "kubernetes" / "testrun.yaml").read_text())
+    (url,) = [it["value"] for it in run["spec"]["runner"]["env"] if it["name"] == "BASE_URL"]
+    service = committed()["Service", "clinic"]
+    callers = committed()["NetworkPolicy", "clinic-api"]["spec"]["ingress"][0]["from"]
+
+    assert urlsplit(url).hostname == f"{service['metadata']['name']}.clinic.svc"
+    assert urlsplit(url).port == service["spec"]["ports"][0]["port"]
+    namespace = {"kubernetes.io/metadata.name": run["metadata"]["namespace"]}
+    assert namespace in [it["namespaceSelector"]["matchLabels"] for it in callers]
 
 
 def test_selectors_select_pods_that_exist() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,6 +15,7 @@ from lab.errors import UserError
 from lab.promql.selectors import SERVICE
 from lab.stack import compose, programs, services
 from lab.stack.config import PORTS, StackConfig
+from lab.stack.service import InternalPorts
 from lab.stack.services import api_service
 from lab.stack.supervisor import assignment
 from tests.support.trace_stores import settings
@@ -31,6 +33,46 @@ def test_ports_come_from_the_environment_then_the_running_stack_then_the_default
     config = StackConfig.from_env()
 
     assert (config.clinic_port, config.otlp_port, config.prometheus_port) == (1, 3, 9090)
+
+
+def test_the_number_of_replicas_is_saved_until_the_environment_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("CLINIC_REPLICAS", raising=False)
+    assert StackConfig.from_env().replicas == 1
+
+    StackConfig(tmp_path, replicas=3).save("native")
+    assert StackConfig.from_env().replicas == 3
+    monkeypatch.setenv("CLINIC_REPLICAS", "2")
+    assert StackConfig.from_env().replicas == 2
+
+
+@pytest.mark.parametrize("number", ["0", "9", "two", "-1", "٢"])
+def test_an_invalid_number_of_replicas_is_refused_by_name(
+    number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLINIC_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("CLINIC_REPLICAS", number)
+
+    with pytest.raises(UserError, match="CLINIC_REPLICAS is"):
+        StackConfig.from_env()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux distributes connections")
+def test_replicas_share_the_port_of_the_api_and_have_one_each(tmp_path: Path) -> None:
+    config = StackConfig(tmp_path, replicas=2)
+    internal = InternalPorts.free().with_replicas(2)
+
+    replicas = services.api_services(config, internal)
+
+    assert [it.name for it in replicas] == ["api-1", "api-2"]
+    assert {it.environment["CLINIC_SHARED_PORT"] for it in replicas} == {"8000"}
+    assert [it.environment["CLINIC_PORT"] for it in replicas] == [str(it) for it in internal.api]
+    assert internal.with_replicas(1).api == internal.api
+    (alone,) = services.api_services(replace(config, replicas=1), internal)
+    assert (alone.name, alone.environment["CLINIC_PORT"]) == ("api", "8000")
+    assert not alone.environment["CLINIC_SHARED_PORT"]
 
 
 def test_the_service_name_of_the_api_is_fixed_which_up_says(
