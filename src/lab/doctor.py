@@ -20,6 +20,10 @@ import psutil
 from rich.table import Table
 from rich.text import Text
 
+from lab.clients import receivers
+from lab.clients.endpoint import PREFIXES, Endpoint, remote_endpoint
+from lab.clients.prometheus import Prometheus
+from lab.clients.tempo_or_jaeger import connect
 from lab.console import make_console, plain
 from lab.errors import UserError
 from lab.paths import PROJECT, cache_folder
@@ -232,6 +236,34 @@ def blinding(get: Callable[[str, str], str]) -> Iterator[str]:
         yield f"OTEL_METRIC_EXPORT_INTERVAL: alerts and reports need {LONGEST_EXPORT_MS} or less"
 
 
+def remote_services(_: StackConfig) -> Result:
+    """Ask each remote service that variables name, with its credentials."""
+    endpoints = {prefix: remote_endpoint(prefix) for prefix in PREFIXES}
+    for prefix, endpoint in endpoints.items():
+        if endpoint:
+            REMOTE_CHECKS[prefix](endpoint)
+    names = [f"{prefix}_URL" for prefix, endpoint in endpoints.items() if endpoint]
+    return ok(f"{', '.join(names)}: each answers and accepts its credentials" if names else "none")
+
+
+def check_prometheus(endpoint: Endpoint) -> None:
+    with Prometheus(endpoint) as prometheus:
+        prometheus.check()
+
+
+def check_trace_store(endpoint: Endpoint) -> None:
+    with connect(endpoint):
+        pass
+
+
+REMOTE_CHECKS: dict[str, Callable[[Endpoint], None]] = {
+    "PROMETHEUS": check_prometheus,
+    "TEMPO": check_trace_store,
+    "REMOTE_WRITE": receivers.check_remote_write,
+    "REMOTE_TRACES": receivers.check_otlp,
+}
+
+
 def k6_variables(_: StackConfig) -> Result:
     try:
         k6.check_variables(os.environ)
@@ -282,6 +314,7 @@ CHECKS: dict[str, Check] = {
     "proxies": proxies,
     "other variables": other_variables,
     "k6 variables": k6_variables,
+    "remote services": remote_services,
     "umask": mode_mask,
     "SELinux": selinux,
     "clock": clock,

@@ -177,6 +177,32 @@ def test_the_stack_does_not_start_if_it_could_not_forward(
         receivers.check_remote_write(elsewhere)
 
 
+@stack
+def test_doctor_asks_remote_services_with_their_credentials(
+    remote: Prometheus, certificate: Certificate, tmp_path: Path
+) -> None:
+    given = variables("PROMETHEUS", remote.url, certificate)
+    given |= variables("REMOTE_WRITE", f"{remote.url}/api/v1/write", certificate)
+    wrong = given | {"REMOTE_WRITE_USERNAME": "someone"}
+    found = [
+        json.loads(
+            ask(
+                *(NOWHERE, NOWHERE, "doctor", "--json"),
+                **shell | {"CLINIC_STATE_DIR": str(tmp_path), "STACK_BACKEND": "native"},
+            ).stdout
+        )
+        for shell in (given, wrong)
+    ]
+
+    right, refused = (
+        next(it for it in findings if it["check"] == "remote services") for findings in found
+    )
+    assert (right["state"], refused["state"]) == ("ok", "error")
+    assert "PROMETHEUS_URL, REMOTE_WRITE_URL" in right["detail"]
+    assert "REMOTE_WRITE_PASSWORD_FILE" in refused["detail"]
+    assert PASSWORD not in json.dumps(found)
+
+
 # Runs
 
 
