@@ -324,7 +324,8 @@ def run(  # noqa: PLR0913 - what the command line has
             if generators > 1 and status in k6.JUDGED:
                 status = 0 if reported.verdict == "passed" else k6.THRESHOLDS_FAILED
         except UnknownRunError:
-            echo("No metrics of this run reached Prometheus, so there is no report.")
+            which = "that of PROMETHEUS_URL" if config.prometheus.is_remote else "Prometheus"
+            echo(f"No metrics of this run reached {which}, so there is no report.")
         except UserError as error:
             error.show()
     elif not without_prometheus:

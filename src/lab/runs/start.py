@@ -3,8 +3,9 @@
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,10 +20,11 @@ from lab import slo
 from lab.addresses import PLAIN_ADDRESS, shown_address
 from lab.clients import publisher, receivers
 from lab.clients.endpoint import Endpoint
-from lab.clients.prometheus import Prometheus
+from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.console import echo
 from lab.errors import UserError
-from lab.promql import published, run_list
+from lab.promql import load_run, published, run_list
+from lab.promql.selectors import RETENTION, RunSelector
 from lab.runs import generator, k6, run_info
 from lab.runs.environment import OtherCpu, read_environment
 from lab.runs.k6_process import Command, run_k6
@@ -39,6 +41,9 @@ RUN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # A container reaches its own machine as host.docker.internal.
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}", re.IGNORECASE)
 LOCAL = re.compile(r"localhost|host\.docker\.internal|127(\.\d{1,3}){3}|::1", re.IGNORECASE)
+
+
+FORWARDING_SECONDS = 30.0
 
 
 class TargetError(UserError):
@@ -144,6 +149,8 @@ def execute(
     run = run_k6 if len(test.commands) == 1 else partial(_run_generators, test.profile)
     statuses = run(test.commands, observe)
     share = other_cpu.share() if test.target == config.api_url else None
+    if config.prometheus.is_remote:
+        wait_for_verdict(config.prometheus, test.run_id)
     return statuses, msgspec.structs.replace(test.environment, other_cpu_share=share)
 
 
@@ -173,6 +180,15 @@ def _run_generators(
                 if "thresholds on metrics" not in line:
                     echo(f"Generator {number}: {line}")
     return statuses
+
+
+def wait_for_verdict(endpoint: Endpoint, run_id: str) -> None:
+    """Wait for the last samples of a run that ended: a stack forwards them some seconds later."""
+    query = load_run.threshold_count(RunSelector(run_id, RETENTION))
+    until = time.monotonic() + FORWARDING_SECONDS
+    with suppress(PrometheusError), Prometheus(endpoint) as prometheus:
+        while prometheus.number(query, time.time() + 10) is None and time.monotonic() < until:
+            time.sleep(1.0)
 
 
 def resolve_target(config: StackConfig, url: str) -> str:
