@@ -67,7 +67,7 @@ NEEDS = (
     ),
     Need(
         "the rules",
-        "`observability/prometheus/rules`, evaluated by this Prometheus",
+        "`observability/prometheus/rules` or [alerts.md](alerts.md), evaluated by this Prometheus",
         "alerts and recording rules, the alert Watchdog among them",
         r"ALERTS\w*|operation:.+",
         HEARTBEAT,

@@ -24,8 +24,21 @@ def groups() -> list[Group]:
 
 
 def groups_elsewhere() -> list[Group]:
-    """Build the rules about what the API itself counts."""
-    return [group("lost spans", _lost_spans())]
+    """Build the alert that always fires, and the rules about what the API itself counts."""
+    return [group("heartbeat", [_watchdog()]), group("lost spans", _lost_spans())]
+
+
+def _watchdog() -> Rule:
+    """Build an alert whose absence is the alarm."""
+    return alert(
+        "Watchdog",
+        "vector(1)",
+        severity="heartbeat",
+        area="telemetry",
+        summary="Notifications arrive",
+        description="This alert always fires. When it stops arriving, no other alert arrives.",
+        panel=("clinic-telemetry", "Notifications"),
+    )
 
 
 def _lost_spans() -> list[Rule]:
@@ -69,16 +82,6 @@ def _lost(kind: str, by: str) -> str:
 def _pipeline() -> list[Rule]:
     up = f"up{{{TRACE_STORE}}}"
     return [
-        # Its absence is the alarm.
-        alert(
-            "Watchdog",
-            "vector(1)",
-            severity="heartbeat",
-            area="telemetry",
-            summary="Notifications arrive",
-            description="This alert always fires. When it stops arriving, no other alert arrives.",
-            panel=("clinic-telemetry", "Notifications"),
-        ),
         alert(
             "SpansDiscarded",
             _lost("spans not stored", "instance, counter"),
