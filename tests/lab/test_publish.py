@@ -100,6 +100,15 @@ def test_an_empty_grafana_gets_a_folder_with_every_dashboard(token: Path) -> Non
     assert TOKEN not in result.output
 
 
+def test_a_grafana_on_this_machine_is_asked_without_a_proxy(
+    token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+
+    assert publish(Grafana(PROMETHEUS, TEMPO), token).exit_code == 0
+
+
 def test_a_second_time_changes_nothing(token: Path) -> None:
     grafana = Grafana(PROMETHEUS, TEMPO)
     publish(grafana, token)

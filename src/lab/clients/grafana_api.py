@@ -11,6 +11,8 @@ from lab.console import plain
 from lab.errors import UserError
 
 TIMEOUT = 30.0
+# No proxy can reach it.
+LOOPBACK = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)"
 Json = dict[str, Any]
 
 
@@ -47,6 +49,7 @@ class GrafanaApi:
             )
         self._client = httpx.Client(
             timeout=TIMEOUT,
+            trust_env=not re.match(LOOPBACK, self.url),
             headers={"Accept": "application/json"}
             | ({"Authorization": f"Bearer {token}"} if token else {}),
         )
