@@ -61,6 +61,7 @@ NOT_BY_PROMTOOL |= {
 ELSEWHERE = {
     **{(dashboard, NEEDS): "test_needs.py" for dashboard in DASHBOARDS},
     ("Load test", ANNOTATIONS): "test_dashboard_numbers_list.py",
+    ("Load test", "Generators"): "test_generators.py",
     **{("Runs", f"{name} of each run"): "test_dashboard_numbers_list.py" for name in TRENDS},
     **{
         ("Load test", panel): "test_dashboard_numbers_resources.py"

@@ -19,6 +19,7 @@ from lab.promql.selectors import (
     RunList,
     RunSelector,
 )
+from tests.support.panels import queries
 from tests.support.promtool import AT, OTHER, RUN, Samples, Series, by, hold, mark, total
 
 pytestmark = pytest.mark.stack
@@ -133,6 +134,26 @@ def test_a_run_passes_although_a_generator_failed_if_all_requests_together_pass(
             ),
             (load_run.generators(SELECTED), total(2), AT),
         ],
+    )
+
+
+def test_the_dashboard_has_what_each_generator_did() -> None:
+    late = Generator("b", fast=0, slow=100, failed=5, p95=1887, started=103.5, ended=163)
+    panel: dict[str, dict[str, float]] = {
+        "Requests": {"a": 900, "b": 100},
+        "p95": {"a": 2**-0.05, "b": 2**0.95},
+        "Failed": {"a": 1 / 900, "b": 0.05},
+        "Started": {"a": 0, "b": 3.5},
+        "Ended": {"a": 60, "b": 63},
+        "Alone": {"a": 1, "b": 0},
+    }
+
+    def asked(column: str) -> str:
+        return queries()["Load test", "Generators", column].filled(testid=RUN, scenario=".+")
+
+    hold(
+        {**LARGE.series(), **late.series()},
+        [(asked(column), by("instance", values), AT) for column, values in panel.items()],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import jsonschema_rs
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -131,6 +132,55 @@ def test_readme_creates_the_objects_that_the_manifest_names(spec: Any) -> None:
         token["valueFrom"]["secretKeyRef"]["name"],
     }
     assert "k6-env --namespace load-test --from-env-file=performance/k6.env" in commands
+
+
+def job(spec: Any, pod: str, command: list[str]) -> dict[str, Any]:
+    """Make the job that the operator makes of a runner or of the starter (pkg/resources/jobs)."""
+    settings = spec[pod]
+    labels = {"app": "k6", "k6_cr": NAME} | ({"runner": "true"} if pod == "runner" else {})
+    script = {"name": "k6-test-volume", "configMap": {"name": spec["script"]["configMap"]["name"]}}
+    mount = {"name": "k6-test-volume", "mountPath": "/test", "readOnly": True}
+    passed_on = ("env", "envFrom", "image", "resources")
+    container = {name: settings[name] for name in passed_on if name in settings} | {
+        "name": "k6",
+        "command": command,
+        "ports": [{"containerPort": 6565}],
+        "securityContext": settings["containerSecurityContext"],
+        "volumeMounts": [mount, *settings.get("volumeMounts", [])],
+    }
+    template = {
+        "automountServiceAccountToken": settings["automountServiceAccountToken"] == "true",
+        "serviceAccountName": "default",
+        "hostname": f"{NAME}-1",
+        "restartPolicy": "Never",
+        "securityContext": settings["securityContext"],
+        "topologySpreadConstraints": settings.get("topologySpreadConstraints", []),
+        "containers": [container],
+        "volumes": [script, *settings.get("volumes", [])],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{NAME}-1", "namespace": "load-test", "labels": labels},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": labels}, "spec": template}},
+    }
+
+
+@pytest.mark.parametrize("version", ["1.30", "1.37"])
+def test_kubernetes_accepts_the_manifests_and_what_the_operator_makes_of_them(
+    spec: Any, version: str
+) -> None:
+    objects = [
+        *yaml.safe_load_all((KUBERNETES / "namespace.yaml").read_text()),
+        job(spec, "runner", ["k6", "run", *spec["arguments"].split(), "/test/archive.tar"]),
+        job(spec, "starter", ["sh", "-c", "curl"]),
+    ]
+    wrong = job({**spec, "runner": spec["runner"] | {"env": [{"nam": "A"}]}}, "runner", ["k6"])
+
+    for one in objects:
+        kubernetes_validate.validate(one, version, strict=True)
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, version, strict=True)
 
 
 class Runner:

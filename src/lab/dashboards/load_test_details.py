@@ -11,7 +11,7 @@ from lab.promql import client, errors, load_run, resources, run_postgresql
 from lab.promql.client import Phase
 from lab.promql.request_time import STATEMENT, Window, labelled
 from lab.promql.resources import Resource
-from lab.promql.selectors import OPERATION, RunSelector
+from lab.promql.selectors import GENERATOR, OPERATION, RunSelector
 
 NO_REQUESTS = "No requests of this run before the end of the time range"
 NO_DATA_OF_RUN = "No data of this run before the end of the time range"
@@ -59,7 +59,27 @@ def distribution(run: RunSelector) -> list[Panel]:
         ),
         _phases(run),
         *_iterations_and_data(run),
+        _generators(run),
     ]
+
+
+def _generators(run: RunSelector) -> Panel:
+    table = join_table(
+        "Generators",
+        {GENERATOR: ("Generator", [NAME])},
+        Column("Requests", load_run.requests(run, GENERATOR), style.COUNT),
+        Column("p95", load_run.client_quantile(0.95, run, GENERATOR), style.SECONDS),
+        Column("Failed", load_run.failed_share(run, GENERATOR), style.SHARE, [style.decimals(2)]),
+        Column("Started", load_run.generator_started(run), style.SECONDS),
+        Column("Ended", load_run.generator_ended(run), style.SECONDS),
+        Column("Alone", load_run.own_results(run), style.TEXT, style.words(style.PASSED_OR_FAILED)),
+    )
+    table.no_value(NO_REQUESTS).sort_by([SortBy().display_name("Requests").desc(True)])
+    return table.description(
+        "The k6 processes that made the run; one without a name is the only one. Times count from "
+        "the start of the run. Alone: whether the thresholds passed for the generator's own "
+        "requests. The run is judged by the requests of all."
+    )
 
 
 def _durations_by_operation(run: RunSelector) -> Panel:

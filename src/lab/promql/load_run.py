@@ -175,6 +175,18 @@ def passed(runs: Runs, by: str = "") -> str:
     return f"({judged} or {aggregate('min', _last(runs, runs.marks(PASSED)), by)})"
 
 
+def generator_started(run: RunSelector) -> str:
+    """Seconds from the start of the run to that of each generator."""
+    start = aggregate("min", start_marks(run), GENERATOR)
+    return f"{start} - on () group_left () {started(run)}"
+
+
+def generator_ended(run: RunSelector) -> str:
+    """Seconds from the start of the run to the end of each generator that reported one."""
+    end = aggregate("max", end_marks(run), GENERATOR)
+    return f"{end} - on () group_left () {started(run)}"
+
+
 def own_results(run: RunSelector) -> str:
     """1 for each generator whose own requests passed all thresholds, 0 for the others."""
     return aggregate("min", _last(run, run.marks(PASSED)), GENERATOR)
