@@ -7,6 +7,7 @@ import pytest
 from lab.promql import load_run, run_list, run_range, thresholds
 from lab.promql.load_run import VERDICT_CODES
 from lab.promql.selectors import (
+    CLOCK_OFFSET,
     ENDED,
     GENERATORS,
     PASSED,
@@ -19,7 +20,10 @@ from lab.promql.selectors import (
     RunList,
     RunSelector,
 )
+from lab.runs import k6
+from tests.support.fake_clinic import FakeClinic
 from tests.support.panels import queries
+from tests.support.programs import NOWHERE, ask
 from tests.support.promtool import AT, OTHER, RUN, Samples, Series, by, hold, mark, total
 
 pytestmark = pytest.mark.stack
@@ -226,6 +230,49 @@ def test_generators_of_other_profiles_have_thresholds_of_their_own() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("number", "count", "segment", "sequence"),
+    [(1, 2, "0:1/2", "0,1/2,1"), (2, 2, "1/2:1", "0,1/2,1"), (3, 4, "2/4:3/4", "0,1/4,2/4,3/4,1")],
+)
+def test_each_generator_makes_its_segment_of_the_load(
+    number: int, count: int, segment: str, sequence: str
+) -> None:
+    assert k6.segment_arguments(number, count) == [
+        f"--execution-segment={segment}",
+        f"--execution-segment-sequence={sequence}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status"), [((0, 0), 0), ((0, 99), 99), ((99, 107, 105), 107), ((105, 0), 105)]
+)
+def test_a_generator_that_did_not_make_its_load_gives_its_status(
+    statuses: tuple[int, ...], status: int
+) -> None:
+    assert k6.status_of_all(statuses) == status
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "words"),
+    [
+        ((), {"K6_SUMMARY_EXPORT": "a.json"}, "K6_SUMMARY_EXPORT is set, which generators cannot"),
+        ((), {"K6_OUT": "experimental-prometheus-rw,json=a"}, "K6_OUT has json=a, which generato"),
+        ((), {"GENERATOR": "a"}, "GENERATOR is set, but --generators names them itself"),
+        (("--without-prometheus",), {}, "Several generators are judged together by the Prometheus"),
+    ],
+)
+def test_what_generators_cannot_share_is_refused_before_any_request(
+    options: tuple[str, ...], settings: dict[str, str], words: str
+) -> None:
+    with FakeClinic() as clinic:
+        command = ("run", "smoke", "--generators=2", *options)
+        answer = ask(NOWHERE, NOWHERE, *command, BASE_URL=clinic.url, **settings)
+
+    assert answer.returncode == 1
+    assert words in answer.stderr
+    assert not clinic.load
+
+
 def pushes(generator: str, last: float, run: str = RUN) -> Series:
     """Name what a generator pushes every 5 s until a time."""
     return {f'k6_vus{{testid="{run}",instance="{generator}"}}': f"5x{last / 5:.0f} stale"}
@@ -309,6 +356,22 @@ def test_a_generator_that_ended_early_makes_the_run_aborted_and_not_comparable()
                 (load_run.duration(SELECTED), total(60), AT),
             ],
             (load_run.mismatch(both), total(load_run.MISMATCH_CODES["aborted"]), AT),
+        ],
+    )
+
+
+def test_the_clock_that_differs_most_is_said() -> None:
+    series = {
+        mark(CLOCK_OFFSET, instance="a"): "10 stale",
+        mark(CLOCK_OFFSET, instance="b"): "-600 stale",
+        mark(CLOCK_OFFSET, OTHER): "30 stale",
+    }
+    other = RunSelector(OTHER, WINDOW)
+    hold(
+        series,
+        [
+            (load_run.clock_offset(SELECTED), total(-600), AT),
+            (load_run.clock_offset(other), total(30), AT),
         ],
     )
 
