@@ -352,6 +352,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
         ("exec sleep 30", "did not answer within 2 s"),
         ("exit 1", "does not answer"),
         ('test "$1" = version', "has no compose plugin"),
+        ("echo podman-compose version 1.5.0", "this podman-compose cannot wait"),
     ],
 )
 def test_stack_is_native_where_no_engine_answers(
@@ -417,6 +418,26 @@ def test_image_that_cannot_be_pulled_is_reported_together_with_the_native_backen
     assert "no such host: grafana/tempo" in failed.stderr
     assert "STACK_BACKEND=native" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("buildx", [True, False])
+def test_a_build_that_fails_without_buildx_names_the_plugin(
+    docker: FakeDocker, *, buildx: bool
+) -> None:
+    docker.script(
+        f"""
+        case "$*" in
+          *" build api") echo "compose build requires buildx 0.17 or later" >&2; exit 1 ;;
+          "buildx version") exit {int(not buildx)} ;;
+        esac
+        """
+    )
+
+    failed = docker.up()
+
+    assert failed.returncode == 1
+    assert "`docker compose build` failed; its message is above." in failed.stderr
+    assert ("install it (docker-buildx-plugin" in failed.stderr) == (not buildx)
 
 
 IMAGE = "localhost:5000/grafana/tempo:3.0.3@sha256:" + "02" * 32

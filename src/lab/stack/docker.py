@@ -133,9 +133,27 @@ class Compose:
             return f"the Docker engine did not answer within {ANSWER_SECONDS} s"
         if server.returncode:
             return "the Docker engine does not answer"
-        if self.run(DOCKER, "compose", "version").returncode:
+        compose = self.run(DOCKER, "compose", "version")
+        if compose.returncode:
             return "docker has no compose plugin"
+        if "podman-compose" in compose.stdout:
+            options = self.run(DOCKER, "compose", "up", "--help").stdout
+            if "--wait-timeout" not in options:
+                return "this podman-compose cannot wait for services (`up --wait-timeout`)"
         return ""
+
+    def build(self) -> None:
+        """Build the API's image, which later services use; show the progress in this terminal."""
+        try:
+            self.show("build", "api")
+        except UserError as error:
+            if self.run(DOCKER, "buildx", "version").returncode == 0:
+                raise
+            raise UserError(
+                f"{error.message}\ndocker has no buildx plugin, by which compose builds images: "
+                "install it (docker-buildx-plugin, or docker-buildx), or run "
+                "`STACK_BACKEND=native just up`."
+            ) from error
 
     def published(self, service: str, port: int) -> str:
         """Return the address at which a running service publishes a port, or an empty string."""
@@ -250,7 +268,7 @@ class DockerStack:
         was_running = any(container.is_running for container in self.compose.containers())
         if not was_running:
             ports.check(self.config.ports | self.replica_ports)
-        self.compose.show("build", "api")
+        self.compose.build()
         try:
             self.start("postgres")
             # A volume of an earlier version lacks roles; a fresh one has all.
@@ -272,7 +290,7 @@ class DockerStack:
         if service not in self.addresses:
             raise unknown_service(service, list(self.addresses))
         if service == "api":
-            self.compose.show("build", "api")
+            self.compose.build()
         self.start("--force-recreate", service)
 
     def start(self, *arguments: str) -> None:

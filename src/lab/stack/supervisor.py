@@ -34,8 +34,11 @@ POLL_SECONDS = 0.1
 STARTING, RUNNING, BACKOFF, STOPPING, EXITED, UNKNOWN = 10, 20, 30, 40, 100, 1000
 ALIVE = (STARTING, RUNNING)
 BAD_NAME, NOT_RUNNING = 10, 70
-# supervisord's configuration ends a value here and has no escape for it.
-UNREADABLE = re.compile(r"[\r\n]|\s[;#]")
+# supervisord's configuration ends a value at a line break and has no escape for it.
+UNREADABLE = re.compile(r"[\r\n]")
+# It ends a value here, and at a blank at either end, too. An empty variable stands in between.
+COMMENT = re.compile(r"(?<=\s)(?=[;#])|^(?=\s)|(?<=\s)$")
+NOTHING = "VET_CLINIC_NOTHING"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Supervisor:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=base_environment(),
+                env={**base_environment(), NOTHING: ""},
             )
         try:
             self.wait_until_running(process, output)
@@ -154,7 +157,7 @@ class Supervisor:
             stopwaitsecs=str(service.stop_seconds),
             killasgroup="true",
             redirect_stderr="true",
-            # supervisor 4.3 expands this setting twice, and every other one once.
+            # supervisor 4.3 expands this setting twice, and all others once.
             stdout_logfile=escaped(str(self.log(service.name))),
             stdout_logfile_maxbytes="10MB",
             stdout_logfile_backups="2",
@@ -292,7 +295,7 @@ def assignment(name: str, value: str) -> str:
     if quote in value or value != value.strip("'\"") or UNREADABLE.search(value):
         raise UserError(
             f"{name} cannot be passed on by supervisord: it must not contain line breaks or both "
-            "kinds of quotes, begin or end with a quote, or have `;` or `#` after a space."
+            "kinds of quotes, or begin or end with a quote."
         )
     return f"{name}={quote}{value}{quote}"
 
@@ -300,7 +303,7 @@ def assignment(name: str, value: str) -> str:
 def escaped(value: str) -> str:
     if UNREADABLE.search(value):
         raise UserError(
-            f"supervisord cannot read {value!r}: a path must not contain line breaks, or `;` or "
-            "`#` after a space. Choose another state folder with CLINIC_STATE_DIR."
+            f"supervisord cannot read {value!r}: the paths of the checkout and of the state folder "
+            "(CLINIC_STATE_DIR) must not contain line breaks."
         )
-    return value.replace("%", "%%")
+    return COMMENT.sub(f"%(ENV_{NOTHING})s", value.replace("%", "%%"))
