@@ -20,13 +20,17 @@ NOWHERE = "http://127.0.0.1:1"
 
 @contextmanager
 def running(
-    command: list[str | Path], log: Path, ready: str | Callable[[], bool], **settings: str
+    command: list[str | Path],
+    log: Path,
+    ready: str | Callable[[], bool],
+    cwd: str | None = None,
+    **settings: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program, wait until it answers at a URL or is ready, and kill it at the end."""
     is_ready = ready if callable(ready) else partial(answers, ready)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=output, stderr=subprocess.STDOUT
+            command, env=os.environ | settings, stdout=output, stderr=subprocess.STDOUT, cwd=cwd
         )
     try:
         until = time.monotonic() + 60

@@ -41,5 +41,7 @@ def running_services(folder: Path, *stack: Service) -> Iterator[None]:
     with ExitStack() as programs:
         for it in stack:
             log = folder / f"{it.name}.log"
-            programs.enter_context(running([*it.command], log, it.health, **it.environment))
+            programs.enter_context(
+                running([*it.command], log, it.health, it.folder, **it.environment)
+            )
         yield

@@ -238,16 +238,19 @@ def tempo_service(config: StackConfig, internal: InternalPorts, program: Path) -
         {
             **compose.go_memory_limit("tempo"),
             "PROMETHEUS_WRITE_URL": f"http://{HOST}:{internal.prometheus}/api/v1/write",
-            "TEMPO_DATA": str(config.state / "tempo"),
+            # Tempo puts variables into its file before it reads that as YAML, in which the name of
+            # a folder could mean something else: these two are relative to the state folder.
+            "TEMPO_DATA": "tempo",
             "TEMPO_GRPC_PORT": str(internal.tempo_grpc),
             "TEMPO_HOST": HOST,
             "TEMPO_OTLP_PORT": str(internal.otlp),
             "TEMPO_PORT": str(internal.traces),
             "TEMPO_READY_PORT": str(internal.tempo_ready),
             "TRACES_PATH": read_credential(config, credentials.TRACES_PATH),
-            "WEB_SECRETS": str(config.credentials),
+            "WEB_SECRETS": str(config.credentials.relative_to(config.state)),
         },
         digests(file),
+        folder=str(config.state),
         stop_seconds=compose.stop_seconds("tempo"),
     )
 
