@@ -35,6 +35,7 @@ from lab.stack.inherited import API_PREFIXES, SERVICE_PREFIXES, base_environment
 from lab.stack.select import choose
 
 GIB = 2**30
+GIGABYTE = 10**9
 # supervisord sets its own limit to this, and its services inherit it.
 OPEN_FILES = 1024
 NEEDED_DISK, ROOMY_DISK = 0.5 * GIB, 4 * GIB
@@ -116,8 +117,18 @@ def built_programs(config: StackConfig) -> Result:
     names = ", ".join(it.name for it in missing)
     if not (shutil.which("go") or os.environ.get("UV") or shutil.which("uv")):
         return error(f"{names} must be built, and neither Go nor uv is on PATH: install uv.")
+    gigabytes = sum(it.gigabytes for it in missing)
+    folder = existing(cache_folder())
+    if (free := shutil.disk_usage(folder).free / GIGABYTE) < gigabytes:
+        return error(
+            f"{names} must be built, for which {gigabytes:.1f} GB of disk are needed; {folder} has "
+            f"{free:.1f} GB: set XDG_CACHE_HOME to a folder that has more."
+        )
     minutes = sum(it.seconds for it in missing) / 60
-    return note(f"{names} will be built once, about {minutes:.0f} min on two cores, from the net")
+    return note(
+        f"{names} will be built once, about {minutes:.0f} min on two cores and {gigabytes:.1f} GB "
+        "of disk, from the net"
+    )
 
 
 def free_ports(config: StackConfig) -> Result:

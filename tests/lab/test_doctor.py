@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from lab import doctor
+from lab.paths import PROJECT
+from lab.stack import programs
 from lab.stack.config import HOST, PORTS, StackConfig
 from lab.stack.ports import free_ports
 
@@ -152,6 +155,57 @@ def test_variables_of_other_programs_are_named_without_their_values(
     assert "PGSSLMODE" in ended.stdout
     assert "https" in ended.stdout
     assert "secret" not in ended.stdout
+
+
+@pytest.mark.parametrize(("gigabytes", "state"), [(1, "error"), (100, "note")])
+def test_programs_that_must_be_built_need_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gigabytes: int, state: str
+) -> None:
+    monkeypatch.setenv("STACK_BACKEND", "native")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("UV", "/somewhere/uv")
+    monkeypatch.setattr(doctor, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(programs, "cache_folder", lambda: tmp_path)
+    usage = shutil.disk_usage(tmp_path)._replace(free=gigabytes * 10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    found, detail = doctor.built_programs(StackConfig(tmp_path / "state"))
+
+    assert found == state
+    assert "k6, prometheus" in detail
+    assert "GB of disk" in detail
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("x86_64-unknown-linux-musl", "You're on Linux (`musllinux"),
+        ("riscv64-unknown-linux", "or wheel for the current platform"),
+        ("x86_64-manylinux_2_17", "or wheel for the current platform"),
+        ("x86_64-pc-windows-msvc", "supported environments: `sys_platform == 'linux'`"),
+        ("aarch64-unknown-linux-gnu", "Would install"),
+        ("x86_64-unknown-linux-gnu", "Would install"),
+        ("aarch64-apple-darwin", "Would install"),
+        ("x86_64-apple-darwin", "Would install"),
+    ],
+)
+def test_a_system_is_supported_or_uv_says_that_it_is_not(
+    tmp_path: Path, platform: str, words: str
+) -> None:
+    ended = subprocess.run(
+        [
+            *(os.environ.get("UV", "uv"), "sync", "--dry-run", "--frozen", "--offline"),
+            *("--python-platform", platform),
+        ],
+        cwd=PROJECT,
+        env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(tmp_path / "environment")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert words in ended.stderr
+    assert (ended.returncode == 0) == (words == "Would install")
 
 
 def test_up_refuses_before_it_makes_anything(outside: dict[str, str]) -> None:

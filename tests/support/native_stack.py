@@ -21,9 +21,8 @@ from lab.stack.supervisor import Supervisor
 
 LAB = [sys.executable, "-m", "lab"]
 JUST = Path(sys.executable).with_name("just")
-# About 200 characters, longer than a socket's path may be, of which shells and configurations
-# interpret some.
-AWKWARD = ("a deep checkout, 100 % of it's #1 path; ñandú #2 ;x " * 4).strip()
+# Longer than a socket's path may be, with characters that shells and configurations interpret.
+AWKWARD = ("a deep checkout, 100 % of it's path " * 3).strip()
 
 
 class NativeStack:
