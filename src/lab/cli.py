@@ -331,7 +331,7 @@ def run(  # noqa: PLR0913 - what the command line has
     elif not without_prometheus:
         echo(
             f"Its metrics went to {k6.describe_output(test.settings)}, not to the stack's "
-            "Prometheus, so there is no report."
+            "Prometheus, so there is no report; PROMETHEUS_URL says where to read it."
         )
     sys.exit(status if status >= 0 else 128 - status)
 

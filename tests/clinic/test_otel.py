@@ -10,6 +10,7 @@ import pytest
 from clinic import otel
 from clinic.otel import CHECKS, check_variables
 from clinic.settings import Settings, SettingsError
+from tests.support.native_stack import until
 from tests.support.otlp import otlp_receiver
 from tests.support.protected import Certificate
 from tests.support.server import OTLPReceiver, serving, stop
@@ -164,14 +165,15 @@ def test_telemetry_reaches_a_receiver_that_requires_a_certificate_and_a_password
             refused = httpx.get(f"{url}/owners?limit=1")
             stop(server)
         before = receiver.accepted("spans") | receiver.accepted("metrics")
-        with serving(settings, **endpoint, **given) as (server, url):
+        patient = given | {"OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+        with serving(settings, **endpoint, **patient) as (server, url):
             accepted = httpx.get(f"{url}/owners?limit=1")
+            until(lambda: "GET /owners" in receiver.accepted("spans"), 120)
+            until(lambda: "http.server.request.duration" in receiver.accepted("metrics"), 120)
             stop(server)
 
     assert refused.status_code == accepted.status_code == 200
     assert before == set()
-    assert "GET /owners" in receiver.accepted("spans")
-    assert "http.server.request.duration" in receiver.accepted("metrics")
     assert receiver.accepted("tenants") == {"vets"}
 
 

@@ -17,8 +17,10 @@ from lab.clients.tempo_or_jaeger import connect
 from lab.errors import UserError
 from lab.promql.published import INFO
 from lab.runs.reader import read_metrics
-from lab.stack import services
+from lab.stack import programs, services
 from lab.stack.config import StackConfig
+from lab.stack.docker import DockerStack
+from lab.stack.service import InternalPorts
 from tests.support.fake_clinic import FakeClinic
 from tests.support.fake_series import a_prometheus, run_id
 from tests.support.native_stack import until
@@ -99,6 +101,24 @@ def test_what_the_stack_does_not_forward_is_not_published(
 
     monkeypatch.setenv("REMOTE_WRITE_URL", "https://host/api/prom/push")
     assert config.published_endpoint == config.otlp_metrics_endpoint
+
+
+@pytest.mark.parametrize("prefix", ["REMOTE_WRITE", "REMOTE_TRACES"])
+def test_a_stack_that_does_not_forward_refuses_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.setenv(f"{prefix}_URL", "https://host/push")
+
+    with pytest.raises(UserError, match=f"{prefix}_URL.*only the native stack"):
+        DockerStack(StackConfig(tmp_path)).up()
+
+
+def test_spans_are_not_forwarded_by_tempo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REMOTE_TRACES_URL", "https://host/otlp")
+    monkeypatch.setattr(programs, "find_on_path", Path)
+
+    with pytest.raises(UserError, match="only Jaeger"):
+        services.assemble(StackConfig(tmp_path), InternalPorts.free())
 
 
 # Credentials
@@ -221,7 +241,8 @@ def test_a_run_that_the_stack_forwards_is_reported_with_its_verdict_from_there(
         options = {"BASE_URL": clinic.url, "DURATION": "4s", "RUN": run, "NOTE": "a note"}
         options["CLINIC_RESULTS_DIR"] = str(results)
         made = ask(home.url, NOWHERE, "run", "smoke", **options, **read)
-        until(lambda: remote.series(f'last_over_time({INFO}{{testid="{run}"}}[1h])', time.time()))
+        info = f'last_over_time({INFO}{{testid="{run}"}}[1h])'
+        until(lambda: remote.series(info, time.time()), 120)
     listed = ask(NOWHERE, NOWHERE, "runs", "--json", **there)
     report = ask(NOWHERE, NOWHERE, "report", run, **there)
 
@@ -269,9 +290,9 @@ def test_a_span_is_stored_at_home_and_sent_to_a_remote_receiver(
         assert PASSWORD not in " ".join(jaeger.command)
         with running_services(tmp_path, gateway, jaeger):
             httpx.post(config.otlp_traces_endpoint, json=body).raise_for_status()
-            until(lambda: bytes.fromhex(trace_id) in receiver.trace_ids, 60)
+            until(lambda: bytes.fromhex(trace_id) in receiver.trace_ids, 120)
             with connect(config.trace_store) as store:
-                until(lambda: store.spans(trace_id))
+                until(lambda: store.spans(trace_id), 120)
     receiver.shutdown()
     receiver.server_close()
 

@@ -4,9 +4,7 @@ import itertools
 import json
 import re
 import secrets
-import shutil
 import ssl
-import subprocess
 import time
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from tests.support.k6 import (
     output_of,
     start_k6,
 )
+from tests.support.protected import Certificate
 
 pytestmark = pytest.mark.stack
 
@@ -148,15 +147,10 @@ def test_the_verdict_has_the_tags_that_the_command_line_gives(
 
 def a_receiver(folder: Path, *, asks_for_a_certificate: bool) -> FakeClinic:
     """Return a receiver of remote write behind TLS, with a certificate that it has made."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*request, *name, *files], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    made = Certificate.make(folder)
+    context = made.server_context()
     if asks_for_a_certificate:
-        context.load_verify_locations(certificate)
+        context.load_verify_locations(made.certificate)
         context.verify_mode = ssl.CERT_REQUIRED
     return FakeClinic(override=lambda _: (200, {}), tls=context)
 
@@ -190,8 +184,6 @@ def a_receiver(folder: Path, *, asks_for_a_certificate: bool) -> FakeClinic:
 def test_the_verdict_goes_where_the_metrics_go_or_the_run_says_that_it_cannot(
     tmp_path: Path, options: dict[str, str], warning: str
 ) -> None:
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not on PATH")
     asks = "K6_PROMETHEUS_RW_CLIENT_CERTIFICATE" in options
     with FakeClinic() as clinic, a_receiver(tmp_path, asks_for_a_certificate=asks) as receiver:
         url = f"{receiver.url}/write"
