@@ -18,7 +18,7 @@ from clinic.settings import Settings
 from lab.paths import PROJECT
 from lab.stack.config import HOST
 from lab.stack.ports import free as free_port
-from tests.support.clinic import migrated_database
+from tests.support.clinic import as_api, migrated_database
 
 TOKEN = "correct-horse-battery"
 CASES = re.compile(r"(\d+) generated")
@@ -35,7 +35,7 @@ def serving(settings: Settings, token: str | None) -> Iterator[str]:
     """Run the API, without an OTLP receiver, and return its URL when it is ready."""
     port = free_port()
     env = {
-        "CLINIC_DATABASE_URL": settings.database_url,
+        "CLINIC_DATABASE_URL": as_api(settings).database_url,
         "CLINIC_PORT": str(port),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{free_port()}",
         **({"CLINIC_API_TOKEN": token} if token else {}),
