@@ -135,7 +135,9 @@ def test_without_addresses_there_is_no_link_and_no_address_of_the_stack() -> Non
         assert "$external" not in text
 
 
-@pytest.mark.parametrize("text", ["grafana.example.org", "ftp://a", "https://", "https://a?b=c"])
+@pytest.mark.parametrize(
+    "text", ["grafana.example.org", "ftp://a", "https://", "https://a?b=c", "https://a#b"]
+)
 def test_an_address_that_cannot_be_opened_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="expected one such as"):
         export.address(text)

@@ -1,12 +1,11 @@
-"""The rules for a Prometheus of others: Mimir, Grafana Cloud, or one of the Prometheus Operator.
+"""The rules for a Prometheus outside the stack: Mimir, Grafana Cloud or the Prometheus Operator's.
 
-What the stack watches in itself (its Prometheus, trace store and machine) stays at home.
+Rules about the stack itself (its Prometheus, trace store and machine) are left out.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from lab import generated
 from lab.errors import UserError
@@ -18,7 +17,7 @@ NAME = "vet-clinic"
 LABEL = {"project": NAME}
 # The default selector of kube-prometheus-stack, installed under its own name.
 SELECTED_BY = {"release": "kube-prometheus-stack"}
-# At home it is the 5 s of prometheus.yml; elsewhere the default may be a minute.
+# In the stack it is the 5 s of prometheus.yml; elsewhere the default may be a minute.
 INTERVAL = "15s"
 # Mimir's default limit.
 MOST_RULES = 20
@@ -37,8 +36,7 @@ NO_LINKS = Links()
 
 def address(text: str) -> str:
     """Return an address without the slash at its end; raise UserError if it is none."""
-    url = urlsplit(text)
-    if text and not (url.scheme in {"http", "https"} and url.hostname and not url.query):
+    if text and not re.fullmatch(r"https?://[^\s/?#{}]+[^\s?#{}]*", text):
         raise UserError(f"{text!r} is no address; expected one such as https://grafana.example.org")
     return text.rstrip("/")
 

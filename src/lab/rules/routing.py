@@ -56,7 +56,7 @@ def alertmanager_config() -> str:
 
 
 def _routing() -> tuple[Route, list[Route]]:
-    """Read the route and the inhibitions, without those of alerts that stay at home."""
+    """Read the route and the inhibitions, without those of alerts that are left out."""
     config = yaml.safe_load(FILE.read_text())
     ours = f'{LABEL}="{VALUE}"'
     route = {"matchers": [ours], **config["route"]}
