@@ -5,6 +5,7 @@ from functools import partial
 
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import nodegraph, tempo
+from grafana_foundation_sdk.builders.common import TableSortByFieldState as SortBy
 
 from lab import slo
 from lab.dashboards import base, style
@@ -293,7 +294,7 @@ def alert_table() -> Table:
 
 def _error_budgets() -> Table:
     """List the operations with their objectives, and how fast each spends its error budget."""
-    burning = [style.limit(1, style.NEUTRAL), style.COLOURED_TEXT, style.decimals(1)]
+    burning = [style.limit(1, style.NEUTRAL), style.COLOURED_TEXT, style.decimals(2)]
     table = join_table(
         "Error budgets",
         {OPERATION: ("Operation", [])},
@@ -301,9 +302,10 @@ def _error_budgets() -> Table:
         Column("Errors", api.burn_rate("availability", "1h"), style.RATIO, burning),
         Column("Slow", api.burn_rate("latency", "1h"), style.RATIO, burning),
     )
-    return table.description(
+    return table.sort_by([SortBy().display_name("Errors").desc(True)]).description(
         "Organic requests of the last hour. Errors and Slow: how many times as fast as the SLO "
-        "allows they spent the error budget; 1 spends all of it."
+        "allows they spent the error budget; 1 spends all of it. Without organic requests there "
+        "are only the limits."
     )
 
 
