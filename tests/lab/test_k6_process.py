@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lab.runs.k6_process import Command, run_k6
 from tests.support.fake_clinic import FakeClinic
 from tests.support.native_stack import JUST
 from tests.support.programs import NOWHERE, PROJECT, command
@@ -75,3 +77,19 @@ def test_a_signal_to_any_program_of_the_chain_ends_k6(
     assert not left
     assert "http_req_duration" in output.read_text()
     assert (SUMMARY in output.read_text()) is summary
+
+
+@pytest.mark.parametrize(
+    ("ends_run", "statuses"), [({99}, [99, -signal.SIGTERM]), ({107}, [99, 0])]
+)
+def test_a_generator_that_ends_with_some_statuses_ends_the_others(
+    ends_run: set[int], statuses: list[int], tmp_path: Path
+) -> None:
+    """The other one goes on until it is ended, or until the first one has ended."""
+    ended = tmp_path / "ended"
+    first = f"import pathlib; pathlib.Path({str(ended)!r}).touch(); raise SystemExit(99)"
+    until = f"pathlib.Path({str(ended)!r}).exists()" if 107 in ends_run else "False"
+    other = f"import pathlib, time\nwhile not {until}: time.sleep(0.1)"
+    commands = [Command([sys.executable, "-c", code], os.environ) for code in (first, other)]
+
+    assert run_k6(commands, ends_run=ends_run.__contains__) == statuses
