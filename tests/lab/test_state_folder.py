@@ -12,7 +12,8 @@ from lab.errors import UserError
 from lab.paths import PROJECT
 from lab.runs.k6 import secrets_in_files
 from lab.runs.record import write_file
-from lab.stack.config import MARKER, StackConfig, check_removable, claim
+from lab.stack.config import MARKER, StackConfig, check_removable, claim, read_saved
+from tests.support.programs import NOWHERE, ask
 
 
 def mode(path: Path) -> int:
@@ -132,3 +133,24 @@ def test_k6_gets_the_token_from_a_file(tmp_path: Path) -> None:
     assert secrets_in_files({**named, "CLINIC_API_TOKEN": "another"}) == {}
     with pytest.raises(UserError, match="CLINIC_API_TOKEN_FILE"):
         secrets_in_files({"CLINIC_API_TOKEN_FILE": str(tmp_path / "none")})
+
+
+def test_the_folder_of_another_user_is_named_with_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> str:
+        raise PermissionError(13, "Permission denied")  # not even root is refused here otherwise
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+
+    with pytest.raises(UserError, match=rf"another user, {tmp_path.owner()}\. Run this as") as no:
+        read_saved(tmp_path)
+
+    assert "CLINIC_STATE_DIR" in no.value.message
+
+
+def test_a_run_whose_record_could_not_be_written_is_refused_before_it() -> None:
+    refused = ask(NOWHERE, NOWHERE, "run", "smoke", CLINIC_RESULTS_DIR="/proc/results")
+
+    assert refused.returncode == 1
+    assert "/proc/results cannot be written" in refused.stderr

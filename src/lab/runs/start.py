@@ -23,6 +23,7 @@ from lab.clients.endpoint import Endpoint
 from lab.clients.prometheus import Prometheus, PrometheusError
 from lab.console import echo
 from lab.errors import UserError
+from lab.paths import RESULTS_VARIABLE, results_folder
 from lab.promql import load_run, published, run_list
 from lab.promql.selectors import RETENTION, RunSelector
 from lab.runs import generator, k6, run_info
@@ -81,6 +82,7 @@ def prepare(  # noqa: PLR0913 - what the command line has
     """
     given = os.environ
     check_profile_variables(given, profile)
+    check_results_folder()
     k6.check_variables(given)
     run_id = check_run_id(given["RUN"]) if given.get("RUN") else new_run_id(profile)
     note = run_info.check_note(given.get("NOTE", ""))
@@ -123,6 +125,21 @@ def _commands(config: StackConfig, settings: dict[str, str], generators: int) ->
         )
         for number, one in enumerate(named, 1)
     ]
+
+
+def check_results_folder() -> None:
+    """Raise before a run whose record could not be written after it."""
+    folder = results_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(
+            f"{folder} cannot be written, so the run would leave no record. Make it writable for "
+            f"this user, or choose another folder with {RESULTS_VARIABLE}."
+        )
 
 
 def execute(

@@ -236,11 +236,24 @@ def read_saved(state: Path) -> dict[str, Any]:
         saved: dict[str, Any] = json.loads((state / "stack.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except PermissionError as error:
+        raise UserError(
+            f"{state} is the state folder of another user{owner(state)}. Run this as that user, or "
+            f"choose another folder with {STATE_VARIABLE}."
+        ) from error
     except (OSError, ValueError) as error:
         raise UserError(
             f"{state / 'stack.json'} cannot be read ({error}). Remove it and run `just up` again."
         ) from error
     return saved
+
+
+def owner(path: Path) -> str:
+    """Name the user to whom a path belongs; empty if there is no such user on this machine."""
+    try:
+        return f", {path.owner()}"
+    except (KeyError, OSError):
+        return ""
 
 
 def ports_from_env() -> dict[str, int]:
