@@ -54,14 +54,14 @@ NEEDS = (
     Need(
         "postgres-sampler",
         "the stack's `postgres-sampler`, scraped",
-        "`job` as in `observability/prometheus/prometheus.yml`",
+        "`job` is `postgres-sampler`",
         r"postgresql_\w+",
         f"postgresql_samples_total{{{SAMPLER}}}",
     ),
     Need(
         "postgres_exporter",
         "postgres_exporter, scraped",
-        "as above",
+        "`job` is `postgres`, `datname` is `clinic`",
         r"pg_\w+",
         f"pg_stat_database_xact_commit{{{CLINIC_DATABASE}}}",
     ),
