@@ -36,7 +36,7 @@ from lab.stack.select import choose
 
 GIB = 2**30
 GIGABYTE = 10**9
-# supervisord sets its own limit to this, and its services inherit it.
+# supervisord raises the soft limit of its services; the hard one has to allow this.
 OPEN_FILES = 1024
 NEEDED_DISK, ROOMY_DISK = 0.5 * GIB, 4 * GIB
 ROOMY_MEMORY = 1.5 * GIB

@@ -13,6 +13,7 @@ from lab.paths import PROJECT
 from lab.runs.k6 import secrets_in_files
 from lab.runs.record import write_file
 from lab.stack.config import MARKER, StackConfig, check_removable, claim, read_saved
+from lab.stack.postgres import check_installation
 from tests.support.programs import NOWHERE, ask
 
 
@@ -154,3 +155,11 @@ def test_a_run_whose_record_could_not_be_written_is_refused_before_it() -> None:
 
     assert refused.returncode == 1
     assert "/proc/results cannot be written" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["$HOME", "`id`", 'a "quote"', "back\\slash"])
+def test_a_checkout_whose_name_initdb_gives_to_a_shell_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="a shell would interpret"):
+        check_installation(Path("/home/ana") / name / ".venv")
+
+    check_installation(Path("/home/ana/vet clinic #2; 100 % ñ's/.venv"))

@@ -162,6 +162,7 @@ def create(config: StackConfig) -> None:
     data = data_directory(config)
     if data.exists():
         raise UserError(f"{data} exists but holds no PostgreSQL data; move it and try again.")
+    check_installation(installation())
     for role in ROLES:
         if role.lacks_password(config):
             write_private(role.password_file(config), secrets.token_hex(24))
@@ -185,6 +186,15 @@ def create(config: StackConfig) -> None:
         fresh.rename(data)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_installation(folder: Path) -> None:
+    """Raise UserError for a name of which initdb would have a shell interpret a part."""
+    if found := sorted(set(str(folder)) & set('$`"\\')):
+        raise UserError(
+            f"initdb cannot run in {folder}: a shell would interpret {' '.join(found)} in that "
+            "path. Move the checkout to a folder without these characters."
+        )
 
 
 def single_user(data: Path, database: str, *statements: str) -> None:

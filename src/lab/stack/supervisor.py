@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -29,6 +30,7 @@ START_SECONDS = 20
 STOP_SECONDS = 60
 PID_FILE = "supervisord.pid"
 POLL_SECONDS = 0.1
+OPEN_FILES = 4096
 
 # supervisord's process states and the fault codes that are handled here.
 STARTING, RUNNING, BACKOFF, STOPPING, EXITED, UNKNOWN = 10, 20, 30, 40, 100, 1000
@@ -121,6 +123,7 @@ class Supervisor:
                 silent="true",
                 directory=str(PROJECT),
                 umask="077",
+                minfds=str(open_files()),
                 logfile=str(self.log("supervisord")),
                 logfile_maxbytes="5MB",
                 logfile_backups="1",
@@ -259,6 +262,15 @@ class Supervisor:
         psutil.wait_procs(remaining, timeout=5)
         self.remove_socket()
         return sorted(names)
+
+
+def open_files() -> int:
+    """Return the limit of open files that services get, whatever the shell's own is.
+
+    The API alone may have CLINIC_MAX_CONNECTIONS clients.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
 
 
 def down_reason(info: dict[str, Any]) -> str:
