@@ -60,7 +60,7 @@ def test_each_replica_is_a_service_with_a_log_and_metrics_of_its_own(stack: Nati
     status = stack.run("status").stdout
     assert all(re.search(rf"^ *{name} .* up ", status, re.MULTILINE) for name in REPLICAS)
     both, one = stack.run("logs", "api").stdout, stack.run("logs", "api-2").stdout
-    assert all(f"{name} " in both for name in REPLICAS)
+    assert all(f" {name}: " in both for name in REPLICAS)
     assert one
     assert "api-1" not in one
     with Prometheus(stack.config.prometheus_url) as prometheus:
