@@ -97,7 +97,8 @@ class TracedApp:
         context = RequestContext(scope, method, route, run)
         parent = caller.traceparent
         span_scope: dict[str, Any] = {
-            "type": "http",
+            # The span is that of "http", for which the middleware also prepares its metrics.
+            "type": "websocket",
             "server": scope["server"],
             "headers": [(b"traceparent", parent)] if parent and caller.is_trusted else [],
             "span": (context.operation.replace("_OTHER", "HTTP"), run),
