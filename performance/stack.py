@@ -58,9 +58,9 @@ class Stack:
         with ignore_interrupts():
             self.run("down")
 
-    def run(self, command: str) -> None:
+    def run(self, *words: str) -> None:
         finished = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "lab", command],
+            [sys.executable, "-m", "lab", *words],
             cwd=PROJECT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -69,7 +69,7 @@ class Stack:
             check=False,
         )
         if finished.returncode:
-            raise UserError(f"`just {command}` failed:\n{finished.stdout}")
+            raise UserError(f"`just {' '.join(words)}` failed:\n{finished.stdout}")
 
     def run_load(self, profile: str, settings: Mapping[str, str]) -> str:
         """Run the load test as `just` does, and return the run's id; Ctrl-C ends it."""
@@ -95,8 +95,11 @@ class Stack:
             output.seek(0)
             text = output.read()
         started = re.search(r"^Run (\S+) against", text, re.MULTILINE)
-        if not started or not (self.results / f"{started[1]}.json").exists():
-            raise UserError(f"The load test left no record:\n{text[-2000:]}")
+        if not started:
+            raise UserError(f"The load test did not start:\n{text[-2000:]}")
+        if not (self.results / f"{started[1]}.json").exists():
+            # On a busy machine Prometheus may not have answered in time; it has the run still.
+            self.run("report", started[1])
         return started[1]
 
     def process(self, service: str) -> psutil.Process:
