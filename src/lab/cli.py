@@ -483,7 +483,8 @@ def publish_dashboards(  # noqa: PLR0913 - a command's options
 @click.option("--grafana", metavar="URL", default="", help="Grafana, for links to dashboards.")
 @click.option("--runbook", metavar="URL", default="", help="The runbook's page, for links to it.")
 @click.option(
-    "--namespace", default="vet-clinic", show_default=True, help="In Mimir or in Kubernetes."
+    "--namespace",
+    help="Default: vet-clinic in Mimir, clinic in Kubernetes, as in deploy/kubernetes.",
 )
 @click.option(
     "--label",
@@ -494,7 +495,7 @@ def publish_dashboards(  # noqa: PLR0913 - a command's options
     "that of kube-prometheus-stack by default.",
 )
 def export_rules(
-    kind: str, grafana: str, runbook: str, namespace: str, labels: tuple[str, ...]
+    kind: str, grafana: str, runbook: str, namespace: str | None, labels: tuple[str, ...]
 ) -> None:
     """Print the rules for a Prometheus of your own, with links to your addresses.
 
@@ -507,10 +508,10 @@ def export_rules(
     if kind == "mimir":
         if labels:
             raise UserError("Only rules for prometheus-operator have a --label.")
-        text = export.mimir(links, namespace)
+        text = export.mimir(links, namespace or export.NAME)
     else:
         selected_by = export.selector(labels) or export.SELECTED_BY
-        text = export.prometheus_rule(links, namespace, selected_by)
+        text = export.prometheus_rule(links, namespace or export.KUBERNETES_NAMESPACE, selected_by)
     echo(text.rstrip())
 
 

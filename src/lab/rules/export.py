@@ -13,6 +13,7 @@ from lab.rules import api, error_budget, load_run, runbook, slo, telemetry
 from lab.rules.rule import DASHBOARDS, Group, Rule
 
 NAME = "vet-clinic"
+KUBERNETES_NAMESPACE = "clinic"  # of deploy/kubernetes
 # By it the routes and inhibitions tell these alerts from those of others.
 LABEL = {"project": NAME}
 # The default selector of kube-prometheus-stack, installed under its own name.
@@ -110,7 +111,7 @@ def mimir(links: Links = NO_LINKS, namespace: str = NAME) -> str:
 
 def prometheus_rule(
     links: Links = NO_LINKS,
-    namespace: str = NAME,
+    namespace: str = KUBERNETES_NAMESPACE,
     selected_by: Mapping[str, str] = SELECTED_BY,
 ) -> str:
     """Render the rules as a PrometheusRule.

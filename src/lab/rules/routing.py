@@ -50,7 +50,11 @@ def alertmanager_config() -> str:
     }
     return generated.to_yaml(
         export.manifest(
-            "monitoring.coreos.com/v1alpha1", "AlertmanagerConfig", spec, export.NAME, {}
+            "monitoring.coreos.com/v1alpha1",
+            "AlertmanagerConfig",
+            spec,
+            export.KUBERNETES_NAMESPACE,
+            {},
         )
     )
 
