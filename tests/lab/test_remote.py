@@ -253,6 +253,7 @@ def test_a_run_that_the_stack_forwards_is_reported_with_its_verdict_from_there(
     assert summary["info"]["note"] == "a note"
     assert summary["client_p95"] > 0
     assert f"Run {run}  " in report.stdout
+    assert "generators" not in report.stdout
     requests = f'last_over_time(k6_http_reqs_total{{testid="{run}"}}[1h])'
     assert not [it for it, _ in remote.series(requests, time.time()) if "dashboards" in it]
     assert PASSWORD not in "".join(it.stdout + it.stderr for it in (made, listed, report))

@@ -372,12 +372,12 @@ def read_disagreement(prometheus: Prometheus, record: Record) -> list[str]:
     expected = round(prometheus.number(load_run.generators(run), at) or 0)
     running = record.verdict == "running"
     known = record.generators
-    if not known and expected > 1 and not running:
+    if not known:
         text = (
             f"Only 1 of the {expected} generators that share the load reported anything, or they "
             "have no names of their own: start each with another GENERATOR."
         )
-        return [text]
+        return [text] if expected > 1 and not running else []
     return describe_generators(known, expected, running=running)
 
 
