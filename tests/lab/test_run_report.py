@@ -229,6 +229,19 @@ def test_a_run_that_ended_early_was_aborted(
 
 
 @stack
+def test_a_run_of_one_generator_says_nothing_of_generators(prometheus: Prometheus) -> None:
+    feed = Feed(run_id(), time.time() - 100)
+    feed.requests(FINE, 100)
+    feed.marks("load", ended=False)
+    feed.send(prometheus)
+
+    record = reader.read_metrics(prometheus, feed.run)
+
+    assert (record.verdict, record.verdict_reason, record.generators) == ("aborted", "killed", [])
+    assert reader.read_disagreement(prometheus, record) == []
+
+
+@stack
 def test_ten_thousand_operations_can_be_reported(prometheus: Prometheus) -> None:
     feed = Feed(run_id(), time.time() - 100)
     for number in range(10_000):
