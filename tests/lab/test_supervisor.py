@@ -50,14 +50,14 @@ def supervisor(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Super
 def test_a_service_runs_in_a_folder_of_any_name(supervisor: Supervisor) -> None:
     place = str(supervisor.state)
     words = (sys.executable, "-c", PRINT, place)
-    service = Service("one", "1", "", "", words, {"PLACE": f"{place}/"}, folder=place)
+    service = Service("one", "1", "", "", words, {"PLACE": f"{place}/ ; # %"}, folder=place)
 
     supervisor.launch([service])
     supervisor.start("one")
 
     log = supervisor.log("one")
     until(lambda: log.exists() and log.read_text().endswith("\n"), 60)
-    assert log.read_text() == f"{place} {place}/\n"
+    assert log.read_text() == f"{place} {place}/ ; # %\n"
     supervisor.reload([service])
 
 
