@@ -58,7 +58,7 @@ def database_config(settings: Settings) -> SQLAlchemyAsyncConfig:
             },
         ),
         alembic_config=AlembicAsyncConfig(
-            script_location=str(migrations.FOLDER),
+            script_location=str(migrations.FOLDER).replace("%", "%%"),  # Alembic interpolates
             script_config=str(migrations.FOLDER / "alembic.ini"),
             compare_type=True,
             render_as_batch=False,
