@@ -199,7 +199,9 @@ export function verdictSamples(metrics, iterations = 0) {
         ? []
         : [{ name: 'threshold_reached', value: reached, metric, threshold }]),
       // By which the values of several generators are judged together.
-      ...(Number.isNaN(limit) ? [] : [{ name: 'threshold_limit', value: limit, metric, threshold }]),
+      ...(Number.isNaN(limit)
+        ? []
+        : [{ name: 'threshold_limit', value: limit, metric, threshold }]),
     ]),
   ];
 }
