@@ -1,6 +1,8 @@
 // The SLO of slo.json as k6 thresholds.
 
-const SLO = JSON.parse(open(import.meta.resolve('../slo.json')));
+// k6 escapes characters of the folder's name here, such as #, but open() expects them as they are.
+const FILE = decodeURIComponent(import.meta.resolve('../slo.json').replace('file://', ''));
+const SLO = JSON.parse(open(FILE));
 
 /**
  * @param {string} profile

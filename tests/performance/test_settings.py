@@ -1,7 +1,13 @@
 """What the script refuses before it sends any load: wrong settings and wrong targets."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from lab.paths import PERFORMANCE
+from lab.stack.programs import find
 from tests.support.fake_clinic import FakeClinic, Request, Response
 from tests.support.k6 import ABORTED, SCRIPT_FAILED, Script
 
@@ -124,3 +130,20 @@ def test_target_that_is_not_a_clinic_gets_no_load(script: Script, response: Resp
     assert outcome.status == ABORTED
     assert f"{other.url} is not a clinic" in outcome.output
     assert not other.load
+
+
+@pytest.mark.parametrize("name", ["vet #1 100% ñ's clinic", "a?b", "a%20b", 'a"b\\c'])
+def test_the_script_starts_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    shutil.copytree(
+        PERFORMANCE, folder, ignore=shutil.ignore_patterns("node_modules", "results", "*.py")
+    )
+
+    inspected = subprocess.run(
+        [find("k6"), "inspect", folder / "k6-load-test.js"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert inspected.returncode == 0, inspected.stderr
