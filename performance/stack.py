@@ -86,7 +86,7 @@ class Stack:
             try:
                 process.wait()
             except BaseException:
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # a shell may have let SIGINT be ignored
                 try:
                     process.wait(INTERRUPT_SECONDS)
                 except subprocess.TimeoutExpired:
