@@ -245,10 +245,10 @@ def test_a_wrong_token_is_said(tmp_path: Path) -> None:
 
 
 def test_an_address_with_a_password_is_refused_and_not_repeated() -> None:
-    result = CliRunner().invoke(cli, ["publish", "--grafana", "http://me:hidden@127.0.0.1:1"])
+    result = CliRunner().invoke(cli, ["publish", "--grafana", "http://user:hunter2@localhost:1"])
 
     assert "without a user, a password" in result.output
-    assert "hidden" not in result.output
+    assert "hunter2" not in result.output
 
 
 def test_a_grafana_that_is_not_there_is_said() -> None:
