@@ -47,8 +47,11 @@ class Grafana:
         if request.path == "/api/datasources":
             return 200, list(self.sources)
         uid = request.path.rsplit("/", 1)[1]
-        found = (self.dashboards if "/dashboards/" in request.path else self.folders).get(uid)
-        return (200, found) if found else (404, {"message": "not found"})
+        is_folder = "/folders/" in request.path
+        found = (self.folders if is_folder else self.dashboards).get(uid)
+        # Grafana 12 tells an Editor no more of a folder that does not exist.
+        missing = 403 if is_folder else 404
+        return (200, found) if found else (missing, {"message": "Access denied or not found"})
 
     def _write(self, request: Request) -> Response:
         self.writes.append(request)
@@ -217,7 +220,7 @@ def test_another_dashboard_with_the_same_uid_is_not_overwritten(token: Path) -> 
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
-        ({"/api/folders/vet-clinic": (403, {"message": "Forbidden"})}, "role Editor. Forbidden"),
+        ({"/api/folders": (403, {"message": "Forbidden"})}, "role Editor. Forbidden"),
         ({"/api/dashboards/db": (412, {"message": "too new"})}, r"\(status 412\): too new"),
         ({"/api/health": (200, {"status": "up"})}, "not as Grafana does"),
         ({"/api/health": (302, {})}, "Grafana's own address"),

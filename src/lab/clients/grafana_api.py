@@ -1,6 +1,7 @@
 """Grafana's HTTP API: folders, dashboards and data sources of any Grafana."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,7 @@ from lab.console import plain
 from lab.errors import UserError
 
 TIMEOUT = 30.0
+FORBIDDEN, NOT_FOUND = httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND
 # No proxy can reach it.
 LOOPBACK = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)"
 Json = dict[str, Any]
@@ -68,8 +70,11 @@ class GrafanaApi:
         return str(answer.get("version", "of an unknown version"))
 
     def folder(self, uid: str) -> Json | None:
-        """Return a folder, or None where there is none of that uid."""
-        found = self._json("GET", f"/api/folders/{uid}", missing_allowed=True)
+        """Return a folder, or None where the token may read none of that uid.
+
+        Grafana answers with 403, not 404, where an Editor asks for a folder that does not exist.
+        """
+        found = self._json("GET", f"/api/folders/{uid}", missing=(FORBIDDEN, NOT_FOUND))
         return found if isinstance(found, dict) else None
 
     def create_folder(self, uid: str, title: str) -> None:
@@ -77,7 +82,7 @@ class GrafanaApi:
 
     def dashboard(self, uid: str) -> Json | None:
         """Return a dashboard with its `meta`, or None where there is none of that uid."""
-        found = self._json("GET", f"/api/dashboards/uid/{uid}", missing_allowed=True)
+        found = self._json("GET", f"/api/dashboards/uid/{uid}", missing=(NOT_FOUND,))
         return found if isinstance(found, dict) else None
 
     def save_dashboard(self, dashboard: Json, folder_uid: str, message: str) -> None:
@@ -88,7 +93,7 @@ class GrafanaApi:
     def sources(self) -> list[Source] | None:
         """Return the data sources; None where the token may not list them."""
         response = self._request("GET", "/api/datasources")
-        if response.status_code == httpx.codes.FORBIDDEN:
+        if response.status_code == FORBIDDEN:
             return None
         found = self._read("GET", "/api/datasources", response)
         return [Source(it["uid"], it["name"], it["type"]) for it in found]
@@ -109,16 +114,14 @@ class GrafanaApi:
             )
         return response
 
-    def _json(
-        self, method: str, path: str, *, missing_allowed: bool = False, **options: Any
-    ) -> Any:
+    def _json(self, method: str, path: str, *, missing: Sequence[int] = (), **options: Any) -> Any:
         response = self._request(method, path, **options)
-        if missing_allowed and response.status_code == httpx.codes.NOT_FOUND:
+        if response.status_code in missing:
             return None
         return self._read(method, path, response)
 
     def _read(self, method: str, path: str, response: httpx.Response) -> Any:
-        if response.status_code == httpx.codes.FORBIDDEN:
+        if response.status_code == FORBIDDEN:
             raise UserError(
                 f"The token may not {method} {path} in Grafana at {self.url} (status 403): it "
                 f"needs the role Editor. {self._message(response)}".rstrip()
