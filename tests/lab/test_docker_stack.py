@@ -58,8 +58,16 @@ def test_ports_are_published_on_the_loopback_address_only() -> None:
 
     assert len(ports) == len(PORTS)
     for port in ports:
-        last = r"(\$\{CLINIC_LAST_PORT:\+-\$\{CLINIC_LAST_PORT\}\})?"
+        last = r"(\$\{CLINIC_LAST_PORT:\+-\$\{CLINIC_LAST_PORT:-\}\})?"
         assert re.fullmatch(rf"127\.0\.0\.1:\$\{{[A-Z_]+:-\d+\}}{last}:\d+", port)
+
+
+def test_compose_warns_of_no_variable_that_is_not_set() -> None:
+    uses = re.findall(r"(\$*)\$(?:\{(\w+(?:\W)?)|\w+)", FILE.read_text())
+
+    names = [name for escape, name in uses if len(escape) % 2 == 0]
+    assert len(names) > len(PORTS)
+    assert [name for name in names if not name.endswith((":", "-", "+"))] == []
 
 
 def test_memory_limits_add_up_to_two_and_a_half_gib() -> None:
@@ -437,7 +445,7 @@ def test_a_build_that_fails_without_buildx_names_the_plugin(
 
     assert failed.returncode == 1
     assert "`docker compose build` failed; its message is above." in failed.stderr
-    assert ("install it (docker-buildx-plugin" in failed.stderr) == (not buildx)
+    assert ("install that plugin (docker-buildx-plugin" in failed.stderr) == (not buildx)
 
 
 IMAGE = "localhost:5000/grafana/tempo:3.0.3@sha256:" + "02" * 32
@@ -511,6 +519,28 @@ def test_logs_of_all_services_are_in_the_order_of_time(docker: FakeDocker) -> No
     printed = CliRunner().invoke(cli, ["logs"]).output
 
     assert printed.splitlines() == ["02:18:30 postgres: [7] LOG: first", "02:18:31 api: second"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "02:18:31 api: second"),
+        (["--follow"], "02:18:31 api: second"),
+        (["api"], "2026-11-27T02:18:31.1Z second"),
+    ],
+)
+def test_logs_of_a_compose_that_clears_each_line_of_the_terminal_are_read(
+    docker: FakeDocker, arguments: list[str], expected: str
+) -> None:
+    docker.script(f"""case "$*" in
+      *" ps "*) echo '{container("api")}' ;;
+      *--no-log-prefix*) printf '\\033[2K2026-11-27T02:18:31.1Z second\\n' ;;
+      *" logs "*) printf '\\033[2Kapi-1  | 2026-11-27T02:18:31.1Z second\\n' ;;
+    esac""")
+
+    printed = CliRunner().invoke(cli, ["logs", *arguments]).output
+
+    assert set(printed.splitlines()) == {expected}
 
 
 @pytest.mark.parametrize("arguments", [[], ["api"], ["api", "--follow"], ["--follow"]])

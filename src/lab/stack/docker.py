@@ -150,8 +150,8 @@ class Compose:
             if self.run(DOCKER, "buildx", "version").returncode == 0:
                 raise
             raise UserError(
-                f"{error.message}\ndocker has no buildx plugin, by which compose builds images: "
-                "install it (docker-buildx-plugin, or docker-buildx), or run "
+                f"{error.message}\nIf it says that compose requires buildx, which docker does not "
+                "have here: install that plugin (docker-buildx-plugin, or docker-buildx), or run "
                 "`STACK_BACKEND=native just up`."
             ) from error
 
@@ -174,7 +174,7 @@ class Compose:
             check=False,
         )
         # Not as text, in which a carriage return in a log would be a line break.
-        output, errors = (it.decode(errors="replace") for it in (result.stdout, result.stderr))
+        output, errors = decoded(result.stdout), decoded(result.stderr)
         return subprocess.CompletedProcess(command, result.returncode, output, errors)
 
     def output(self, *arguments: str) -> str:
@@ -190,7 +190,7 @@ class Compose:
             self.command(*arguments), env=self.environment, stdout=subprocess.PIPE
         ) as process:
             for line in process.stdout or []:
-                yield line.decode(errors="replace").removesuffix("\n")
+                yield decoded(line).removesuffix("\n")
 
     def show(self, *arguments: str) -> None:
         """Run a compose command in this terminal."""
@@ -430,6 +430,11 @@ def mounted() -> list[Path]:
     volumes = [it for service in services().values() for it in service.get("volumes", [])]
     sources = {volume.partition(":")[0] for volume in volumes}
     return [PROJECT / source for source in sorted(sources) if source.startswith("./")]
+
+
+def decoded(output: bytes) -> str:
+    """Return what docker prints, without what Compose 2.26 puts before each line of a log."""
+    return re.sub(r"(?m)^\x1b\[2K", "", output.decode(errors="replace"))
 
 
 def last_line(text: str) -> str:
