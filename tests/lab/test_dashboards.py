@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from lab import slo
 from lab.clients.grafana import find_run_dashboard, run_dashboard_url
@@ -16,6 +17,7 @@ from lab.dashboards import document, style
 from lab.dashboards.base import DASHBOARDS
 from lab.dashboards.generate import panel_url, render
 from lab.dashboards.load_test import LIVE
+from lab.dashboards.panels import scatter
 from lab.paths import PROJECT
 from lab.promql.load_run import MISMATCH_CODES, UNKNOWN_RUN, VERDICT_CODES
 from lab.promql.selectors import (
@@ -35,6 +37,7 @@ from tests.support.panels import (
     dashboards,
     queries,
 )
+from tests.support.promtool import AT, hold, total
 
 READ = dashboards()
 UIDS = sorted(READ)
@@ -307,3 +310,12 @@ def test_no_address_is_given_where_no_grafana_has_the_dashboard() -> None:
     with FakeClinic(override=lambda _: (404, {})) as another:
         assert find_run_dashboard(another.url, "a-run", 0, 1) is None
     assert find_run_dashboard("http://127.0.0.1:1", "a-run", 0, 1) is None
+
+
+@pytest.mark.stack
+def test_points_of_a_steady_load_differ_in_throughput() -> None:
+    """Grafana refuses to draw points of which two have the same x."""
+    panel = scatter("", ("x", "short", "vector(3)"), ("y", "short", "vector(1)"), "5s")
+    x, _ = json.loads(json.dumps(panel.build(), cls=JSONEncoder))["targets"]
+
+    hold({}, [(f"changes(({x['expr']})[25s:5s])", total(4), AT)])

@@ -161,6 +161,13 @@ def test_the_dashboard_has_what_each_generator_did() -> None:
     )
 
 
+def test_the_dashboard_names_the_only_generator_of_a_run() -> None:
+    only = Generator("", fast=900, slow=0, failed=1, p95=1000)
+    asked = queries()["Load test", "Generators", "Requests"].filled(testid=RUN, scenario=".+")
+
+    hold(only.series(), [(asked, by("instance", {"k6": 900}), AT)])
+
+
 def test_a_run_fails_if_all_requests_together_fail() -> None:
     limit = 1100
     hold(

@@ -67,19 +67,31 @@ def _generators(run: RunSelector) -> Panel:
     table = join_table(
         "Generators",
         {GENERATOR: ("Generator", [NAME])},
-        Column("Requests", load_run.requests(run, GENERATOR), style.COUNT),
-        Column("p95", load_run.client_quantile(0.95, run, GENERATOR), style.SECONDS),
-        Column("Failed", load_run.failed_share(run, GENERATOR), style.SHARE, [style.decimals(2)]),
-        Column("Started", load_run.generator_started(run), style.SECONDS),
-        Column("Ended", load_run.generator_ended(run), style.SECONDS),
-        Column("Alone", load_run.own_results(run), style.TEXT, style.words(style.PASSED_OR_FAILED)),
+        _generators_column("Requests", load_run.requests(run, GENERATOR), style.COUNT),
+        _generators_column("p95", load_run.client_quantile(0.95, run, GENERATOR), style.SECONDS),
+        _generators_column(
+            "Failed", load_run.failed_share(run, GENERATOR), style.SHARE, style.decimals(2)
+        ),
+        _generators_column("Started", load_run.generator_started(run), style.SECONDS),
+        _generators_column("Ended", load_run.generator_ended(run), style.SECONDS),
+        _generators_column(
+            "Alone", load_run.own_results(run), style.TEXT, *style.words(style.PASSED_OR_FAILED)
+        ),
     )
     table.no_value(NO_REQUESTS).sort_by([SortBy().display_name("Requests").desc(True)])
-    return table.description(
-        "The k6 processes that made the run; one without a name is the only one. Times count from "
+    return table.height(6).description(
+        "The k6 processes that made the run; the only one of a run is called k6. Times count from "
         "the start of the run. Alone: whether the thresholds passed for the generator's own "
         "requests. The run is judged by the requests of all."
     )
+
+
+def _generators_column(
+    name: str, expression: str, unit: str, *properties: style.Property
+) -> Column:
+    # The series of a run's only generator have no name, and Grafana joins no rows without one.
+    named = f'label_replace({expression}, "{GENERATOR}", "k6", "{GENERATOR}", "")'
+    return Column(name, named, unit, properties)
 
 
 def _durations_by_operation(run: RunSelector) -> Panel:

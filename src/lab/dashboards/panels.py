@@ -200,9 +200,10 @@ def scatter(
 ) -> trend.Panel:
     """Draw a point for each interval; `x` and `y` are a name, a unit and an expression.
 
-    This type of panel has a text where there are no values; the library's xychart has an error.
+    This type of panel has a text where there are no values; the library's xychart has an error. It
+    refuses equal values of `x`, such as those of a steady load, so they are made to differ.
     """
-    expressions = {name: expression for name, _, expression in (x, y)}
+    expressions = {x[0]: f"{x[2]} + time() % 1e6 * 1e-9", y[0]: y[2]}
     panel = trend.Panel().title(title).unit(y[1]).datasource(PROMETHEUS_SOURCE).min(0)
     panel.targets([*range_queries(expressions, min_step)])
     has_x = {"fieldName": x[0], "config": {"id": "isNotNull", "options": {}}}

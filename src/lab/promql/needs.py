@@ -7,7 +7,7 @@ from lab.promql.api import DATABASE_UP, HEARTBEAT
 from lab.promql.load_run import CLIENT_SECONDS
 from lab.promql.postgresql import CLINIC_DATABASE, SAMPLER
 from lab.promql.published import FINDING
-from lab.promql.selectors import SPAN_LABEL, SPAN_SECONDS, quoted
+from lab.promql.selectors import AROUND, SPAN_LABEL, SPAN_SECONDS, quoted
 from lab.promql.telemetry import ACCEPTED, NODE, PROMETHEUS
 
 # Labels of `state`.
@@ -25,6 +25,8 @@ class Need:
     """A regular expression of their names."""
     evidence: str
     """Selects series that are there where the need is met."""
+    window: str = ""
+    """The end of their range selector, if they are not of the time range of the dashboard."""
 
 
 NEEDS = (
@@ -78,6 +80,7 @@ NEEDS = (
         "",
         FINDING,
         FINDING,
+        AROUND.format("]"),
     ),
     Need(
         "Prometheus's own metrics",
@@ -129,7 +132,9 @@ def needs(*expressions: str) -> list[Need]:
 def state(needed: list[Need], window: str) -> str:
     """1 for each need that is met within the window, else 0; with its text as labels."""
     return " or ".join(
-        _labelled(f"group(last_over_time({it.evidence}[{window}])) or vector(0)", it)
+        _labelled(
+            f"group(last_over_time({it.evidence}[{it.window or window + ']'})) or vector(0)", it
+        )
         for it in needed
     )
 
