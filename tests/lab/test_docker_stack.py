@@ -676,6 +676,30 @@ def test_data_of_another_postgresql_is_named_with_what_to_type(docker: FakeDocke
     assert "`just restore clinic.dump`" in failed.stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "reason"),
+    [
+        ("CLINIC_API_TOKEN_FILE", "/run/clinic-api-token cannot be read (Permission denied)."),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "expected a file that can be read."),
+    ],
+)
+def test_a_private_file_that_the_api_cannot_read_is_named_with_what_to_type(
+    docker: FakeDocker, variable: str, reason: str
+) -> None:
+    restarting = {"State": "restarting", "Status": "Restarting (2)", "ExitCode": 2, "Health": ""}
+    docker.script(f"""case "$*" in
+      *" ps "*) test ! -f "$0.up" || echo '{container("api", **restarting)}' ;;
+      *" up "*) touch "$0.up"; exit 1 ;;
+      *" logs "*) echo "clinic: error: {variable}: {reason}" ;;
+    esac""")
+
+    failed = docker.up()
+
+    assert failed.returncode == 1
+    assert f"10001, cannot read the file of {variable}" in failed.stderr
+    assert "`chmod o+r`" in failed.stderr
+
+
 def test_a_restore_stops_the_api_migrates_and_starts_it(docker: FakeDocker, tmp_path: Path) -> None:
     with migrated_database() as settings:
         url = make_url(settings.database_url)

@@ -51,6 +51,11 @@ PASSWORD_FILES = {
 }
 OTHER_MAJOR = "there appears to be PostgreSQL data in"
 """What the image's entrypoint writes instead of starting on the data of another major version."""
+UNREADABLE = re.compile(
+    r"(?P<variable>CLINIC_API_TOKEN_FILE): \S+ cannot be read \(Permission denied\)"
+    r"|(?P<otlp>OTEL_EXPORTER_OTLP_(?:CERTIFICATE|CLIENT_CERTIFICATE|CLIENT_KEY)): expected a file"
+)
+"""What the API writes if a file that compose.yaml mounts can be read by its owner only."""
 ROLES = ("sh", "/docker-entrypoint-initdb.d/roles.sh")
 PASSWORD = f"by `docker compose exec postgres cat {PASSWORD_FILES[OWNER_ROLE]}`"
 
@@ -314,6 +319,12 @@ class DockerStack:
                 return UserError(
                     f"The data was created by another version of PostgreSQL than "
                     f"{container.version}, which cannot read it. {postgres.TAKE_ROWS}"
+                )
+            if service == "api" and (private := UNREADABLE.search(log)):
+                return UserError(
+                    f"The API's container, whose user has the id 10001, cannot read the file of "
+                    f"{private['variable'] or private['otlp']}. `chmod o+r` it in a folder that "
+                    "only you can enter, then run `just up` again."
                 )
             return ServiceError(
                 f"{service} did not start ({container.status}). Fix the error in its log, then run "
