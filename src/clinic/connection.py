@@ -26,8 +26,12 @@ CHUNK_OVERHEAD = 8
 VERSIONS = frozenset({"1.0", "1.1"})
 """Versions of HTTP that are served; the parser also takes 0.9 and 2.0 in a request line."""
 
-LAST_REQUEST_SECONDS = 0.5
-"""How long an idle connection stays open at a stop: the client may be sending a request already."""
+LAST_REQUEST_SECONDS = 2.0
+"""How long an idle connection stays open at a stop.
+
+Most clients send their next request before, and learn from its response that the connection ends; a
+request that crosses the end of its connection is lost.
+"""
 
 LINGER_SECONDS = 2.0
 """How long what a refused client still sends is read: a reset would discard the response."""

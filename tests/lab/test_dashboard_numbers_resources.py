@@ -6,7 +6,13 @@ import pytest
 
 from lab.dashboards import style
 from lab.promql.published import FINDING
-from lab.promql.selectors import SPAN_CALLS, THRESHOLD_PASSED, THRESHOLD_REACHED, Side
+from lab.promql.selectors import (
+    SPAN_CALLS,
+    THRESHOLD_LIMIT,
+    THRESHOLD_PASSED,
+    THRESHOLD_REACHED,
+    Side,
+)
 from tests.lab.test_dashboard_numbers import CHOSEN, GET, POST, VUS, threshold
 from tests.support.panels import Address, queries
 from tests.support.promtool import (
@@ -163,6 +169,7 @@ def test_thresholds_state_their_condition_and_the_value_reached() -> None:
     for (metric, condition), (passed, reached) in results.items():
         labels = {"metric": metric, "threshold": condition}
         series[mark(THRESHOLD_PASSED, **labels)] = f"{passed} stale"
+        series[mark(THRESHOLD_LIMIT, **labels)] = f"{condition.partition('<')[2]} stale"
         if reached is not None:
             series[mark(THRESHOLD_REACHED, **labels)] = f"{reached} stale"
 
@@ -185,6 +192,7 @@ def test_thresholds_state_their_condition_and_the_value_reached() -> None:
         f"{slow} p(95)<300": 856.26 / 300,
         f"{failed} rate<0.01": 5.26,
         f"{every} p(95)<800": 8.44 / 800,
+        f"{errors} count<10": 0.4,
     }
     hold(
         series,

@@ -56,10 +56,11 @@ def test_the_labels_of_a_run_are_those_of_its_record() -> None:
     }
 
 
-def test_tags_are_the_labels_that_neither_k6_nor_the_script_sets() -> None:
+def test_tags_are_what_all_generators_add_to_the_labels_of_k6_and_the_script() -> None:
     own = {"testid": "r", "profile": "load", "journey": "book", "__name__": "k6_run"}
     own |= {"k6_feature_native_histograms": "true"}
-    marks = [{**own, "instance": "a", "env": "qa"}, {**own, "instance": "b", "owner": "me"}]
+    all_have = {**own, "env": "qa", "owner": "me"}
+    marks = [{**all_have, "instance": "a", "part": "1"}, {**all_have, "instance": "b", "part": "2"}]
 
     assert run_info.tags(marks) == {"env": "qa", "owner": "me"}
 
