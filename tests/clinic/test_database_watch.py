@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-import asyncpg  # type: ignore[import-untyped]
 import httpx
 import psutil
 import pytest
@@ -16,7 +15,14 @@ from sqlalchemy import text
 
 from clinic.migrations import NEWEST
 from clinic.settings import Settings
-from tests.support.clinic import app_client, as_api, migrated_database, running_app, unique_email
+from tests.support.clinic import (
+    app_client,
+    as_api,
+    connected,
+    migrated_database,
+    running_app,
+    unique_email,
+)
 from tests.support.metrics import points
 from tests.support.server import serving
 
@@ -29,15 +35,6 @@ CLIENTS = 30
 def owner() -> Iterator[Settings]:
     with migrated_database() as settings:
         yield settings
-
-
-@asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 @asynccontextmanager

@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,21 +19,13 @@ from performance.torture.limits import FULL_DISK
 from tests.support.clinic import (
     app_client,
     as_api,
+    connected,
     migrated_database,
     running_app,
     unique_email,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 def assert_unavailable(response: Response, sentence: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]
 from advanced_alchemy.alembic.commands import AlembicCommands
 from httpx import ASGITransport, AsyncClient
 from litestar import Litestar
@@ -83,6 +84,16 @@ def as_api(settings: Settings) -> Settings:
     """Return settings that connect as the API's role, which has the owner's password here."""
     url = make_url(settings.database_url).set(username=API_ROLE)
     return replace(settings, database_url=url.render_as_string(hide_password=False))
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Open a connection beside those of the API."""
+    connection = await asyncpg.connect(settings.database_url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
