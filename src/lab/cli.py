@@ -108,19 +108,19 @@ def status(*, as_json: bool) -> None:
     Exits with 0 only if all services are up.
     """
     states = selected_stack().states()
+    all_up = bool(states) and all(service.state == UP for service in states)
     if as_json:
         print_json(states)
-        sys.exit(int(not states or any(service.state != UP for service in states)))
-    if not states:
+    elif not states:
         echo("Nothing is running; `just up` starts the stack.")
-        sys.exit(1)
-    table = Table("service", "version", "state", "uptime", "address", box=None, pad_edge=False)
-    for service in states:
-        table.add_row(service.name, service.version, service.state, service.uptime, service.address)
-    make_console().print(table)
-    if any(service.state != UP for service in states):
-        echo("`just up` starts what is not running; `just logs SERVICE` shows why.")
-        sys.exit(1)
+    else:
+        table = Table("service", "version", "state", "uptime", "address", box=None, pad_edge=False)
+        for it in states:
+            table.add_row(it.name, it.version, it.state, it.uptime, it.address)
+        make_console().print(table)
+        if not all_up:
+            echo("`just up` starts what is not running; `just logs SERVICE` shows why.")
+    sys.exit(int(not all_up))
 
 
 @cli.command()
